@@ -1,0 +1,1 @@
+//! The baskets context.

@@ -1,0 +1,2 @@
+//! baskets
+fn main() {}

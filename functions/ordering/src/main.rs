@@ -1,0 +1,2 @@
+//! ordering
+fn main() {}

@@ -1,0 +1,124 @@
+//! Events of the baskets context.
+
+use kernel::{Event, Money, MoneyError};
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{CustomerId, PaymentId, ProductId, StoreId};
+
+/// One line of a basket: a product at the price the shopper saw when it was added.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BasketItem {
+    /// The store that sells it.
+    pub store_id: StoreId,
+    /// The product.
+    pub product_id: ProductId,
+    /// The store's name at the time of adding.
+    pub store_name: String,
+    /// The product's name at the time of adding.
+    pub product_name: String,
+    /// Price of one piece.
+    pub price: Money,
+    /// Pieces; at least 1.
+    pub quantity: u32,
+}
+
+impl BasketItem {
+    /// Price times quantity.
+    ///
+    /// # Errors
+    /// [`MoneyError::TooLarge`].
+    pub fn total(&self) -> Result<Money, MoneyError> {
+        self.price.times(self.quantity)
+    }
+}
+
+/// Sum over lines.
+///
+/// # Errors
+/// [`MoneyError`] when currencies mix or the sum is too large.
+pub fn total(items: &[BasketItem]) -> Result<Money, MoneyError> {
+    let mut lines = items.iter().map(BasketItem::total);
+    let first = lines.next().unwrap_or(Ok(Money::ZERO))?;
+    lines.try_fold(first, |sum, line| sum.plus(line?))
+}
+
+/// What happens to a basket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data")]
+pub enum BasketEvent {
+    /// A shopper took a basket.
+    BasketStarted(BasketStarted),
+    /// Pieces of a product were put in.
+    BasketItemAdded(BasketItemAdded),
+    /// Pieces of a product were taken out.
+    BasketItemRemoved(BasketItemRemoved),
+    /// The shopper went to the checkout; the basket is closed.
+    BasketCheckedOut(BasketCheckedOut),
+    /// The shopper left the basket behind; it is closed.
+    BasketCanceled(BasketCanceled),
+}
+
+/// See [`BasketEvent::BasketStarted`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BasketStarted {
+    /// Whose basket it is.
+    pub customer_id: CustomerId,
+}
+
+/// See [`BasketEvent::BasketItemAdded`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BasketItemAdded {
+    /// What was put in. When the product is in the basket already, the quantity is added to that
+    /// line, which keeps the price and the names it has.
+    pub item: BasketItem,
+}
+
+/// See [`BasketEvent::BasketItemRemoved`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BasketItemRemoved {
+    /// The product.
+    pub product_id: ProductId,
+    /// Pieces taken out: never more than there were.
+    pub quantity: u32,
+}
+
+/// See [`BasketEvent::BasketCheckedOut`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BasketCheckedOut {
+    /// Whose basket it is.
+    pub customer_id: CustomerId,
+    /// What the shopper pays with.
+    pub payment_id: PaymentId,
+    /// The lines, at least one.
+    pub items: Vec<BasketItem>,
+}
+
+/// See [`BasketEvent::BasketCanceled`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BasketCanceled {}
+
+impl Event for BasketEvent {
+    const SCHEMAS: &'static [(&'static str, u16)] = &[
+        ("BasketStarted", 1),
+        ("BasketItemAdded", 1),
+        ("BasketItemRemoved", 1),
+        ("BasketCheckedOut", 1),
+        ("BasketCanceled", 1),
+    ];
+
+    fn event_type(&self) -> &'static str {
+        match self {
+            BasketEvent::BasketStarted(_) => "BasketStarted",
+            BasketEvent::BasketItemAdded(_) => "BasketItemAdded",
+            BasketEvent::BasketItemRemoved(_) => "BasketItemRemoved",
+            BasketEvent::BasketCheckedOut(_) => "BasketCheckedOut",
+            BasketEvent::BasketCanceled(_) => "BasketCanceled",
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The event table: every change in Mallard is a commit in one DynamoDB table.
+//!
+//! # Storage model
+//!
+//! What one command decides is one **commit**, and one commit is **one item**, however many events it
+//! holds:
+//!
+//! | attribute | meaning |
+//! | --- | --- |
+//! | `stream` (S, partition key) | `<context>.<Aggregate>/<id>` |
+//! | `version` (N, sort key) | version of the *first* event of the commit; streams start at 1 |
+//! | `next` (N) | version after the last event |
+//! | `events` (S, or B when deflated) | JSON array: id, type, schema version, data |
+//! | `command`, `hash` (S) | id of the command that caused it, fingerprint of its payload |
+//! | `at`, `actor`, `correlation`, `causation`, `trace` (S) | when, who, because of what |
+//! | `snapshot` (S or B), `snapshotSchema` (N) | optional: the aggregate's state at `next` |
+//!
+//! *Append* is one `PutItem` on the condition that the key is free, so exactly one of any number of
+//! writers at one version wins. Because the key is the *first* version, two commits that overlap
+//! always collide on it. Because a [`Head`] can only be made by a load that saw every commit (or
+//! by asserting a new stream), nobody can leave a gap.
+//!
+//! *Load* is one consistent backward `Query`, at most [`SNAPSHOT_EVERY`] items, since a commit carries a
+//! snapshot whenever [`SNAPSHOT_EVERY`] commits would otherwise have to be read.
+//!
+//! # Guarantees
+//!
+//! * A commit is there whole or not at all, and never changes.
+//! * [`EventStore::transact`] takes effect once per command id, as far back as the stream's last
+//!   [`SNAPSHOT_EVERY`] commits (those that a load reads anyway); a repeat gets the first result.
+//! * A command is refused only on a state that was read consistently.
+//! * An outcome that is unknown (a time-out, a lost answer) is looked up before anything is said.
+//!
+//! # Not guaranteed
+//!
+//! * No order between streams, and none in [`EventStore::scan`] but within each stream.
+//! * No transaction over two streams: that is what sagas are for.
+//! * A repeat of a command that is older than the window above is a new command; the aggregate's rules
+//!   have to hold then.
+
+mod codec;
+mod commit;
+mod dynamo;
+mod log;
+mod memory;
+mod meter;
+mod store;
+
+pub use codec::{CodecError, from_stream_record, item_bytes};
+pub use commit::{Commit, CommittedEvent, NewCommit, Snapshot};
+pub use dynamo::{DynamoLog, create_table};
+pub use log::{AppendError, CommitLog, Page, ScanPage, Segment, StoreError};
+pub use memory::MemoryLog;
+pub use meter::{Meter, Reading};
+pub use store::{
+    EventStore, Expect, Head, Loaded, MAX_REDECISIONS, Outcome, Past, SNAPSHOT_EVERY, TransactError, Until,
+};

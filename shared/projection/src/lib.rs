@@ -1,0 +1,1 @@
+//! Views that are exactly as new as they say: version-gated rows, gap healing, read repair.

@@ -1,0 +1,1 @@
+//! Test kit: given/when/then, deterministic ports, the embedded DynamoDB, hostile delivery.
