@@ -1,1 +1,31 @@
-//! The ordering context.
+//! The ordering context: a checked-out basket becomes an order, and the order saga sees it through.
+//!
+//! | room | what is in it |
+//! | --- | --- |
+//! | [`order`] | the aggregate: states, commands, rules |
+//! | [`api`] | the use cases |
+//! | [`views`] | orders by customer and by id: projection and queries |
+//! | [`policies`] | when a basket is checked out, create the order; when an order is created, start its saga |
+//! | [`sagas`] | the port to the order saga, and Step Functions behind it |
+
+pub mod api;
+pub mod order;
+pub mod policies;
+pub mod sagas;
+pub mod views;
+
+use event_store::EventStore;
+use kernel::ports::Ports;
+
+/// The context with what it needs of the world. Policies and views have their own.
+pub struct Ordering {
+    store: EventStore,
+    ports: Ports,
+}
+
+impl Ordering {
+    /// The context over a store.
+    pub fn new(store: EventStore, ports: Ports) -> Self {
+        Self { store, ports }
+    }
+}

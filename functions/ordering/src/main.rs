@@ -1,2 +1,48 @@
-//! ordering
-fn main() {}
+//! The ordering functions: one binary, one Lambda function per use case.
+
+use std::sync::Arc;
+
+use lambda::{Function, aws, batch_consumer, consumer, serve, system_ports, use_case};
+use ordering::{
+    Ordering,
+    policies::SagaStarter,
+    sagas::StepFunctions,
+    views::{OrderViews, Orders},
+};
+use projection::{DynamoViews, Projector};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    serve(function).await
+}
+
+async fn function(name: String) -> Result<Option<Function>, String> {
+    let ports = system_ports();
+    let config = aws::config().await;
+    let store = aws::event_store(&config, &ports)?;
+    let ordering = || Arc::new(Ordering::new(store.clone(), ports.clone()));
+    let views = || {
+        let client = aws_sdk_dynamodb::Client::new(&config);
+        let rows = Arc::new(DynamoViews::<Orders>::new(client, aws::setting("ORDERS_TABLE")?));
+        let projector = Projector::new(rows, store.clone(), ports.clone());
+        Ok::<_, String>(Arc::new(OrderViews::new(projector)))
+    };
+    let starter = || {
+        let client = aws_sdk_sfn::Client::new(&config);
+        let sagas = Arc::new(StepFunctions::new(client, aws::setting("ORDER_SAGA_ARN")?));
+        Ok::<_, String>(Arc::new(SagaStarter::new(store.clone(), sagas)))
+    };
+    Ok(Some(match name.as_str() {
+        "create-order" => use_case(&ordering(), &ports, Ordering::create_order),
+        "get-order" => use_case(&ordering(), &ports, Ordering::get_order),
+        "cancel-order" => use_case(&ordering(), &ports, Ordering::cancel_order),
+        "approve-order" => use_case(&ordering(), &ports, Ordering::approve_order),
+        "reject-order" => use_case(&ordering(), &ports, Ordering::reject_order),
+        "create-order-on-checkout" => consumer(&ordering(), Ordering::create_order_on_checkout),
+        "start-order-saga" => consumer(&starter()?, SagaStarter::start_order_saga),
+        "project-orders" => batch_consumer(&views()?, OrderViews::project_orders),
+        "get-order-view" => use_case(&views()?, &ports, OrderViews::get_order_view),
+        "list-orders" => use_case(&views()?, &ports, OrderViews::list_orders),
+        _ => return Ok(None),
+    }))
+}

@@ -1,2 +1,24 @@
-//! payments
-fn main() {}
+//! The payments functions: one binary, one Lambda function per use case.
+
+use std::sync::Arc;
+
+use lambda::{Function, aws, serve, system_ports, use_case};
+use payments::Payments;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    serve(function).await
+}
+
+async fn function(name: String) -> Result<Option<Function>, String> {
+    let ports = system_ports();
+    let store = aws::event_store(&aws::config().await, &ports)?;
+    let payments = Arc::new(Payments::new(store, ports.clone()));
+    Ok(Some(match name.as_str() {
+        "authorize-payment" => use_case(&payments, &ports, Payments::authorize_payment),
+        "get-payment" => use_case(&payments, &ports, Payments::get_payment),
+        "confirm-payment" => use_case(&payments, &ports, Payments::confirm_payment),
+        "release-payment" => use_case(&payments, &ports, Payments::release_payment),
+        _ => return Ok(None),
+    }))
+}

@@ -552,6 +552,16 @@ impl EventStore {
             .collect())
     }
 
+    /// One event, by its place; `None` when the stream does not reach that far.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn event(&self, stream: &StreamId, version: Version) -> Result<Option<Envelope>, StoreError> {
+        let page = self.log.newest(stream, version, Some(1)).await?;
+        let found = page.commits.first().and_then(|commit| commit.envelopes().find(|e| e.version == version));
+        Ok(found)
+    }
+
     /// One page of one segment of the whole table; see [`CommitLog::scan`].
     ///
     /// # Errors

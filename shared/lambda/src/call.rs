@@ -1,0 +1,103 @@
+//! What a use case is asked.
+
+use std::collections::BTreeMap;
+
+use event_store::Expect;
+use kernel::{Actor, CommandId, CommandMeta, Id, Timestamp, TraceParent, Uuid, Version, ports::Ports};
+use serde_json::Value;
+
+use crate::Fault;
+
+/// One request to a use case, wherever it came from: HTTP, a saga, a policy, a test.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// Id of the entity, where the request names one.
+    pub target: Option<String>,
+    /// The body: a JSON object, or null.
+    pub body: Value,
+    /// Query parameters.
+    pub query: BTreeMap<String, String>,
+    /// Id of the command.
+    pub command: CommandId,
+    /// Whether the caller chose the command id (by `Idempotency-Key`, or as a saga's step), so that a
+    /// repeat comes with the same one.
+    pub repeatable: bool,
+    /// The version that the caller expects (`If-Match`).
+    pub if_match: Option<Version>,
+    /// Who asks.
+    pub actor: Actor,
+    /// Shared by all that follows from one outside request.
+    pub correlation: Uuid,
+    /// What this call answers.
+    pub causation: Option<Uuid>,
+    /// W3C trace context.
+    pub trace: Option<TraceParent>,
+    /// When it is carried out.
+    pub at: Timestamp,
+}
+
+impl Call {
+    /// A call made by a policy on an event: the command id follows from the policy's name and the
+    /// event's id, so the same event again is the same command again.
+    pub fn by_policy(policy: &str, event: &contracts::Envelope, at: Timestamp) -> Self {
+        Self {
+            target: None,
+            body: Value::Null,
+            query: BTreeMap::new(),
+            command: CommandId::derived(&["policy", policy, &event.id.to_string()]),
+            repeatable: true,
+            if_match: None,
+            actor: Actor::new(format!("policy:{policy}")),
+            correlation: event.correlation,
+            causation: Some(event.id),
+            trace: event.trace.clone(),
+            at,
+        }
+    }
+
+    /// The id of the entity. A text that is no id names nothing that exists.
+    ///
+    /// # Errors
+    /// 404.
+    pub fn id<K>(&self, what: &str) -> Result<Id<K>, Fault> {
+        let text = self.target.as_deref().unwrap_or_default();
+        text.parse().map_err(|_| Fault::not_found(what, text.chars().take(64).collect::<String>()))
+    }
+
+    /// The id for a new entity: fresh, or, when the caller can repeat the call, derived from the command
+    /// id, so that a repeated create meets its own first commit instead of making a second entity.
+    pub fn new_id<K>(&self, ports: &Ports) -> Id<K> {
+        if self.repeatable {
+            Id::derived(&["created by", &self.command.to_string()])
+        } else {
+            Id::new(ports.ids.fresh())
+        }
+    }
+
+    /// What the commit records about this call.
+    pub fn meta(&self) -> CommandMeta {
+        CommandMeta {
+            id: self.command,
+            at: self.at,
+            actor: self.actor.clone(),
+            correlation: self.correlation,
+            causation: self.causation,
+            trace: self.trace.clone(),
+        }
+    }
+
+    /// What is known of the stream.
+    pub fn expect(&self) -> Expect {
+        self.if_match.map_or(Expect::Any, Expect::At)
+    }
+
+    /// A whole number from the query string.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn query_number(&self, name: &str) -> Result<Option<u64>, Fault> {
+        let Some(text) = self.query.get(name) else { return Ok(None) };
+        let wrong = |_| Fault::invalid("QUERY_IS_INVALID", format!("{name} must be a whole number, not {text:?}"));
+        text.parse().map(Some).map_err(wrong)
+    }
+}

@@ -1,0 +1,197 @@
+//! Reading a request's fields: every one that is wrong is reported, not just the first.
+
+use std::{borrow::Cow, cell::RefCell};
+
+use kernel::{Id, Money};
+use serde_json::{Map, Value};
+
+use crate::{Detail, Fault};
+
+/// The fields of a JSON object, and what is wrong with them.
+pub struct Form<'a> {
+    fields: Option<&'a Map<String, Value>>,
+    prefix: Cow<'static, str>,
+    wrong: RefCell<Vec<Detail>>,
+}
+
+impl<'a> Form<'a> {
+    /// The fields of `body`. Unknown fields are ignored, as the original API does.
+    pub fn of(body: &'a Value) -> Self {
+        Self { fields: body.as_object(), prefix: "".into(), wrong: RefCell::default() }
+    }
+
+    /// Records that a field is wrong.
+    pub fn reject(&self, field: &str, code: impl Into<Cow<'static, str>>, message: impl Into<String>) {
+        self.wrong.borrow_mut().push(Detail {
+            field: format!("{}{field}", self.prefix),
+            code: code.into(),
+            message: message.into(),
+        });
+    }
+
+    fn get(&self, field: &str) -> Option<&'a Value> {
+        self.fields?.get(field).filter(|value| !value.is_null())
+    }
+
+    /// A UUID. `blank` is the code when it is missing or empty.
+    pub fn id<K>(&self, field: &str, blank: &'static str) -> Option<Id<K>> {
+        let text = self.text(field, blank)?;
+        match text.parse() {
+            Ok(id) => Some(id),
+            Err(_) => {
+                self.reject(field, "ID_IS_MALFORMED", format!("{field} must be a UUID"));
+                None
+            }
+        }
+    }
+
+    /// A text that is not blank. `blank` is the code when it is.
+    pub fn text(&self, field: &str, blank: &'static str) -> Option<&'a str> {
+        match self.get(field) {
+            None => {}
+            Some(Value::String(text)) if text.trim().is_empty() => {}
+            Some(Value::String(text)) if text.chars().count() > MAX_TEXT => {
+                self.reject(field, "TEXT_IS_TOO_LONG", format!("{field} may have at most {MAX_TEXT} characters"));
+                return None;
+            }
+            Some(Value::String(text)) => return Some(text),
+            Some(_) => {
+                self.reject(field, "NOT_A_TEXT", format!("{field} must be a string"));
+                return None;
+            }
+        }
+        self.reject(field, blank, format!("{field} cannot be blank"));
+        None
+    }
+
+    /// A whole number. Rules about its range belong to the aggregate.
+    pub fn integer(&self, field: &str) -> Option<i64> {
+        match self.get(field).map(Value::as_i64) {
+            Some(Some(number)) => Some(number),
+            Some(None) => {
+                self.reject(field, "NOT_A_WHOLE_NUMBER", format!("{field} must be a whole number"));
+                None
+            }
+            None => {
+                self.reject(field, "MISSING", format!("{field} is missing"));
+                None
+            }
+        }
+    }
+
+    /// An amount with at most two decimal places.
+    pub fn money(&self, field: &str) -> Option<Money> {
+        let Some(value) = self.get(field) else {
+            self.reject(field, "MISSING", format!("{field} is missing"));
+            return None;
+        };
+        match kernel::money::decimal::deserialize(value) {
+            Ok(money) => Some(money),
+            Err(error) => {
+                self.reject(field, "AMOUNT_IS_INVALID", error.to_string());
+                None
+            }
+        }
+    }
+
+    /// An object inside this one; what is wrong in it is reported as `outer.inner`.
+    pub fn nested<T>(&self, field: &str, read: impl FnOnce(&Form<'a>) -> Option<T>) -> Option<T> {
+        let Some(fields) = self.get(field).and_then(Value::as_object) else {
+            self.reject(field, "MISSING", format!("{field} must be an object"));
+            return None;
+        };
+        self.inner(fields, format!("{}{field}.", self.prefix), read)
+    }
+
+    /// A list of objects.
+    pub fn list<T>(&self, field: &str, mut read: impl FnMut(&Form<'a>) -> Option<T>) -> Option<Vec<T>> {
+        let items = match self.get(field) {
+            None => return Some(Vec::new()),
+            Some(Value::Array(items)) => items,
+            Some(_) => {
+                self.reject(field, "NOT_A_LIST", format!("{field} must be a list"));
+                return None;
+            }
+        };
+        let read_one = |(index, item): (usize, &'a Value)| {
+            let prefix = format!("{}{field}[{index}].", self.prefix);
+            match item.as_object() {
+                Some(fields) => self.inner(fields, prefix, &mut read),
+                None => {
+                    self.reject(&format!("{field}[{index}]"), "NOT_AN_OBJECT", "must be an object");
+                    None
+                }
+            }
+        };
+        // All of them are read before any is missed, so that all faults are found.
+        let read: Vec<Option<T>> = items.iter().enumerate().map(read_one).collect();
+        read.into_iter().collect()
+    }
+
+    fn inner<T>(
+        &self,
+        fields: &'a Map<String, Value>,
+        prefix: String,
+        read: impl FnOnce(&Form<'a>) -> Option<T>,
+    ) -> Option<T> {
+        let form = Form { fields: Some(fields), prefix: prefix.into(), wrong: RefCell::default() };
+        let value = read(&form);
+        self.wrong.borrow_mut().extend(form.wrong.into_inner());
+        value
+    }
+
+    /// The fault that names every wrong field.
+    pub fn fault(self) -> Fault {
+        let details = self.wrong.into_inner();
+        let (code, message) = match &details[..] {
+            [] => ("VALIDATION_FAILED".into(), "the request body must be a JSON object".to_owned()),
+            [one] => (one.code.clone(), one.message.clone()),
+            many => ("VALIDATION_FAILED".into(), format!("{} fields are wrong, see details", many.len())),
+        };
+        Fault { details, ..Fault::invalid(code, message) }
+    }
+
+    /// Whether nothing is wrong so far.
+    pub fn is_clean(&self) -> bool {
+        self.wrong.borrow().is_empty()
+    }
+}
+
+/// Longest text field. Names and reasons are shorter; commits have to stay small.
+const MAX_TEXT: usize = 500;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_wrong_field_is_named_not_just_the_first() {
+        let body = json!({ "customerId": " ", "amount": 1.999, "items": [{ "quantity": "x" }, 7] });
+        let form = Form::of(&body);
+        assert!(form.id::<()>("customerId", "CUSTOMER_ID_CANNOT_BE_BLANK").is_none());
+        assert!(form.money("amount").is_none());
+        assert!(form.list("items", |item| item.integer("quantity")).is_none());
+        let fault = form.fault();
+        let fields: Vec<_> = fault.details.iter().map(|d| (d.field.as_str(), d.code.as_ref())).collect();
+        assert_eq!(
+            fields,
+            [
+                ("customerId", "CUSTOMER_ID_CANNOT_BE_BLANK"),
+                ("amount", "AMOUNT_IS_INVALID"),
+                ("items[0].quantity", "NOT_A_WHOLE_NUMBER"),
+                ("items[1]", "NOT_AN_OBJECT"),
+            ]
+        );
+        assert_eq!((fault.status, fault.code.as_ref()), (400, "VALIDATION_FAILED"));
+    }
+
+    #[test]
+    fn a_body_that_is_no_object_is_reported_by_its_missing_fields() {
+        let body = json!([1, 2]);
+        let form = Form::of(&body);
+        assert!(form.integer("quantity").is_none());
+        assert_eq!(form.fault().code, "MISSING");
+    }
+}
