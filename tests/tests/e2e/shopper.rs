@@ -1,0 +1,76 @@
+//! A shopper with a basket, a payment, and patience.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::stack::Stack;
+
+/// A fresh id.
+pub fn id() -> String {
+    uuid::Uuid::now_v7().to_string()
+}
+
+/// What a shopper holds after the checkout. The order has the basket's id.
+pub struct CheckedOut {
+    pub customer: String,
+    pub order: String,
+    pub payment: String,
+}
+
+pub fn product(name: &str, price: f64, quantity: i64) -> Value {
+    json!({
+        "productId": id(), "quantity": quantity,
+        "product": { "storeId": id(), "storeName": "Fruit & Veg", "name": name, "price": price },
+    })
+}
+
+/// Fills a basket with goods of 7.50, authorises `amount` and checks out. Every request may be repeated.
+pub async fn check_out(stack: &Stack, amount: f64) -> CheckedOut {
+    let (customer, key) = (id(), id());
+    let started = stack.insist(Method::POST, "/api/baskets", &key, Some(json!({ "customerId": customer }))).await;
+    assert_eq!(started.0.status, 200, "{:?}", started.0);
+    let order = started.0.body["id"].as_str().unwrap().to_owned();
+    for (n, item) in [product("Apple", 0.75, 4), product("Pear", 1.5, 3)].into_iter().enumerate() {
+        let path = format!("/api/baskets/{order}/addItem");
+        let (added, _) = stack.insist(Method::PUT, &path, &format!("{key}-{n}"), Some(item)).await;
+        assert_eq!(added.status, 200, "{added:?}");
+    }
+    let body = json!({ "customerId": customer, "amount": amount });
+    let (paid, _) = stack.insist(Method::POST, "/api/payments", &id(), Some(body)).await;
+    assert_eq!(paid.status, 200, "{paid:?}");
+    let payment = paid.body["id"].as_str().unwrap().to_owned();
+    let path = format!("/api/baskets/{order}/checkout");
+    let (done, _) = stack.insist(Method::PUT, &path, &format!("{key}-checkout"), Some(json!({ "paymentId": payment }))).await;
+    assert_eq!(done.status, 200, "{done:?}");
+    CheckedOut { customer, order, payment }
+}
+
+/// Waits until the order is in one of these states, by its own stream.
+pub async fn settled(stack: &Stack, order: &str, within: Duration) -> Value {
+    let deadline = std::time::Instant::now() + within;
+    loop {
+        if let Ok(reply) = stack.send(Method::GET, &format!("/api/ordering/{order}"), &[], None).await
+            && reply.status == 200
+            && ["approved", "rejected", "cancelled"].contains(&reply.body["order"]["status"].as_str().unwrap_or(""))
+        {
+            return reply.body["order"].clone();
+        }
+        assert!(std::time::Instant::now() < deadline, "order {order} was not settled within {within:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Waits until the saga's execution has ended; gives its status.
+pub async fn saga_ended(stack: &Stack, order: &str, within: Duration) -> String {
+    let deadline = std::time::Instant::now() + within;
+    loop {
+        match stack.saga(order).await {
+            Some(status) if status != "RUNNING" => return status,
+            _ => {}
+        }
+        assert!(std::time::Instant::now() < deadline, "the saga of {order} did not end within {within:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
