@@ -5,12 +5,10 @@ use contracts::{
         BasketCanceled, BasketCheckedOut, BasketEvent, BasketItem, BasketItemAdded, BasketItemRemoved,
         BasketStarted, total,
     },
-    ids::{CustomerId, PaymentId, ProductId},
+    ids::{CustomerId, PaymentId, ProductId, StoreId},
 };
-use kernel::{Aggregate, BrokenHistory, Event, Refusal, RefusalKind};
+use kernel::{Aggregate, BrokenHistory, Event, Money, Refusal, RefusalKind};
 use serde::{Deserialize, Serialize};
-
-use crate::catalogue::Offer;
 
 /// Most lines a basket holds: a checked-out basket with the longest names still fits one commit.
 pub const MAX_LINES: usize = 100;
@@ -41,6 +39,35 @@ pub enum Basket {
         /// Whose it was.
         customer_id: CustomerId,
     },
+}
+
+/// A product as it is offered now.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Offer {
+    /// The store that sells it.
+    pub store_id: StoreId,
+    /// The product.
+    pub product_id: ProductId,
+    /// The store's name.
+    pub store_name: String,
+    /// The product's name.
+    pub product_name: String,
+    /// Price of one piece.
+    pub price: Money,
+}
+
+impl Offer {
+    /// A line of a basket, with this many pieces.
+    pub fn item(&self, quantity: u32) -> BasketItem {
+        BasketItem {
+            store_id: self.store_id,
+            product_id: self.product_id,
+            store_name: self.store_name.clone(),
+            product_name: self.product_name.clone(),
+            price: self.price,
+            quantity,
+        }
+    }
 }
 
 /// What can be asked of a basket.

@@ -5,42 +5,9 @@
 //! catalogue instead, kept from the stores' events, and the request names the product's id only.
 //! Nothing else in this context knows where an [`Offer`] comes from.
 
-use contracts::{
-    baskets::BasketItem,
-    ids::{ProductId, StoreId},
-};
-use kernel::Money;
 use lambda::Form;
-use serde::Serialize;
 
-/// A product as it is offered now.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Offer {
-    /// The store that sells it.
-    pub store_id: StoreId,
-    /// The product.
-    pub product_id: ProductId,
-    /// The store's name.
-    pub store_name: String,
-    /// The product's name.
-    pub product_name: String,
-    /// Price of one piece.
-    pub price: Money,
-}
-
-impl Offer {
-    /// A line of a basket, with this many pieces.
-    pub fn item(&self, quantity: u32) -> BasketItem {
-        BasketItem {
-            store_id: self.store_id,
-            product_id: self.product_id,
-            store_name: self.store_name.clone(),
-            product_name: self.product_name.clone(),
-            price: self.price,
-            quantity,
-        }
-    }
-}
+use crate::basket::Offer;
 
 /// The offer that the request describes: `{productId, product: {storeId, storeName, name, price}}`.
 pub fn from_request(form: &Form<'_>) -> Option<Offer> {

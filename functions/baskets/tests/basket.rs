@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its stage should stop")]
 
-use baskets::{
-    basket::{Basket, BasketCommand, BasketRefusal, MAX_LINES, MAX_QUANTITY},
-    catalogue::Offer,
-};
+use baskets::basket::{Basket, BasketCommand, BasketRefusal, MAX_LINES, MAX_QUANTITY, Offer};
 use contracts::{
     baskets::{
-        BasketCanceled, BasketCheckedOut, BasketEvent, BasketItemAdded, BasketItemRemoved, BasketStarted, total,
+        BasketCanceled, BasketCheckedOut, BasketEvent, BasketItemAdded, BasketItemRemoved, BasketStarted,
+        total,
     },
     ids::{CustomerId, PaymentId, ProductId},
 };
@@ -122,7 +120,9 @@ fn d9_taking_one_of_two_leaves_one() {
 #[test]
 fn taking_more_than_there_is_takes_what_there_is() {
     given::<Basket>([started(), added("apple", 2)]).when(remove("apple", 99)).then([removed("apple", 2)]);
-    given::<Basket>([started(), added("apple", 2)]).when(remove("apple", i64::MAX)).then([removed("apple", 2)]);
+    given::<Basket>([started(), added("apple", 2)])
+        .when(remove("apple", i64::MAX))
+        .then([removed("apple", 2)]);
 }
 
 #[test]
@@ -173,7 +173,8 @@ fn a_negative_price_cannot_lower_the_total() {
 fn a_total_that_overflows_is_refused_when_the_item_is_added_not_at_the_checkout() {
     let gold = |quantity| BasketCommand::AddItem { offer: offer_at("gold", Money::MAX_MINOR), quantity };
     given::<Basket>([started()]).when(gold(2)).then_refused(BasketRefusal::TotalIsInvalid);
-    let one = BasketEvent::BasketItemAdded(BasketItemAdded { item: offer_at("gold", Money::MAX_MINOR).item(1) });
+    let one =
+        BasketEvent::BasketItemAdded(BasketItemAdded { item: offer_at("gold", Money::MAX_MINOR).item(1) });
     given::<Basket>([started(), one]).when(add("apple", 1)).then_refused(BasketRefusal::TotalIsInvalid);
 }
 

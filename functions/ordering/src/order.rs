@@ -154,9 +154,10 @@ impl Order {
     /// What was ordered.
     pub fn placed(&self) -> &Placed {
         match self {
-            Self::Pending(placed) | Self::Approved(placed) | Self::Rejected(placed, _) | Self::Canceled(placed) => {
-                placed
-            }
+            Self::Pending(placed)
+            | Self::Approved(placed)
+            | Self::Rejected(placed, _)
+            | Self::Canceled(placed) => placed,
         }
     }
 
@@ -193,10 +194,7 @@ impl Aggregate for Order {
             }
 
             // Approved too: when the answer to the approval is lost for good, the saga undoes it.
-            (
-                Some(Self::Pending(placed) | Self::Approved(placed)),
-                Reject { reason },
-            ) => {
+            (Some(Self::Pending(placed) | Self::Approved(placed)), Reject { reason }) => {
                 let (customer_id, payment_id) = (placed.customer_id, placed.payment_id);
                 let reason = reason.as_str().to_owned();
                 Ok(vec![OrderEvent::OrderRejected(OrderRejected { customer_id, payment_id, reason })])

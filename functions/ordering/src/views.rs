@@ -121,9 +121,8 @@ impl OrderViews {
         let customer = call.query.get("customerId").filter(|id| !id.is_empty()).ok_or_else(|| {
             Fault::invalid("CUSTOMER_ID_CANNOT_BE_BLANK", "say whose orders: ?customerId=<uuid>")
         })?;
-        let customer: CustomerId = customer
-            .parse()
-            .map_err(|_| Fault::invalid("ID_IS_MALFORMED", "customerId must be a UUID"))?;
+        let customer: CustomerId =
+            customer.parse().map_err(|_| Fault::invalid("ID_IS_MALFORMED", "customerId must be a UUID"))?;
         let limit = call.query_number("limit")?.map(|limit| u32::try_from(limit).unwrap_or(u32::MAX));
         let request = ListRequest {
             partition: customer.to_string(),

@@ -105,7 +105,9 @@ fn a_cancellation_that_comes_too_late_is_refused() {
         (vec![created(), rejected()], "rejected"),
         (vec![created(), canceled()], "cancelled"),
     ] {
-        given::<Order>(history).when(OrderCommand::Cancel).then_refused(OrderRefusal::CannotBeCanceled { status });
+        given::<Order>(history)
+            .when(OrderCommand::Cancel)
+            .then_refused(OrderRefusal::CannotBeCanceled { status });
     }
 }
 

@@ -41,7 +41,8 @@ pub async fn config() -> SdkConfig {
 /// # Errors
 /// A sentence that names the variable, when it is missing.
 pub fn setting(name: &str) -> Result<String, String> {
-    std::env::var(name).map_err(|_| format!("environment variable {name} is not set: the template must set it"))
+    std::env::var(name)
+        .map_err(|_| format!("environment variable {name} is not set: the template must set it"))
 }
 
 /// The event store in the table that `EVENT_TABLE` names.

@@ -97,7 +97,8 @@ impl Call {
     /// 400.
     pub fn query_number(&self, name: &str) -> Result<Option<u64>, Fault> {
         let Some(text) = self.query.get(name) else { return Ok(None) };
-        let wrong = |_| Fault::invalid("QUERY_IS_INVALID", format!("{name} must be a whole number, not {text:?}"));
+        let wrong =
+            |_| Fault::invalid("QUERY_IS_INVALID", format!("{name} must be a whole number, not {text:?}"));
         text.parse().map(Some).map_err(wrong)
     }
 }

@@ -115,7 +115,8 @@ fn etag(text: &str) -> Result<Option<Version>, Fault> {
         return Ok(None);
     }
     let bare = bare.strip_prefix("W/").unwrap_or(bare).trim_matches('"');
-    let wrong = |_| Fault::invalid("IF_MATCH_IS_INVALID", "If-Match must be an ETag that we sent, such as \"7\"");
+    let wrong =
+        |_| Fault::invalid("IF_MATCH_IS_INVALID", "If-Match must be an ETag that we sent, such as \"7\"");
     bare.parse().map(|number| Some(Version::new(number))).map_err(wrong)
 }
 
@@ -154,10 +155,7 @@ fn from_direct(payload: Value, door: &Door<'_>) -> Result<Call, Fault> {
         correlation: direct.correlation.unwrap_or_else(|| door.ports.ids.fresh()),
         causation: direct.causation,
         trace: Some(
-            direct
-                .trace
-                .or_else(|| door.xray.and_then(from_xray))
-                .unwrap_or_else(|| fresh_trace(door.ports)),
+            direct.trace.or_else(|| door.xray.and_then(from_xray)).unwrap_or_else(|| fresh_trace(door.ports)),
         ),
         at: door.ports.clock.now(),
     })
@@ -264,7 +262,8 @@ mod tests {
         let forged = "00-0000000000000000000000000000000f-000000000000000f-01";
         let call = call(request(json!({ "traceparent": forged }), json!({}))).unwrap();
         assert_ne!(call.trace.unwrap().as_str(), forged);
-        let xray = from_xray("Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1").unwrap();
+        let xray =
+            from_xray("Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1").unwrap();
         assert_eq!(xray.as_str(), "00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01");
     }
 

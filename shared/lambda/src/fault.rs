@@ -69,7 +69,11 @@ impl Fault {
     pub fn unavailable(cause: impl fmt::Display) -> Self {
         Self {
             inside: Some(cause.to_string()),
-            ..Self::new(503, "UNAVAILABLE", "the service cannot answer right now; try again with the same Idempotency-Key")
+            ..Self::new(
+                503,
+                "UNAVAILABLE",
+                "the service cannot answer right now; try again with the same Idempotency-Key",
+            )
         }
     }
 

@@ -51,7 +51,11 @@ impl<'a> Form<'a> {
             None => {}
             Some(Value::String(text)) if text.trim().is_empty() => {}
             Some(Value::String(text)) if text.chars().count() > MAX_TEXT => {
-                self.reject(field, "TEXT_IS_TOO_LONG", format!("{field} may have at most {MAX_TEXT} characters"));
+                self.reject(
+                    field,
+                    "TEXT_IS_TOO_LONG",
+                    format!("{field} may have at most {MAX_TEXT} characters"),
+                );
                 return None;
             }
             Some(Value::String(text)) => return Some(text),

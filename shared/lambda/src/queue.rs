@@ -22,7 +22,8 @@ pub(crate) fn deliveries(event: SqsEvent) -> Vec<Delivery> {
 
 fn delivery(message: SqsMessage) -> Delivery {
     let body = message.body.unwrap_or_default();
-    let envelope = serde_json::from_str::<BusEvent>(&body).map(|event| event.detail).map_err(|e| e.to_string());
+    let envelope =
+        serde_json::from_str::<BusEvent>(&body).map(|event| event.detail).map_err(|e| e.to_string());
     Delivery { message: message.message_id.unwrap_or_default(), envelope }
 }
 

@@ -46,7 +46,9 @@ where
             let (caller, call) = edge::read(payload, &Door { handler: &handler, ports: &ports, xray });
             let span = match &call {
                 Ok(call) => span(&handler, &context, call.correlation, call.causation, call.trace.as_ref()),
-                Err(_) => tracing::info_span!("invocation", function = %handler, request = %context.request_id),
+                Err(_) => {
+                    tracing::info_span!("invocation", function = %handler, request = %context.request_id)
+                }
             };
             async move {
                 let started = ports.clock.now();
@@ -126,7 +128,8 @@ where
             }
             let mut results = run(state, envelopes).await.into_iter();
             for (message, event) in messages {
-                let result = results.next().unwrap_or_else(|| Err(Fault::internal("the consumer did not answer")));
+                let result =
+                    results.next().unwrap_or_else(|| Err(Fault::internal("the consumer did not answer")));
                 let (kind, stream, version) = (&event.event_type, &event.stream, event.version.get());
                 let (correlation, trace) = (event.correlation, event.trace.as_ref().map(|t| t.as_str()));
                 match result {

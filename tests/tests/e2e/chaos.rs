@@ -56,9 +56,13 @@ fn kill_now_and_then(stop: Arc<AtomicBool>, killed: Arc<AtomicUsize>) -> std::th
 fn functions_of(emulator: u32, part: &str) -> Vec<u32> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").expect("/proc: this test runs on Linux").flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
         let status = std::fs::read_to_string(entry.path().join("status")).unwrap_or_default();
-        let child = status.lines().any(|line| line.strip_prefix("PPid:").is_some_and(|p| p.trim() == emulator.to_string()));
+        let child = status
+            .lines()
+            .any(|line| line.strip_prefix("PPid:").is_some_and(|p| p.trim() == emulator.to_string()));
         let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
         let named = String::from_utf8_lossy(&environment)
             .split('\0')
@@ -172,13 +176,19 @@ async fn five_hundred_checkouts_while_functions_are_killed_end_in_one_settled_or
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    assert!(different.is_empty(), "{} rows differ from the fold, e.g. {:?}", different.len(), different.first());
+    assert!(
+        different.is_empty(),
+        "{} rows differ from the fold, e.g. {:?}",
+        different.len(),
+        different.first()
+    );
     let seen_after = began.elapsed();
 
     // One order for each checkout, one terminal event in each order, one hold or release on each payment.
     for (shopper, short) in &accepted {
         let of = |stream: String| -> Vec<String> {
-            let mut events: Vec<_> = commits.iter().filter(|c| c.stream.as_str() == stream).flat_map(|c| c.envelopes()).collect();
+            let mut events: Vec<_> =
+                commits.iter().filter(|c| c.stream.as_str() == stream).flat_map(|c| c.envelopes()).collect();
             events.sort_by_key(|e| e.version);
             events.into_iter().map(|e| e.event_type).collect()
         };
@@ -201,15 +211,23 @@ async fn five_hundred_checkouts_while_functions_are_killed_end_in_one_settled_or
     assert!(dead.values().all(|depth| *depth == 0), "dead letters: {dead:?}");
 
     let commands = commits.len();
-    println!("\n{CHECKOUTS} checkouts from {CLIENTS} clients, {} function processes killed", killed.load(Relaxed));
+    println!(
+        "\n{CHECKOUTS} checkouts from {CLIENTS} clients, {} function processes killed",
+        killed.load(Relaxed)
+    );
     println!("| what | measured |");
     println!("| --- | --- |");
     println!("| outcomes | {outcomes:?} |");
     println!("| commits in the table | {commands} |");
-    println!("| shopping (6 commands each, incl. retries) | {shopping:.1?}, {:.0} commands/s |", (CHECKOUTS * 5) as f64 / shopping.as_secs_f64());
+    println!(
+        "| shopping (6 commands each, incl. retries) | {shopping:.1?}, {:.0} commands/s |",
+        (CHECKOUTS * 5) as f64 / shopping.as_secs_f64()
+    );
     println!(
         "| event to view, {} events, functions dying | p50 {:.0?}, p99 {:.0?} |",
-        lags.len(), percentile(&lags, 50), percentile(&lags, 99)
+        lags.len(),
+        percentile(&lags, 50),
+        percentile(&lags, 99)
     );
     println!("| all orders settled after | {settled_after:.1?} |");
     println!("| view equals fold after | {seen_after:.1?} |");
@@ -227,6 +245,11 @@ async fn the_view_follows_its_events() {
         lags.extend(watch(stack.clone(), shopper.order).await);
     }
     lags.sort();
-    println!("\nevent to view, {} events: p50 {:.0?}, p99 {:.0?}", lags.len(), percentile(&lags, 50), percentile(&lags, 99));
+    println!(
+        "\nevent to view, {} events: p50 {:.0?}, p99 {:.0?}",
+        lags.len(),
+        percentile(&lags, 50),
+        percentile(&lags, 99)
+    );
     assert!(lags.len() >= 40);
 }

@@ -19,7 +19,8 @@ fn assert_problem(reply: &Reply, status: u16, code: &str) {
 }
 
 async fn start(stack: &Stack) -> String {
-    let (reply, _) = stack.insist(Method::POST, "/api/baskets", &id(), Some(json!({ "customerId": id() }))).await;
+    let (reply, _) =
+        stack.insist(Method::POST, "/api/baskets", &id(), Some(json!({ "customerId": id() }))).await;
     reply.body["id"].as_str().unwrap().to_owned()
 }
 
@@ -33,19 +34,55 @@ async fn every_sort_of_no_is_a_problem_document_with_a_stable_code() {
         (Method::POST, "/api/baskets".into(), Some(json!({})), 400, "CUSTOMER_ID_CANNOT_BE_BLANK"),
         (Method::POST, "/api/baskets".into(), Some(json!({ "customerId": "x" })), 400, "ID_IS_MALFORMED"),
         (Method::POST, "/api/payments".into(), Some(json!({ "amount": 1.999 })), 400, "VALIDATION_FAILED"),
-        (Method::POST, "/api/payments".into(), Some(json!({ "customerId": id(), "amount": -1 })), 400, "AMOUNT_CANNOT_BE_NEGATIVE"),
-        (Method::PUT, format!("/api/baskets/{basket}/addItem"), Some(product("Apple", 1.0, 0)), 400, "QUANTITY_CANNOT_BE_ZERO"),
-        (Method::PUT, format!("/api/baskets/{basket}/addItem"), Some(product("Apple", 1.0, -1)), 400, "QUANTITY_CANNOT_BE_NEGATIVE"),
-        (Method::PUT, format!("/api/baskets/{basket}/checkout"), Some(json!({ "paymentId": id() })), 400, "BASKET_HAS_NO_ITEMS"),
+        (
+            Method::POST,
+            "/api/payments".into(),
+            Some(json!({ "customerId": id(), "amount": -1 })),
+            400,
+            "AMOUNT_CANNOT_BE_NEGATIVE",
+        ),
+        (
+            Method::PUT,
+            format!("/api/baskets/{basket}/addItem"),
+            Some(product("Apple", 1.0, 0)),
+            400,
+            "QUANTITY_CANNOT_BE_ZERO",
+        ),
+        (
+            Method::PUT,
+            format!("/api/baskets/{basket}/addItem"),
+            Some(product("Apple", 1.0, -1)),
+            400,
+            "QUANTITY_CANNOT_BE_NEGATIVE",
+        ),
+        (
+            Method::PUT,
+            format!("/api/baskets/{basket}/checkout"),
+            Some(json!({ "paymentId": id() })),
+            400,
+            "BASKET_HAS_NO_ITEMS",
+        ),
         (Method::GET, format!("/api/baskets/{nobody}"), None, 404, "BASKET_NOT_FOUND"),
         (Method::GET, "/api/baskets/not-an-id".into(), None, 404, "BASKET_NOT_FOUND"),
-        (Method::PUT, format!("/api/baskets/{nobody}/addItem"), Some(product("Apple", 1.0, 1)), 404, "BASKET_NOT_FOUND"),
+        (
+            Method::PUT,
+            format!("/api/baskets/{nobody}/addItem"),
+            Some(product("Apple", 1.0, 1)),
+            404,
+            "BASKET_NOT_FOUND",
+        ),
         (Method::GET, format!("/api/ordering/{nobody}"), None, 404, "ORDER_NOT_FOUND"),
         (Method::GET, format!("/api/orders/{nobody}"), None, 404, "ORDER_NOT_FOUND"),
         (Method::GET, format!("/api/payments/{nobody}"), None, 404, "PAYMENT_NOT_FOUND"),
         (Method::GET, "/api/orders".into(), None, 400, "CUSTOMER_ID_CANNOT_BE_BLANK"),
         (Method::GET, format!("/api/orders?customerId={nobody}&limit=0"), None, 400, "QUERY_IS_INVALID"),
-        (Method::GET, format!("/api/orders?customerId={nobody}&cursor=forged"), None, 400, "QUERY_IS_INVALID"),
+        (
+            Method::GET,
+            format!("/api/orders?customerId={nobody}&cursor=forged"),
+            None,
+            400,
+            "QUERY_IS_INVALID",
+        ),
         (Method::DELETE, format!("/api/ordering/{nobody}"), None, 404, "ORDER_NOT_FOUND"),
     ];
     for (method, path, body, status, code) in cases {
@@ -85,7 +122,10 @@ async fn a_writer_with_an_outdated_etag_is_told_so() {
     let send = |etag: &'static str| {
         let (stack, path) = (stack.clone(), path.clone());
         async move {
-            stack.send(Method::PUT, &path, &[("if-match", etag)], Some(product("Apple", 1.0, 1))).await.unwrap()
+            stack
+                .send(Method::PUT, &path, &[("if-match", etag)], Some(product("Apple", 1.0, 1)))
+                .await
+                .unwrap()
         }
     };
     let added = send("\"1\"").await;

@@ -10,7 +10,11 @@
 //! These tests are ignored without a stack, and fail, rather than pass by doing nothing, when they are
 //! asked for without one.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test from outside, against the clock on the wall")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test from outside, against the clock on the wall"
+)]
 
 mod chaos;
 mod contract;

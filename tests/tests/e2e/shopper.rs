@@ -29,7 +29,8 @@ pub fn product(name: &str, price: f64, quantity: i64) -> Value {
 /// Fills a basket with goods of 7.50, authorises `amount` and checks out. Every request may be repeated.
 pub async fn check_out(stack: &Stack, amount: f64) -> CheckedOut {
     let (customer, key) = (id(), id());
-    let started = stack.insist(Method::POST, "/api/baskets", &key, Some(json!({ "customerId": customer }))).await;
+    let started =
+        stack.insist(Method::POST, "/api/baskets", &key, Some(json!({ "customerId": customer }))).await;
     assert_eq!(started.0.status, 200, "{:?}", started.0);
     let order = started.0.body["id"].as_str().unwrap().to_owned();
     for (n, item) in [product("Apple", 0.75, 4), product("Pear", 1.5, 3)].into_iter().enumerate() {
@@ -42,7 +43,9 @@ pub async fn check_out(stack: &Stack, amount: f64) -> CheckedOut {
     assert_eq!(paid.status, 200, "{paid:?}");
     let payment = paid.body["id"].as_str().unwrap().to_owned();
     let path = format!("/api/baskets/{order}/checkout");
-    let (done, _) = stack.insist(Method::PUT, &path, &format!("{key}-checkout"), Some(json!({ "paymentId": payment }))).await;
+    let (done, _) = stack
+        .insist(Method::PUT, &path, &format!("{key}-checkout"), Some(json!({ "paymentId": payment })))
+        .await;
     assert_eq!(done.status, 200, "{done:?}");
     CheckedOut { customer, order, payment }
 }
@@ -53,7 +56,8 @@ pub async fn settled(stack: &Stack, order: &str, within: Duration) -> Value {
     loop {
         if let Ok(reply) = stack.send(Method::GET, &format!("/api/ordering/{order}"), &[], None).await
             && reply.status == 200
-            && ["approved", "rejected", "cancelled"].contains(&reply.body["order"]["status"].as_str().unwrap_or(""))
+            && ["approved", "rejected", "cancelled"]
+                .contains(&reply.body["order"]["status"].as_str().unwrap_or(""))
         {
             return reply.body["order"].clone();
         }

@@ -60,7 +60,8 @@ impl Stack {
             request = request.json(&body);
         }
         let response = request.send().await?;
-        let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+        let header =
+            |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
         let (status, etag) = (response.status().as_u16(), header("etag"));
         let content_type = header("content-type").unwrap_or_default();
         let text = response.text().await?;
@@ -97,7 +98,8 @@ impl Stack {
     pub async fn commits(&self) -> Vec<Commit> {
         let (store, mut after, mut commits) = (self.events(), None, Vec::new());
         loop {
-            let page = store.scan(Segment::WHOLE, after.as_ref(), None).await.expect("a page of the event table");
+            let page =
+                store.scan(Segment::WHOLE, after.as_ref(), None).await.expect("a page of the event table");
             commits.extend(page.commits);
             after = page.after;
             if after.is_none() {

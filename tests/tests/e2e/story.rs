@@ -53,14 +53,18 @@ async fn somebody_elses_payment_neither_pays_nor_is_released() {
     let body = json!({ "customerId": victim, "amount": 100 });
     let (paid, _) = stack.insist(Method::POST, "/api/payments", &id(), Some(body)).await;
     let payment = paid.body["id"].as_str().unwrap();
-    let (basket, _) = stack.insist(Method::POST, "/api/baskets", &key, Some(json!({ "customerId": thief }))).await;
+    let (basket, _) =
+        stack.insist(Method::POST, "/api/baskets", &key, Some(json!({ "customerId": thief }))).await;
     let basket = basket.body["id"].as_str().unwrap();
     let add = format!("/api/baskets/{basket}/addItem");
     stack.insist(Method::PUT, &add, &id(), Some(product("Gold", 50.0, 1))).await;
     let checkout = format!("/api/baskets/{basket}/checkout");
     stack.insist(Method::PUT, &checkout, &id(), Some(json!({ "paymentId": payment }))).await;
     let order = settled(&stack, basket, PATIENCE).await;
-    assert_eq!((&order["status"], &order["reason"]), (&json!("rejected"), &json!("PAYMENT_BELONGS_TO_ANOTHER_CUSTOMER")));
+    assert_eq!(
+        (&order["status"], &order["reason"]),
+        (&json!("rejected"), &json!("PAYMENT_BELONGS_TO_ANOTHER_CUSTOMER"))
+    );
     saga_ended(&stack, basket, PATIENCE).await;
     let payment = stack.get(&format!("/api/payments/{payment}")).await;
     assert_eq!(payment.body["payment"]["status"], "authorized");

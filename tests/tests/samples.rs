@@ -1,0 +1,112 @@
+//! The sample events work: each function's real binary, behind the runtime API that Lambda has, takes
+//! its payload from `events/` and answers as the catalogue says. They make one story, so that a newcomer
+//! can send them by hand in this order (`cargo lambda invoke <function> --data-file events/<function>.json`).
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot set its stage should stop")]
+
+use std::path::{Path, PathBuf};
+
+use ordering::views::{BY_CUSTOMER, Orders};
+use serde_json::{Value, json};
+use testing::{EmbeddedDynamo, FixedService, FunctionProcess};
+
+/// The story: function, binary, and what its answer must contain.
+const STORY: &[(&str, &str, &[&str])] = &[
+    ("start-basket", "baskets", &["\"statusCode\":200", "\\\"version\\\":1"]),
+    ("add-item", "baskets", &["\"statusCode\":200", "\\\"version\\\":2"]),
+    ("remove-item", "baskets", &["\"statusCode\":200", "\\\"version\\\":3"]),
+    ("get-basket", "baskets", &["\"statusCode\":200", "\\\"total\\\":1.5", "\\\"quantity\\\":2"]),
+    ("authorize-payment", "payments", &["\"statusCode\":200"]),
+    ("get-payment", "payments", &["\"statusCode\":200", "\\\"status\\\":\\\"authorized\\\""]),
+    ("checkout-basket", "baskets", &["\"statusCode\":200", "\\\"version\\\":4"]),
+    ("cancel-basket", "baskets", &["\"statusCode\":400", "BASKET_CANNOT_BE_CANCELLED"]),
+    ("create-order-on-checkout", "ordering", &["\"batchItemFailures\":[]"]),
+    ("get-order", "ordering", &["\"statusCode\":200", "\\\"status\\\":\\\"pending\\\"", "\\\"total\\\":1.5"]),
+    ("start-order-saga", "ordering", &["\"batchItemFailures\":[]"]),
+    ("project-orders", "ordering", &["\"batchItemFailures\":[]"]),
+    ("list-orders", "ordering", &["\"statusCode\":200", "\\\"status\\\":\\\"pending\\\""]),
+    ("confirm-payment", "payments", &["\"version\":2"]),
+    ("approve-order", "ordering", &["\"version\":2"]),
+    ("get-order-view", "ordering", &["\"statusCode\":200", "\\\"status\\\":\\\"approved\\\""]),
+    ("release-payment", "payments", &["\"version\":3"]),
+    ("reject-order", "ordering", &["\"version\":3"]),
+    ("create-order", "ordering", &["\"statusCode\":200", "\\\"version\\\":1"]),
+    ("cancel-order", "ordering", &["\"statusCode\":200", "\\\"version\\\":2"]),
+    ("relay", "relay", &["\"batchItemFailures\":[]"]),
+];
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// The binary that `cargo test --workspace` or `cargo build` left beside this test.
+fn binary(name: &str) -> PathBuf {
+    let me = std::env::current_exe().unwrap();
+    let path = me.parent().and_then(Path::parent).unwrap().join(name);
+    assert!(path.exists(), "{} is missing: run `cargo build --bins` first", path.display());
+    path
+}
+
+fn sample(function: &str) -> Value {
+    let path = repository().join("events").join(format!("{function}.json"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_json::from_str(&text).unwrap()
+}
+
+#[tokio::test]
+async fn every_sample_event_is_understood_by_its_function() {
+    let dynamo = EmbeddedDynamo::start().await;
+    event_store::create_table(&dynamo.client(), "events").await.unwrap();
+    projection::create_table::<Orders>(&dynamo.client(), "orders", &[BY_CUSTOMER]).await.unwrap();
+    let bus = FixedService::start(json!({ "FailedEntryCount": 0, "Entries": [{ "EventId": "1" }] })).await;
+    let sagas = FixedService::start(json!({ "executionArn": "arn", "startDate": 1.0 })).await;
+    let environment = [
+        ("AWS_ENDPOINT_URL", dynamo.endpoint()),
+        ("AWS_ENDPOINT_URL_EVENTBRIDGE", bus.endpoint()),
+        ("AWS_ENDPOINT_URL_SFN", sagas.endpoint()),
+        ("EVENT_TABLE", "events".to_owned()),
+        ("ORDERS_TABLE", "orders".to_owned()),
+        ("EVENT_BUS", "mallard".to_owned()),
+        ("PARKED_QUEUE_URL", "http://localhost/queue".to_owned()),
+        ("ORDER_SAGA_ARN", "arn:aws:states:us-east-1:000000000000:stateMachine:order-saga".to_owned()),
+    ];
+    for (function, bin, expected) in STORY {
+        let process = FunctionProcess::start(&binary(bin), function, &environment).await;
+        let answer = process.invoke(sample(function)).await;
+        let answer = answer.unwrap_or_else(|error| panic!("{function} failed: {error}")).to_string();
+        for part in *expected {
+            assert!(answer.contains(part), "{function} answered {answer}, without {part}");
+        }
+    }
+    let started = sagas.asked();
+    assert_eq!(started.len(), 1, "one saga is started");
+    assert_eq!(started[0].0, "AWSStepFunctions.StartExecution");
+    let input: Value = serde_json::from_str(started[0].1["input"].as_str().unwrap()).unwrap();
+    assert_eq!(started[0].1["name"], input["orderId"], "the execution is named after its order");
+    let published = bus.asked();
+    assert_eq!(published.len(), 1, "one call to the bus");
+    assert_eq!(published[0].1["Entries"][0]["Source"], "mallard.baskets");
+}
+
+#[test]
+fn no_function_is_without_a_sample_and_no_sample_without_a_function() {
+    let mut samples: Vec<String> = std::fs::read_dir(repository().join("events"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "json"))
+        .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
+        .collect();
+    samples.sort();
+    let mut story: Vec<String> = STORY.iter().map(|(function, ..)| (*function).to_owned()).collect();
+    story.sort();
+    assert_eq!(samples, story);
+    let mut deployed = Vec::new();
+    for template in ["baskets", "ordering", "payments", "relay"] {
+        let text = std::fs::read_to_string(repository().join(format!("infra/{template}.yaml"))).unwrap();
+        deployed
+            .extend(text.lines().filter_map(|line| line.trim().strip_prefix("Handler: ").map(str::to_owned)));
+    }
+    deployed.sort();
+    deployed.dedup();
+    assert_eq!(deployed, story, "what the templates deploy is what the samples are for");
+}
