@@ -1,1 +1,4 @@
 //! Tests of the whole: architecture, templates, contracts, end to end.
+
+pub mod saga;
+pub mod template;

@@ -1,0 +1,615 @@
+//! Reads the SAM templates as CloudFormation would, and holds the rules of the infrastructure against them.
+//!
+//! A rule is a function from templates to problems, each a sentence that names the resource; an empty list is what
+//! `tests/template.rs` wants for the real templates, and what it must not get for broken ones. What a rule does not
+//! understand (an intrinsic where it wants a value, an unknown kind of event) is a problem too: it never passes
+//! what it could not check. What it does not see is what AWS makes of the templates; cfn-lint and deploying do that.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+use yaml_serde::value::TaggedValue;
+
+/// One template.
+pub struct Template {
+    /// The file's name without ending; `template` is the root.
+    pub context: String,
+    /// Its text in the long form of intrinsics (`{"Ref": …}`, `{"Fn::GetAtt": […]}`), with the function globals merged
+    /// into each function.
+    pub document: Value,
+}
+
+/// A resource of a template.
+#[derive(Clone, Copy)]
+pub struct Resource<'a> {
+    /// The template it stands in.
+    pub template: &'a Template,
+    /// Its logical id.
+    pub id: &'a str,
+    /// Its CloudFormation type.
+    pub kind: &'a str,
+    /// What it is given.
+    pub properties: &'a Value,
+}
+
+impl fmt::Display for Resource<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}", self.id, self.template.context)
+    }
+}
+
+/// One statement of a policy, and the resource it stands in.
+struct Statement<'a> {
+    holder: Resource<'a>,
+    text: &'a Value,
+}
+
+/// The root template and every template under `infra/`, from the top of the repository.
+pub fn templates_of(repository: &Path) -> Vec<Template> {
+    let mut paths = vec![repository.join("template.yaml")];
+    let infra = repository.join("infra");
+    let listed = infra.read_dir().unwrap_or_else(|e| panic!("{}: {e}", infra.display()));
+    paths.extend(
+        listed
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|e| e == "yaml")),
+    );
+    paths.sort();
+    let read = |path: &Path| {
+        let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let context = path.file_stem().expect("a file name").to_string_lossy();
+        Template::parse(&context, &text)
+    };
+    paths.iter().map(|path| read(path)).collect()
+}
+
+impl Template {
+    /// Reads a template; panics on text that is not YAML, since only tests call it.
+    pub fn parse(context: &str, text: &str) -> Template {
+        let yaml = yaml_serde::from_str(text).unwrap_or_else(|e| panic!("{context}: {e}"));
+        let mut document = long_form(yaml);
+        let globals = document["Globals"]["Function"].clone();
+        for resource in document["Resources"].as_object_mut().expect("Resources").values_mut() {
+            if resource["Type"] == "AWS::Serverless::Function" {
+                let own = resource["Properties"].take();
+                resource["Properties"] = merged(globals.clone(), own);
+            }
+        }
+        Template { context: context.to_owned(), document }
+    }
+
+    /// The resources of one type.
+    pub fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = Resource<'a>> {
+        self.resources().filter(move |resource| resource.kind == kind)
+    }
+
+    /// All resources.
+    pub fn resources(&self) -> impl Iterator<Item = Resource<'_>> {
+        let all = self.document["Resources"].as_object().into_iter().flatten();
+        all.map(move |(id, resource)| Resource {
+            template: self,
+            id,
+            kind: resource["Type"].as_str().unwrap_or_default(),
+            properties: &resource["Properties"],
+        })
+    }
+
+    fn functions(&self) -> impl Iterator<Item = Resource<'_>> {
+        self.of_kind("AWS::Serverless::Function")
+    }
+
+    /// The resource an intrinsic points to, if it is one of this template.
+    fn target(&self, reference: &Value) -> Option<Resource<'_>> {
+        let id = referred(reference)?;
+        self.resources().find(|resource| resource.id == id)
+    }
+
+    fn statements(&self) -> impl Iterator<Item = Statement<'_>> {
+        self.resources().flat_map(|holder| {
+            let documents: Vec<&Value> = match holder.kind {
+                "AWS::IAM::Role" => {
+                    items(&holder.properties["Policies"]).map(|p| &p["PolicyDocument"]).collect()
+                }
+                "AWS::IAM::ManagedPolicy" | "AWS::IAM::Policy" => vec![&holder.properties["PolicyDocument"]],
+                _ => vec![],
+            };
+            let texts = documents.into_iter().flat_map(|document| items(&document["Statement"]));
+            texts.map(move |text| Statement { holder, text }).collect::<Vec<_>>()
+        })
+    }
+}
+
+impl Statement<'_> {
+    fn actions(&self) -> Vec<&str> {
+        items(&self.text["Action"]).map(|action| action.as_str().unwrap_or("?")).collect()
+    }
+
+    fn resources(&self) -> impl Iterator<Item = &Value> {
+        items(&self.text["Resource"])
+    }
+}
+
+// ---- the rules
+
+/// What AWS offers no resource for. Everything else names exactly what it is about.
+const WITHOUT_RESOURCES: &[(&str, &str)] = &[
+    ("dynamodb:ListStreams", "asked for by every stream mapping; the action knows no resources"),
+    ("logs:CreateLogDelivery", "Step Functions sets up its own logging; none of these know resources"),
+    ("logs:GetLogDelivery", "as above"),
+    ("logs:UpdateLogDelivery", "as above"),
+    ("logs:DeleteLogDelivery", "as above"),
+    ("logs:ListLogDeliveries", "as above"),
+    ("logs:PutResourcePolicy", "as above"),
+    ("logs:DescribeResourcePolicies", "as above"),
+    ("logs:DescribeLogGroups", "as above"),
+];
+
+const STREAM_READING: &[&str] =
+    &["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"];
+
+/// On the event table nothing but appending to the streams of the own context and reading those of a named one.
+pub fn event_table_is_append_only(templates: &[Template]) -> Vec<String> {
+    let mut problems = vec![];
+    let contexts: Vec<&str> = templates.iter().map(|template| template.context.as_str()).collect();
+    for statement in templates.iter().flat_map(Template::statements) {
+        let Some(resource) = statement.resources().find(|resource| is_event_table(resource)) else {
+            continue;
+        };
+        let Statement { holder, text } = &statement;
+        if statement.resources().count() > 1
+            || !matches!(referred(resource), Some("EventTable" | "EventTableArn"))
+        {
+            problems.push(format!(
+                "{holder}: a statement on the event table must name the table's ARN and nothing else"
+            ));
+        }
+        let mut actions = statement.actions();
+        actions.sort_unstable();
+        let appends = match actions[..] {
+            ["dynamodb:Query"] => false,
+            ["dynamodb:PutItem", "dynamodb:Query"] => true,
+            _ => {
+                problems.push(format!(
+                    "{holder}: {actions:?} on the event table; only PutItem and Query may be allowed"
+                ));
+                continue;
+            }
+        };
+        let fence = &text["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"];
+        let fenced = items(fence).map(|key| key.as_str()?.strip_suffix(".*")).collect::<Option<Vec<_>>>();
+        match fenced.as_deref() {
+            Some([context]) if text["Condition"] == leading_keys(context) => {
+                if appends && *context != holder.template.context {
+                    problems.push(format!("{holder}: appends to the streams of {context}"));
+                }
+                if !contexts.contains(context) {
+                    problems.push(format!("{holder}: reads the streams of {context}, which is no context"));
+                }
+            }
+            _ => problems.push(format!(
+                "{holder}: must be fenced by dynamodb:LeadingKeys to one context and nothing else"
+            )),
+        }
+    }
+    problems
+}
+
+fn leading_keys(context: &str) -> Value {
+    json!({"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [format!("{context}.*")]}})
+}
+
+/// No function may change or remove an item of any table by more than a conditional put.
+pub fn no_updates_and_no_deletes(templates: &[Template]) -> Vec<String> {
+    let allowed = |action: &str| {
+        ["dynamodb:PutItem", "dynamodb:GetItem", "dynamodb:Query"].contains(&action)
+            || STREAM_READING.contains(&action)
+    };
+    let mut problems = vec![];
+    for statement in templates.iter().flat_map(Template::statements) {
+        for action in statement.actions() {
+            if action.starts_with("dynamodb:") && !allowed(action) {
+                problems.push(format!(
+                    "{}: {action} is not among what a function may do to a table",
+                    statement.holder
+                ));
+            }
+        }
+    }
+    problems
+}
+
+/// Policies name what they are about: no wildcard resources or actions, no negations, no policies from elsewhere.
+pub fn policies_are_exact(templates: &[Template]) -> Vec<String> {
+    let mut problems = vec![];
+    for Statement { holder, text } in templates.iter().flat_map(Template::statements) {
+        let statement = Statement { holder, text };
+        if text["Effect"] != "Allow" || !text["NotAction"].is_null() || !text["NotResource"].is_null() {
+            problems.push(format!("{holder}: statements allow actions on resources, and are not negations"));
+        }
+        if statement.actions().iter().any(|action| action.contains(['*', '?'])) {
+            problems.push(format!("{holder}: {:?} holds a wildcard action", statement.actions()));
+        }
+        if statement.resources().count() == 0 {
+            problems.push(format!("{holder}: a statement without resources"));
+        }
+        for resource in statement.resources().filter(|resource| resource.to_string().contains('*')) {
+            let excused = |action: &&str| WITHOUT_RESOURCES.iter().any(|(excused, _)| excused == action);
+            if resource != "*" || !statement.actions().iter().all(excused) {
+                problems.push(format!("{holder}: {:?} on {resource}", statement.actions()));
+            }
+        }
+    }
+    for role in templates.iter().flat_map(|template| template.of_kind("AWS::IAM::Role")) {
+        for policy in items(&role.properties["ManagedPolicyArns"]) {
+            if role.template.target(policy).is_none_or(|policy| policy.kind != "AWS::IAM::ManagedPolicy") {
+                problems.push(format!("{role}: attaches {policy}, which does not stand in this template"));
+            }
+        }
+    }
+    problems
+}
+
+/// Every function has its own role and its own log that forgets, and says how long, how large and on what it runs.
+pub fn functions_stand_alone(templates: &[Template]) -> Vec<String> {
+    let mut problems = vec![];
+    let mut used: BTreeMap<(String, String), String> = BTreeMap::new();
+    for function in templates.iter().flat_map(Template::functions) {
+        let properties = function.properties;
+        for wanted in ["Handler", "Runtime", "FunctionName"] {
+            if properties[wanted].is_null() {
+                problems.push(format!("{function}: no {wanted}"));
+            }
+        }
+        if properties["Timeout"].as_u64().is_none_or(|seconds| seconds > 60) {
+            problems.push(format!("{function}: no Timeout of at most a minute"));
+        }
+        if properties["MemorySize"].as_u64().is_none() {
+            problems.push(format!("{function}: no MemorySize"));
+        }
+        if properties["Architectures"] != json!([{"Ref": "Architecture"}]) {
+            problems.push(format!("{function}: its architecture is not the parameter's"));
+        }
+        if !properties["Policies"].is_null() {
+            problems.push(format!("{function}: policies belong in its role, where these tests read them"));
+        }
+        let role = function.template.target(&properties["Role"]).filter(|role| role.kind == "AWS::IAM::Role");
+        let log = function.template.target(&properties["LoggingConfig"]["LogGroup"]);
+        let log = log.filter(|log| log.kind == "AWS::Logs::LogGroup");
+        for (what, own) in [("role", role), ("log group", log)] {
+            let Some(own) = own else {
+                problems.push(format!("{function}: no {what} of its own in this template"));
+                continue;
+            };
+            let key = (function.template.context.clone(), own.id.to_owned());
+            if let Some(other) = used.insert(key, function.id.to_owned()) {
+                problems.push(format!("{function}: shares the {what} {} with {other}", own.id));
+            }
+        }
+        let (Some(role), Some(log)) = (role, log) else { continue };
+        let arn_of_log = json!({"Fn::GetAtt": [log.id, "Arn"]});
+        let mut statements =
+            function.template.statements().filter(|statement| statement.holder.id == role.id);
+        if !statements
+            .any(|s| s.actions().contains(&"logs:PutLogEvents") && s.resources().all(|r| *r == arn_of_log))
+        {
+            problems.push(format!("{function}: its role cannot write its log {}", log.id));
+        }
+        let name = properties["FunctionName"]["Fn::Sub"].as_str().unwrap_or_default();
+        if log.properties["LogGroupName"]["Fn::Sub"] != format!("/aws/lambda/{name}") {
+            problems.push(format!(
+                "{function}: its log is not called /aws/lambda/{name}, where people and tools look"
+            ));
+        }
+    }
+    problems
+}
+
+/// Logs are not kept for ever.
+pub fn logs_forget(templates: &[Template]) -> Vec<String> {
+    let logs = templates.iter().flat_map(|template| template.of_kind("AWS::Logs::LogGroup"));
+    let keeping = logs.filter(|log| log.properties["RetentionInDays"] != json!({"Ref": "LogRetentionDays"}));
+    keeping.map(|log| format!("{log}: its retention is not the parameter's")).collect()
+}
+
+/// A queue that is worked on has a dead-letter queue; one that is not keeps what went wrong for as long as SQS can, and
+/// raises an alarm.
+pub fn queues_lose_nothing(templates: &[Template]) -> Vec<String> {
+    const FOURTEEN_DAYS: u64 = 1_209_600;
+    let mut problems = vec![];
+    for template in templates {
+        let consumed: Vec<&str> =
+            template.functions().flat_map(events).filter_map(|event| referred(event.source)).collect();
+        let alarmed: Vec<&str> = template
+            .of_kind("AWS::CloudWatch::Alarm")
+            .filter(|alarm| alarm.properties["MetricName"] == "ApproximateNumberOfMessagesVisible")
+            .filter_map(|alarm| referred(&alarm.properties["Dimensions"][0]["Value"]))
+            .collect();
+        for queue in template.of_kind("AWS::SQS::Queue") {
+            if queue.properties["MessageRetentionPeriod"] != FOURTEEN_DAYS {
+                problems.push(format!("{queue}: must keep messages for fourteen days"));
+            }
+            let redrive = &queue.properties["RedrivePolicy"];
+            if consumed.contains(&queue.id) {
+                let dead_letters = template.target(&redrive["deadLetterTargetArn"]);
+                if dead_letters.is_none_or(|q| q.kind != "AWS::SQS::Queue" || consumed.contains(&q.id)) {
+                    problems.push(format!("{queue}: no dead-letter queue"));
+                }
+                if !redrive["maxReceiveCount"].as_u64().is_some_and(|count| (3..=10).contains(&count)) {
+                    problems.push(format!(
+                        "{queue}: maxReceiveCount must be 3 to 10: patient with crashes, but not for ever"
+                    ));
+                }
+            } else if !alarmed.contains(&queue.id) {
+                problems
+                    .push(format!("{queue}: nobody works on it and no alarm tells when something is in it"));
+            }
+        }
+    }
+    problems
+}
+
+/// Every event source mapping is bounded, reports the records that failed and says where those go that are given up.
+pub fn mappings_are_bounded(templates: &[Template]) -> Vec<String> {
+    let mut problems = vec![];
+    let raw = |template| Template::of_kind(template, "AWS::Lambda::EventSourceMapping");
+    for mapping in templates.iter().flat_map(raw) {
+        problems.push(format!("{mapping}: make it an event of its function, where these tests look"));
+    }
+    for (function, event) in
+        templates.iter().flat_map(Template::functions).flat_map(|f| events(f).map(move |e| (f, e)))
+    {
+        let mut want = |holds: bool, what: &str| {
+            if !holds {
+                problems.push(format!("{function}, event {}: {what}", event.name));
+            }
+        };
+        let given = event.properties;
+        let within =
+            |name: &str, low: u64, high: u64| given[name].as_u64().is_some_and(|n| (low..=high).contains(&n));
+        want(
+            given["FunctionResponseTypes"] == json!(["ReportBatchItemFailures"]),
+            "one bad record would fail its whole batch",
+        );
+        match event.kind {
+            "SQS" => {
+                want(within("BatchSize", 1, 10), "BatchSize must be 1 to 10");
+                // A number, not a parameter: the emulator reads a parameter as text and then polls no queue at all.
+                let concurrency = given["ScalingConfig"]["MaximumConcurrency"].as_u64();
+                want(concurrency.is_some_and(|n| n >= 2), "MaximumConcurrency must be a number");
+            }
+            "DynamoDB" => {
+                want(
+                    given["StartingPosition"] == "TRIM_HORIZON",
+                    "LATEST can miss records while the mapping is made",
+                );
+                want(within("BatchSize", 1, 1000), "BatchSize must be 1 to 1000");
+                want(
+                    given["BisectBatchOnFunctionError"] == true,
+                    "a batch that crashes the function must be split",
+                );
+                want(within("MaximumRetryAttempts", 1, 10_000), "retries must be bounded");
+                want(
+                    within("MaximumRecordAgeInSeconds", 60, 86_399),
+                    "age must be bounded, below the 24 h a stream keeps",
+                );
+                let given_up = &given["DestinationConfig"]["OnFailure"];
+                let queue = function.template.target(&given_up["Destination"]);
+                want(
+                    given_up["Type"] == "SQS" && queue.is_some_and(|q| q.kind == "AWS::SQS::Queue"),
+                    "no on-failure queue",
+                );
+                let filter = json!({"Filters": [{"Pattern": r#"{"eventName":["INSERT"]}"#}]});
+                want(given["FilterCriteria"] == filter, "only inserts are commits");
+            }
+            other => want(false, &format!("these tests do not know events of type {other} yet")),
+        }
+    }
+    problems
+}
+
+/// A batch that runs for as long as it may is not delivered a second time beside itself.
+pub fn visibility_outlasts_the_function(templates: &[Template]) -> Vec<String> {
+    let mut problems = vec![];
+    for function in templates.iter().flat_map(Template::functions) {
+        for event in events(function).filter(|event| event.kind == "SQS") {
+            let visibility = function
+                .template
+                .target(event.source)
+                .and_then(|q| q.properties["VisibilityTimeout"].as_u64());
+            let timeout = function.properties["Timeout"].as_u64().unwrap_or(u64::MAX / 6);
+            if visibility.is_none_or(|visibility| visibility < 6 * timeout) {
+                problems
+                    .push(format!("{function}: the visibility of its queue must be six times its timeout"));
+            }
+        }
+    }
+    problems
+}
+
+/// What a rule cannot deliver is tried for a bounded time and then kept, and only that rule may write to its queue.
+pub fn rule_targets_lose_nothing(templates: &[Template]) -> Vec<String> {
+    let mut problems = vec![];
+    for template in templates {
+        for rule in template.of_kind("AWS::Events::Rule") {
+            if items(&rule.properties["Targets"]).count() == 0 {
+                problems.push(format!("{rule}: no targets"));
+            }
+            for target in items(&rule.properties["Targets"]) {
+                let retry = &target["RetryPolicy"];
+                let attempts = retry["MaximumRetryAttempts"].as_u64().is_some_and(|n| (1..=185).contains(&n));
+                let age =
+                    retry["MaximumEventAgeInSeconds"].as_u64().is_some_and(|n| (60..=86_400).contains(&n));
+                if !attempts || !age {
+                    problems.push(format!("{rule}: its RetryPolicy must bound attempts and age"));
+                }
+                let dead_letters = &target["DeadLetterConfig"]["Arn"];
+                for (what, queue) in [("target", &target["Arn"]), ("dead-letter queue", dead_letters)] {
+                    if template.target(queue).is_none_or(|queue| queue.kind != "AWS::SQS::Queue") {
+                        problems.push(format!("{rule}: its {what} must be a queue of this template"));
+                    } else if !may_send(rule, queue) {
+                        problems.push(format!(
+                            "{rule}: its {what} must take messages from this rule, and from it alone"
+                        ));
+                    }
+                }
+            }
+        }
+    }
+    problems
+}
+
+fn may_send(rule: Resource<'_>, queue: &Value) -> bool {
+    let from_this_rule = json!({"ArnEquals": {"aws:SourceArn": {"Fn::GetAtt": [rule.id, "Arn"]}}});
+    let policies = rule.template.of_kind("AWS::SQS::QueuePolicy");
+    let mut statements = policies.flat_map(|policy| items(&policy.properties["PolicyDocument"]["Statement"]));
+    let lets_in = |statement: &&Value| items(&statement["Resource"]).any(|resource| resource == queue);
+    let (mut found, mut only) = (false, true);
+    for statement in statements.by_ref().filter(lets_in) {
+        found = true;
+        only &= statement["Principal"] == json!({"Service": "events.amazonaws.com"})
+            && statement["Action"] == "sqs:SendMessage"
+            && statement["Condition"] == from_this_rule;
+    }
+    found && only
+}
+
+/// A route leads to a function that lets the API in for exactly that route.
+pub fn routes_lead_to_functions(templates: &[Template]) -> Vec<String> {
+    let mut problems = vec![];
+    for template in templates {
+        for route in template.of_kind("AWS::ApiGatewayV2::Route") {
+            let integration = template.target(&route.properties["Target"]);
+            let function = integration.and_then(|i| template.target(&i.properties["IntegrationUri"]));
+            let Some(function) = function.filter(|function| function.kind == "AWS::Serverless::Function")
+            else {
+                problems.push(format!("{route}: leads to no function of this template"));
+                continue;
+            };
+            let key = route.properties["RouteKey"].as_str().unwrap_or_default().replacen(' ', "", 1);
+            let lets_in = |permission: &Resource<'_>| {
+                let source = permission.properties["SourceArn"]["Fn::Sub"].as_str().unwrap_or_default();
+                referred(&permission.properties["FunctionName"]) == Some(function.id)
+                    && permission.properties["Principal"] == "apigateway.amazonaws.com"
+                    && source.ends_with(&format!(":${{ApiId}}/*/{key}"))
+            };
+            if !template.of_kind("AWS::Lambda::Permission").any(|permission| lets_in(&permission)) {
+                problems.push(format!("{route}: {} does not let the API in for it", function.id));
+            }
+        }
+    }
+    problems
+}
+
+/// The root gives every nested stack the parameters it asks for, and no others.
+pub fn nested_stacks_get_their_parameters(templates: &[Template]) -> Vec<String> {
+    let mut problems = vec![];
+    let nested = |template| Template::of_kind(template, "AWS::Serverless::Application");
+    for stack in templates.iter().flat_map(nested) {
+        let location = stack.properties["Location"].as_str().unwrap_or_default();
+        let context = Path::new(location).file_stem().unwrap_or_default().to_string_lossy();
+        let Some(template) = templates.iter().find(|template| template.context == context) else {
+            problems.push(format!("{stack}: {location} is not there"));
+            continue;
+        };
+        let names =
+            |value: &Value| value.as_object().into_iter().flat_map(Map::keys).cloned().collect::<Vec<_>>();
+        let (mut given, mut wanted) =
+            (names(&stack.properties["Parameters"]), names(&template.document["Parameters"]));
+        given.sort();
+        wanted.sort();
+        if given != wanted {
+            problems.push(format!("{stack}: gives {given:?}, but {location} wants {wanted:?}"));
+        }
+    }
+    problems
+}
+
+// ---- reading
+
+/// An event of a function: what makes Lambda call it, besides the API.
+struct Event<'a> {
+    name: &'a str,
+    kind: &'a str,
+    source: &'a Value,
+    properties: &'a Value,
+}
+
+fn events(function: Resource<'_>) -> impl Iterator<Item = Event<'_>> {
+    let events = function.properties["Events"].as_object().into_iter().flatten();
+    events.map(|(name, event)| {
+        let properties = &event["Properties"];
+        let source = if event["Type"] == "SQS" { &properties["Queue"] } else { &properties["Stream"] };
+        Event { name, kind: event["Type"].as_str().unwrap_or_default(), source, properties }
+    })
+}
+
+fn is_event_table(resource: &Value) -> bool {
+    let text = resource.to_string();
+    text.contains("EventTable") && !text.contains("StreamArn")
+}
+
+/// The logical id that a `Ref`, a `Fn::GetAtt` or the single variable of a `Fn::Sub` names.
+fn referred(reference: &Value) -> Option<&str> {
+    if let Some(id) = reference["Ref"].as_str() {
+        return Some(id);
+    }
+    if let Some(id) = reference["Fn::GetAtt"][0].as_str() {
+        return Some(id);
+    }
+    let (_, rest) = reference["Fn::Sub"].as_str()?.split_once("integrations/${")?;
+    rest.strip_suffix('}')
+}
+
+/// IAM and CloudFormation allow one value where a list may stand.
+fn items(value: &Value) -> impl Iterator<Item = &Value> {
+    let list: Vec<&Value> = match value {
+        Value::Null => vec![],
+        Value::Array(values) => values.iter().collect(),
+        one => vec![one],
+    };
+    list.into_iter()
+}
+
+fn merged(below: Value, above: Value) -> Value {
+    match (below, above) {
+        (Value::Object(mut below), Value::Object(above)) => {
+            for (key, value) in above {
+                let under = below.remove(&key).unwrap_or(Value::Null);
+                below.insert(key, merged(under, value));
+            }
+            Value::Object(below)
+        }
+        (below, Value::Null) => below,
+        (_, above) => above,
+    }
+}
+
+fn long_form(yaml: yaml_serde::Value) -> Value {
+    use yaml_serde::Value as Yaml;
+    match yaml {
+        Yaml::Tagged(tagged) => intrinsic(*tagged),
+        Yaml::Sequence(values) => values.into_iter().map(long_form).collect(),
+        Yaml::Mapping(entries) => {
+            let key = |key: Yaml| key.as_str().unwrap_or_else(|| panic!("{key:?} is no name")).to_owned();
+            Value::Object(entries.into_iter().map(|(name, value)| (key(name), long_form(value))).collect())
+        }
+        plain => serde_json::to_value(plain).expect("a plain value"),
+    }
+}
+
+fn intrinsic(tagged: TaggedValue) -> Value {
+    let name = tagged.tag.to_string();
+    let name = name.trim_start_matches('!');
+    let value = long_form(tagged.value);
+    match (name, value) {
+        ("Ref" | "Condition", value) => json!({ name: value }),
+        ("GetAtt", Value::String(path)) => {
+            let (id, attribute) = path.split_once('.').unwrap_or((&path, ""));
+            json!({ "Fn::GetAtt": [id, attribute] })
+        }
+        (name, value) => json!({ format!("Fn::{name}"): value }),
+    }
+}

@@ -1,0 +1,232 @@
+//! Every saga under `infra/` keeps the rules; the checker that says so is itself tested on broken sagas.
+
+use std::path::{Path, PathBuf};
+
+use mall_tests::saga::{compensations_of, definition_at, happy_path, problems};
+use serde_json::{Value, json};
+
+fn infra() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra")
+}
+
+fn sagas() -> Vec<(String, Value)> {
+    let files = infra().read_dir().expect("infra/").flatten().map(|entry| entry.path());
+    let definitions = files.filter(|path| path.to_string_lossy().ends_with(".asl.json"));
+    definitions.map(|path| (path.display().to_string(), definition_at(&path))).collect()
+}
+
+#[test]
+fn no_saga_hangs_gives_up_early_or_leaves_a_failure_half_done() {
+    let sagas = sagas();
+    assert!(!sagas.is_empty(), "no saga was found: this test would hold nothing");
+    for (path, saga) in sagas {
+        assert_eq!(problems(&saga), Vec::<String>::new(), "{path}");
+    }
+}
+
+#[test]
+fn whatever_fails_the_payment_is_released_before_the_order_is_rejected() {
+    let saga = definition_at(&infra().join("order-saga.asl.json"));
+    let steps = ["ConfirmPayment", "ApproveOrder"];
+    assert_eq!(happy_path(&saga), [&steps[..], &["OrderApproved"]].concat());
+    for step in steps {
+        assert_eq!(
+            compensations_of(&saga, step),
+            ["ReleasePayment", "RejectOrder", "OrderRejected"],
+            "after {step}"
+        );
+    }
+    let reason = &saga["States"]["RejectOrder"]["Parameters"]["Payload"]["body"]["reason.$"];
+    assert_eq!(reason, "$.failure.Error", "the shopper is told why");
+}
+
+#[test]
+fn an_order_does_not_cost_more_than_eight_transitions() {
+    let saga = definition_at(&infra().join("order-saga.asl.json"));
+    let transitions = happy_path(&saga).len() + 1; // starting counts too
+    assert!(transitions <= 8, "{transitions} transitions");
+}
+
+#[test]
+fn a_repeated_step_is_the_same_command() {
+    for (path, saga) in sagas() {
+        for (name, state) in saga["States"].as_object().expect("states") {
+            if state["Type"] == "Task" {
+                let command = &state["Parameters"]["Payload"]["command.$"];
+                assert_eq!(
+                    *command,
+                    format!("States.Format('{{}}:{name}', $$.Execution.Name)"),
+                    "{path}, {name}"
+                );
+            }
+        }
+    }
+}
+
+// ---- the checker can fail
+
+/// The smallest saga without a problem: one step, one compensation.
+fn sound() -> Value {
+    let task = |attempts: u64, caught_by: &str, next: &str| {
+        json!({
+            "Type": "Task", "Resource": "arn:aws:states:::lambda:invoke", "ResultPath": null, "TimeoutSeconds": 20,
+            "Parameters": {"FunctionName": "f", "Payload": {"id.$": "$.id"}},
+            "Retry": [{
+                "ErrorEquals": ["Unavailable", "Conflict", "Lambda.ServiceException", "States.Timeout"],
+                "IntervalSeconds": 1, "BackoffRate": 2, "MaxAttempts": attempts, "MaxDelaySeconds": 60, "JitterStrategy": "FULL",
+            }],
+            "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": "$.failure", "Next": caught_by}],
+            "Next": next,
+        })
+    };
+    json!({
+        "StartAt": "Pay",
+        "States": {
+            "Pay": task(5, "GiveBack", "Paid"),
+            "Paid": {"Type": "Succeed"},
+            "GiveBack": task(12, "SagaStuck", "NotPaid"),
+            "NotPaid": {"Type": "Succeed"},
+            "SagaStuck": {"Type": "Fail", "Error": "SagaStuck"},
+        }
+    })
+}
+
+/// Sets the value at `pointer` in the sound saga and wants a problem that says `about`.
+#[track_caller]
+fn refuses(pointer: &str, value: Value, about: &str) {
+    let mut saga = sound();
+    let (parent, field) = pointer.rsplit_once('/').expect("a pointer");
+    saga.pointer_mut(parent).expect("the parent is there")[field] = value;
+    let found = problems(&saga);
+    assert!(
+        found.iter().any(|problem| problem.contains(about)),
+        "{pointer}: wanted {about:?}, found {found:?}"
+    );
+}
+
+#[track_caller]
+fn refuses_without(pointer: &str, about: &str) {
+    refuses(pointer, Value::Null, about);
+}
+
+#[test]
+fn the_checker_finds_nothing_wrong_with_a_sound_saga() {
+    assert_eq!(problems(&sound()), Vec::<String>::new());
+}
+
+#[test]
+fn a_task_that_could_hang_is_found() {
+    refuses_without("/States/Pay/TimeoutSeconds", "no TimeoutSeconds");
+    refuses("/States/GiveBack/TimeoutSeconds", json!(0), "no TimeoutSeconds");
+}
+
+#[test]
+fn a_task_that_gives_up_at_once_or_never_is_found() {
+    refuses_without("/States/Pay/Retry", "no Retry");
+    refuses("/States/Pay/Retry", json!([]), "no Retry");
+    refuses_without("/States/Pay/Retry/0/MaxAttempts", "bounded");
+    refuses("/States/Pay/Retry/0/MaxAttempts", json!(99_999), "bounded");
+    refuses_without("/States/Pay/Retry/0/MaxDelaySeconds", "MaxDelaySeconds");
+    refuses("/States/Pay/Retry/0/BackoffRate", json!(1), "backing off");
+    refuses("/States/Pay/Retry/0/ErrorEquals", json!(["Unavailable"]), "our own technical errors");
+}
+
+#[test]
+fn retries_in_step_with_each_other_are_found() {
+    refuses_without("/States/Pay/Retry/0/JitterStrategy", "full jitter");
+    refuses("/States/Pay/Retry/0/JitterStrategy", json!("NONE"), "full jitter");
+}
+
+#[test]
+fn retrying_a_refusal_of_the_business_is_found() {
+    for refusal in ["States.ALL", "States.TaskFailed", "PAYMENT_DOES_NOT_COVER_TOTAL"] {
+        refuses("/States/Pay/Retry/0/ErrorEquals", json!(["Unavailable", "Conflict", refusal]), refusal);
+    }
+}
+
+#[test]
+fn a_failure_that_nobody_catches_is_found() {
+    refuses_without("/States/Pay/Catch", "nothing leads to it");
+    refuses("/States/Pay/Catch/0/ErrorEquals", json!(["States.TaskFailed"]), "States.ALL");
+}
+
+#[test]
+fn a_catch_without_compensation_is_found() {
+    let mut saga = sound();
+    saga["States"]["Pay"]["Catch"] = json!([
+        {"ErrorEquals": ["TOO_LATE"], "ResultPath": "$.failure", "Next": "NotPaid"},
+        {"ErrorEquals": ["States.ALL"], "ResultPath": "$.failure", "Next": "GiveBack"},
+    ]);
+    assert_eq!(problems(&saga), ["Pay: its Catch does not lead to a compensation"]);
+}
+
+#[test]
+fn a_failure_that_goes_on_as_if_nothing_had_happened_is_found() {
+    let mut saga = sound();
+    saga["States"]["GiveBack"]["Next"] = json!("Paid");
+    assert!(problems(&saga).contains(&"NotPaid: nothing leads to it".to_owned()));
+    saga["States"].as_object_mut().expect("states").remove("NotPaid");
+    assert_eq!(problems(&saga), ["Pay: its Catch does not lead to a compensation"]);
+}
+
+#[test]
+fn a_compensation_that_fails_out_of_sight_is_found() {
+    refuses_without("/States/GiveBack/Catch", "nothing leads to it");
+    refuses("/States/GiveBack/Catch/0/Next", json!("NotPaid"), "nothing leads to it");
+    refuses("/States/GiveBack/Retry/0/MaxAttempts", json!(3), "retried for long");
+    refuses("/States/SagaStuck/Error", json!("Oops"), "SagaStuck");
+    let mut saga = sound();
+    saga["States"]["GiveBack"]["Catch"][0]["Next"] = json!("NotPaid");
+    saga["States"].as_object_mut().expect("states").remove("SagaStuck");
+    assert_eq!(problems(&saga), ["GiveBack: a compensation that fails must end in a visible stuck state"]);
+    saga["States"]["GiveBack"].as_object_mut().expect("a state").remove("Catch");
+    assert_eq!(
+        problems(&saga),
+        ["GiveBack: no Catch of States.ALL: a failure would leave what was done half done"]
+    );
+}
+
+#[test]
+fn payloads_that_grow_from_step_to_step_are_found() {
+    refuses("/States/Pay/ResultPath", json!("$"), "pile up");
+    refuses("/States/Pay/ResultPath", json!("$.paid"), "pile up");
+    refuses("/States/Pay/Catch/0/ResultPath", json!("$"), "beside the ids");
+    refuses_without("/States/Pay/Catch/0/ResultPath", "beside the ids");
+}
+
+#[test]
+fn a_time_out_that_ends_a_saga_without_compensating_is_found() {
+    refuses("/TimeoutSeconds", json!(3600), "without compensating");
+}
+
+#[test]
+fn a_step_that_leads_nowhere_or_is_never_reached_is_found() {
+    refuses("/StartAt", json!("Gone"), "not there");
+    refuses("/States/Pay/Next", json!("Gone"), "not there");
+    refuses("/States/Pay/Catch/0/Next", json!("Gone"), "not there");
+    refuses_without("/States/Pay/Next", "has no Next");
+    refuses("/States/Lonely", json!({"Type": "Succeed"}), "nothing leads to it");
+}
+
+#[test]
+fn a_saga_that_fails_without_compensating_is_found() {
+    let mut saga = sound();
+    saga["States"]["Paid"] = json!({"Type": "Fail", "Error": "SagaStuck"});
+    assert_eq!(problems(&saga), ["Paid: fails without compensating what was done"]);
+}
+
+#[test]
+fn jsonata_which_interpreters_read_differently_is_found() {
+    refuses("/QueryLanguage", json!("JSONata"), "JSONPath");
+    refuses("/States/Pay/QueryLanguage", json!("JSONata"), "JSONata");
+    refuses("/States/Pay/Arguments", json!({}), "JSONata");
+    refuses("/States/Pay/Parameters/Payload/id", json!("{% $states.input.id %}"), "JSONata");
+}
+
+#[test]
+fn a_kind_of_state_the_checker_cannot_judge_is_found() {
+    refuses("/States/Paid/Type", json!("Parallel"), "has no Next");
+    let mut saga = sound();
+    saga["States"]["Paid"] = json!({"Type": "Parallel", "Next": "NotPaid"});
+    assert!(problems(&saga).iter().any(|problem| problem.contains("not known to this checker")));
+}

@@ -1,0 +1,430 @@
+//! The templates keep the rules of the infrastructure; each rule is itself tested on a broken template.
+
+use std::path::Path;
+
+use mall_tests::saga::definition_at;
+use mall_tests::template::{self, Template, templates_of};
+
+type Rule = fn(&[Template]) -> Vec<String>;
+
+fn repository() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+#[track_caller]
+fn holds(rule: Rule) {
+    assert_eq!(rule(&templates_of(repository())), Vec::<String>::new());
+}
+
+#[test]
+fn the_templates_are_found() {
+    let templates = templates_of(repository());
+    let contexts: Vec<&str> = templates.iter().map(|template| template.context.as_str()).collect();
+    for context in ["baskets", "ordering", "payments", "relay", "template"] {
+        assert!(
+            contexts.contains(&context),
+            "{context} is not among {contexts:?}: the rules would not hold there"
+        );
+    }
+}
+
+#[test]
+fn no_context_writes_another_ones_events_or_reads_what_is_not_named() {
+    holds(template::event_table_is_append_only);
+}
+
+#[test]
+fn no_role_can_change_or_delete_what_happened() {
+    holds(template::no_updates_and_no_deletes);
+}
+
+#[test]
+fn no_role_reaches_further_than_it_must() {
+    holds(template::policies_are_exact);
+}
+
+#[test]
+fn no_function_shares_a_role_or_runs_without_limits() {
+    holds(template::functions_stand_alone);
+}
+
+#[test]
+fn no_log_is_kept_for_ever() {
+    holds(template::logs_forget);
+}
+
+#[test]
+fn no_message_is_lost_by_a_queue() {
+    holds(template::queues_lose_nothing);
+}
+
+#[test]
+fn no_poison_record_blocks_a_stream_or_queue_for_ever() {
+    holds(template::mappings_are_bounded);
+}
+
+#[test]
+fn no_slow_batch_is_delivered_beside_itself() {
+    holds(template::visibility_outlasts_the_function);
+}
+
+#[test]
+fn no_event_is_lost_between_bus_and_queue() {
+    holds(template::rule_targets_lose_nothing);
+}
+
+#[test]
+fn no_route_leads_nowhere() {
+    holds(template::routes_lead_to_functions);
+}
+
+#[test]
+fn no_nested_stack_misses_a_parameter() {
+    holds(template::nested_stacks_get_their_parameters);
+}
+
+#[test]
+fn the_saga_may_invoke_its_steps_and_nothing_else() {
+    let templates = templates_of(repository());
+    let machines = templates.iter().flat_map(|template| template.of_kind("AWS::Serverless::StateMachine"));
+    let mut checked = 0;
+    for machine in machines {
+        let given = machine.properties["DefinitionSubstitutions"].as_object().expect("substitutions");
+        let uri = machine.properties["DefinitionUri"].as_str().expect("a path");
+        let definition = definition_at(&repository().join("infra").join(uri)).to_string();
+        let wanted: Vec<&str> =
+            definition.split("${").skip(1).filter_map(|rest| Some(rest.split_once('}')?.0)).collect();
+        for name in &wanted {
+            assert!(given.contains_key(*name), "{uri} wants {name}, which {machine} does not give");
+        }
+        for name in given.keys() {
+            assert!(wanted.contains(&name.as_str()), "{machine} gives {name}, which {uri} does not want");
+        }
+        let role = machine.properties["Role"]["Fn::GetAtt"][0].as_str().expect("a role");
+        let role = machine.template.resources().find(|resource| resource.id == role).expect("the role");
+        let statement = &role.properties["Policies"][0]["PolicyDocument"]["Statement"][0];
+        assert_eq!(statement["Action"], "lambda:InvokeFunction");
+        let allowed = statement["Resource"].as_array().expect("functions");
+        assert_eq!(allowed.len(), given.len(), "{role} allows more or less than its steps");
+        assert!(given.values().all(|function| allowed.contains(function)), "{role} misses a step");
+        checked += 1;
+    }
+    assert!(checked > 0, "no state machine was found");
+}
+
+// ---- the rules can fail
+
+/// A context that keeps all rules: one function behind a route and a queue, and one that reads the stream.
+const SOUND: &str = r#"
+Parameters: {Architecture: {Type: String}, LogRetentionDays: {Type: Number}, EventTableArn: {Type: String}}
+Globals: {Function: {Runtime: provided.al2023, Timeout: 10, MemorySize: 256, Architectures: [!Ref Architecture]}}
+Resources:
+  Append:
+    Type: AWS::IAM::ManagedPolicy
+    Properties:
+      PolicyDocument:
+        Statement:
+          - Effect: Allow
+            Action: [dynamodb:PutItem, dynamodb:Query]
+            Resource: !Ref EventTableArn
+            Condition: {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["toys.*"]}}
+  BuyFunction:
+    Type: AWS::Serverless::Function
+    Properties:
+      Handler: buy
+      FunctionName: !Sub ${Prefix}-toys-buy
+      Role: !GetAtt BuyRole.Arn
+      LoggingConfig: {LogGroup: !Ref BuyLog}
+      Events:
+        Messages:
+          Type: SQS
+          Properties:
+            Queue: !GetAtt BuyQueue.Arn
+            BatchSize: 10
+            FunctionResponseTypes: [ReportBatchItemFailures]
+            ScalingConfig: {MaximumConcurrency: 5}
+        Commits:
+          Type: DynamoDB
+          Properties:
+            Stream: !Ref EventTableStreamArn
+            StartingPosition: TRIM_HORIZON
+            BatchSize: 100
+            FunctionResponseTypes: [ReportBatchItemFailures]
+            BisectBatchOnFunctionError: true
+            MaximumRetryAttempts: 100
+            MaximumRecordAgeInSeconds: 3600
+            DestinationConfig: {OnFailure: {Type: SQS, Destination: !GetAtt BuyDeadLetters.Arn}}
+            FilterCriteria: {Filters: [{Pattern: '{"eventName":["INSERT"]}'}]}
+  BuyRole:
+    Type: AWS::IAM::Role
+    Properties:
+      ManagedPolicyArns: [!Ref Append]
+      Policies:
+        - PolicyDocument:
+            Statement:
+              - {Effect: Allow, Action: [logs:CreateLogStream, logs:PutLogEvents], Resource: !GetAtt BuyLog.Arn}
+              - {Effect: Allow, Action: dynamodb:ListStreams, Resource: "*"}
+  BuyLog:
+    Type: AWS::Logs::LogGroup
+    Properties: {LogGroupName: !Sub "/aws/lambda/${Prefix}-toys-buy", RetentionInDays: !Ref LogRetentionDays}
+  BuyQueue:
+    Type: AWS::SQS::Queue
+    Properties:
+      VisibilityTimeout: 60
+      MessageRetentionPeriod: 1209600
+      RedrivePolicy: {deadLetterTargetArn: !GetAtt BuyDeadLetters.Arn, maxReceiveCount: 5}
+  BuyDeadLetters:
+    Type: AWS::SQS::Queue
+    Properties: {MessageRetentionPeriod: 1209600}
+  BuyAlarm:
+    Type: AWS::CloudWatch::Alarm
+    Properties:
+      MetricName: ApproximateNumberOfMessagesVisible
+      Dimensions: [{Name: QueueName, Value: !GetAtt BuyDeadLetters.QueueName}]
+  BuyRule:
+    Type: AWS::Events::Rule
+    Properties:
+      Targets:
+        - Arn: !GetAtt BuyQueue.Arn
+          RetryPolicy: {MaximumRetryAttempts: 185, MaximumEventAgeInSeconds: 86400}
+          DeadLetterConfig: {Arn: !GetAtt BuyDeadLetters.Arn}
+  BuyQueuePolicy:
+    Type: AWS::SQS::QueuePolicy
+    Properties:
+      PolicyDocument:
+        Statement:
+          - Effect: Allow
+            Principal: {Service: events.amazonaws.com}
+            Action: sqs:SendMessage
+            Resource: [!GetAtt BuyQueue.Arn, !GetAtt BuyDeadLetters.Arn]
+            Condition: {ArnEquals: {"aws:SourceArn": !GetAtt BuyRule.Arn}}
+  BuyIntegration:
+    Type: AWS::ApiGatewayV2::Integration
+    Properties: {IntegrationUri: !GetAtt BuyFunction.Arn}
+  BuyRoute:
+    Type: AWS::ApiGatewayV2::Route
+    Properties: {RouteKey: "POST /api/toys/{id}", Target: !Sub "integrations/${BuyIntegration}"}
+  BuyPermission:
+    Type: AWS::Lambda::Permission
+    Properties:
+      FunctionName: !Ref BuyFunction
+      Principal: apigateway.amazonaws.com
+      SourceArn: !Sub "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${ApiId}/*/POST/api/toys/{id}"
+"#;
+
+const ROOT: &str = r#"
+Resources:
+  Toys:
+    Type: AWS::Serverless::Application
+    Properties: {Location: infra/toys.yaml, Parameters: {Architecture: a, LogRetentionDays: b, EventTableArn: c}}
+"#;
+
+fn toys(text: &str) -> Vec<Template> {
+    vec![Template::parse("template", ROOT), Template::parse("toys", text)]
+}
+
+/// Replaces `from` by `to` in the sound template and wants a problem that says `about`.
+#[track_caller]
+fn refuses(rule: Rule, from: &str, to: &str, about: &str) {
+    assert!(SOUND.contains(from), "{from:?} is not in the sound template");
+    let found = rule(&toys(&SOUND.replacen(from, to, 1)));
+    assert!(
+        found.iter().any(|problem| problem.contains(about)),
+        "{from:?} -> {to:?}: wanted {about:?}, found {found:?}"
+    );
+}
+
+#[test]
+fn the_rules_find_nothing_wrong_with_a_sound_template() {
+    let rules: [Rule; 11] = [
+        template::event_table_is_append_only,
+        template::no_updates_and_no_deletes,
+        template::policies_are_exact,
+        template::functions_stand_alone,
+        template::logs_forget,
+        template::queues_lose_nothing,
+        template::mappings_are_bounded,
+        template::visibility_outlasts_the_function,
+        template::rule_targets_lose_nothing,
+        template::routes_lead_to_functions,
+        template::nested_stacks_get_their_parameters,
+    ];
+    for rule in rules {
+        assert_eq!(rule(&toys(SOUND)), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_role_that_can_do_more_to_the_event_table_is_found() {
+    let rule = template::event_table_is_append_only;
+    refuses(rule, "dynamodb:Query]", "dynamodb:Query, dynamodb:UpdateItem]", "only PutItem and Query");
+    refuses(rule, "dynamodb:Query]", "dynamodb:Query, dynamodb:BatchWriteItem]", "only PutItem and Query");
+    refuses(rule, "[dynamodb:PutItem, dynamodb:Query]", "dynamodb:*", "only PutItem and Query");
+    refuses(rule, "!Ref EventTableArn\n", "[!Ref EventTableArn, !GetAtt BuyQueue.Arn]\n", "nothing else");
+    refuses(rule, "!Ref EventTableArn\n", "!Sub \"${EventTableArn}/index/all\"\n", "nothing else");
+}
+
+#[test]
+fn a_hole_in_the_fence_between_contexts_is_found() {
+    let rule = template::event_table_is_append_only;
+    let fence = r#"Condition: {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["toys.*"]}}"#;
+    refuses(rule, fence, "", "must be fenced");
+    refuses(rule, r#"["toys.*"]"#, r#"["*"]"#, "must be fenced");
+    refuses(rule, r#"["toys.*"]"#, r#"["toys.*", "baskets.*"]"#, "must be fenced");
+    refuses(rule, "ForAllValues:StringLike", "ForAllValues:StringLikeIfExists", "must be fenced");
+    refuses(rule, r#"["toys.*"]"#, r#"["template.*"]"#, "appends to the streams of template");
+    refuses(rule, r#"["toys.*"]"#, r#"["toy.*"]"#, "no context");
+}
+
+#[test]
+fn a_role_that_can_change_or_delete_is_found() {
+    for action in ["UpdateItem", "DeleteItem", "BatchWriteItem", "PartiQLUpdate", "Scan", "*"] {
+        refuses(
+            template::no_updates_and_no_deletes,
+            "dynamodb:ListStreams",
+            &format!("\"dynamodb:{action}\""),
+            action,
+        );
+    }
+}
+
+#[test]
+fn a_policy_that_reaches_too_far_is_found() {
+    let rule = template::policies_are_exact;
+    refuses(rule, "dynamodb:ListStreams", "sqs:SendMessage", "sqs:SendMessage");
+    refuses(rule, "dynamodb:ListStreams", "[dynamodb:ListStreams, sqs:SendMessage]", "sqs:SendMessage");
+    refuses(rule, "!GetAtt BuyLog.Arn}", "!Sub \"arn:aws:logs:${AWS::Region}:*:*\"}", "logs:");
+    refuses(rule, "logs:PutLogEvents]", "\"logs:*\"]", "wildcard action");
+    refuses(rule, "Resource: \"*\"", "NotResource: x", "negations");
+    refuses(
+        rule,
+        "[!Ref Append]",
+        "[\"arn:aws:iam::aws:policy/AdministratorAccess\"]",
+        "AdministratorAccess",
+    );
+}
+
+#[test]
+fn a_function_without_limits_or_a_role_of_its_own_is_found() {
+    let rule = template::functions_stand_alone;
+    refuses(rule, "Timeout: 10, ", "", "Timeout");
+    refuses(rule, "MemorySize: 256, ", "", "MemorySize");
+    refuses(rule, "[!Ref Architecture]", "[arm64]", "architecture");
+    refuses(rule, "Role: !GetAtt BuyRole.Arn", "Policies: []", "no role of its own");
+    refuses(rule, "      LoggingConfig: {LogGroup: !Ref BuyLog}\n", "", "no log group of its own");
+    refuses(
+        rule,
+        "[logs:CreateLogStream, logs:PutLogEvents]",
+        "logs:CreateLogStream",
+        "cannot write its log",
+    );
+    refuses(
+        rule,
+        "/aws/lambda/${Prefix}-toys-buy",
+        "/aws/lambda/${Prefix}-toys-bye",
+        "its log is not called",
+    );
+    let twice = "  BuyLog:\n";
+    let sold = "  SellFunction:
+    Type: AWS::Serverless::Function
+    Properties:
+      Handler: sell
+      FunctionName: !Sub ${Prefix}-toys-sell
+      Role: !GetAtt BuyRole.Arn
+      LoggingConfig: {LogGroup: !Ref BuyLog}
+  BuyLog:
+";
+    refuses(rule, twice, sold, "shares the role BuyRole");
+    refuses(rule, twice, sold, "shares the log group BuyLog");
+}
+
+#[test]
+fn a_log_that_is_kept_for_ever_is_found() {
+    refuses(template::logs_forget, ", RetentionInDays: !Ref LogRetentionDays", "", "retention");
+}
+
+#[test]
+fn a_queue_that_loses_messages_is_found() {
+    let rule = template::queues_lose_nothing;
+    let redrive = "RedrivePolicy: {deadLetterTargetArn: !GetAtt BuyDeadLetters.Arn, maxReceiveCount: 5}";
+    refuses(rule, redrive, "", "no dead-letter queue");
+    refuses(
+        rule,
+        "deadLetterTargetArn: !GetAtt BuyDeadLetters.Arn",
+        "deadLetterTargetArn: !GetAtt BuyQueue.Arn",
+        "no dead-letter",
+    );
+    refuses(rule, "maxReceiveCount: 5", "maxReceiveCount: 1", "maxReceiveCount");
+    refuses(rule, "{MessageRetentionPeriod: 1209600}", "{MessageRetentionPeriod: 60}", "fourteen days");
+    refuses(rule, "BuyDeadLetters.QueueName", "BuyQueue.QueueName", "no alarm");
+}
+
+#[test]
+fn a_mapping_without_bounds_is_found() {
+    let rule = template::mappings_are_bounded;
+    refuses(rule, "FunctionResponseTypes: [ReportBatchItemFailures]", "Enabled: true", "whole batch");
+    refuses(rule, "BatchSize: 10\n", "BatchSize: 1000\n", "BatchSize");
+    refuses(rule, "MaximumConcurrency: 5", "MaximumConcurrency: !Ref Concurrency", "MaximumConcurrency");
+    refuses(rule, "TRIM_HORIZON", "LATEST", "LATEST");
+    refuses(rule, "BisectBatchOnFunctionError: true", "BisectBatchOnFunctionError: false", "split");
+    refuses(rule, "MaximumRetryAttempts: 100\n", "Enabled: true\n", "retries must be bounded");
+    refuses(rule, "MaximumRetryAttempts: 100\n", "MaximumRetryAttempts: -1\n", "retries must be bounded");
+    refuses(rule, "MaximumRecordAgeInSeconds: 3600", "MaximumRecordAgeInSeconds: -1", "age must be bounded");
+    refuses(
+        rule,
+        "MaximumRecordAgeInSeconds: 3600",
+        "MaximumRecordAgeInSeconds: 604800",
+        "age must be bounded",
+    );
+    refuses(rule, "OnFailure:", "OnSuccess:", "no on-failure queue");
+    refuses(rule, "INSERT", "MODIFY", "only inserts");
+    refuses(rule, "Type: SQS\n", "Type: Kinesis\n", "do not know events of type Kinesis");
+    refuses(rule, "AWS::ApiGatewayV2::Integration", "AWS::Lambda::EventSourceMapping", "make it an event");
+}
+
+#[test]
+fn a_queue_that_delivers_a_batch_beside_itself_is_found() {
+    let rule = template::visibility_outlasts_the_function;
+    refuses(rule, "VisibilityTimeout: 60", "VisibilityTimeout: 59", "six times");
+    refuses(rule, "VisibilityTimeout: 60\n", "DelaySeconds: 0\n", "six times");
+    refuses(rule, "Timeout: 10", "Timeout: 30", "six times");
+}
+
+#[test]
+fn a_rule_that_loses_events_is_found() {
+    let rule = template::rule_targets_lose_nothing;
+    refuses(
+        rule,
+        "DeadLetterConfig: {Arn: !GetAtt BuyDeadLetters.Arn}",
+        "Id: queue",
+        "dead-letter queue must be a queue",
+    );
+    refuses(
+        rule,
+        "RetryPolicy: {MaximumRetryAttempts: 185, MaximumEventAgeInSeconds: 86400}",
+        "Id: queue",
+        "RetryPolicy",
+    );
+    refuses(
+        rule,
+        "!GetAtt BuyQueue.Arn, !GetAtt BuyDeadLetters.Arn]",
+        "!GetAtt BuyQueue.Arn]",
+        "take messages from this rule",
+    );
+    refuses(rule, "            Condition: {ArnEquals", "            X: {ArnEquals", "from it alone");
+    refuses(rule, "Principal: {Service: events.amazonaws.com}", "Principal: \"*\"", "from it alone");
+}
+
+#[test]
+fn a_route_that_leads_nowhere_is_found() {
+    let rule = template::routes_lead_to_functions;
+    refuses(rule, "IntegrationUri: !GetAtt BuyFunction.Arn", "IntegrationUri: x", "no function");
+    refuses(rule, "/*/POST/api/toys/{id}", "/*/PUT/api/toys/{id}", "does not let the API in");
+    refuses(rule, "integrations/${BuyIntegration}", "integrations/${SellIntegration}", "no function");
+}
+
+#[test]
+fn a_nested_stack_without_a_parameter_is_found() {
+    let rule = template::nested_stacks_get_their_parameters;
+    refuses(rule, "EventTableArn: {Type: String}}", "EventTable: {Type: String}}", "wants");
+}
