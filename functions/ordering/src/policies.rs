@@ -63,6 +63,8 @@ impl SagaStarter {
             order_id: stream_id(&event)?,
             payment_id: created.payment_id,
             correlation: event.correlation,
+            causation: event.id,
+            trace: event.trace.clone(),
         };
         match self.sagas.start(&input).await? {
             Started::Now => tracing::info!(order = %input.order_id, "saga started"),

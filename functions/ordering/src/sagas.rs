@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use aws_sdk_sfn::{Client, error::DisplayErrorContext, operation::start_execution::StartExecutionError};
 use contracts::ids::{OrderId, PaymentId};
-use kernel::Uuid;
+use kernel::{TraceParent, Uuid};
 use lambda::Fault;
 use serde::Serialize;
 
@@ -28,6 +28,10 @@ pub struct OrderSagaInput {
     pub payment_id: PaymentId,
     /// Shared by all that follows from the checkout.
     pub correlation: Uuid,
+    /// The OrderCreated event.
+    pub causation: Uuid,
+    /// W3C trace context; null when there is none, since a path that is missing fails a state machine.
+    pub trace: Option<TraceParent>,
 }
 
 /// Whether the call started it.
