@@ -46,7 +46,7 @@ fn verdict(within: bool) -> &'static str {
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let ordering = built(&["--bin", "ordering"], "ordering");
-    let bare = built(&["-p", "lambda", "--example", "bare"], "examples/bare");
+    let bare = built(&["--example", "bare"], "examples/bare");
     let environment = [
         ("EVENT_TABLE", "events".to_owned()),
         ("ORDERS_TABLE", "orders".to_owned()),

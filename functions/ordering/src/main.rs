@@ -18,7 +18,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
 
 async fn function(name: String) -> Result<Option<Function>, String> {
     let ports = system_ports();
-    let config = aws::config().await;
+    let config = aws::config();
     let store = aws::event_store(&config, &ports)?;
     let ordering = || Arc::new(Ordering::new(store.clone(), ports.clone()));
     let views = || {

@@ -90,7 +90,8 @@ pub(crate) fn encode(commit: &Commit) -> Result<Item, CodecError> {
 
     let head = item_bytes(&item);
     let plain: usize = bodies.iter().map(|(name, body)| name.len() + body.len()).sum();
-    if head + plain > WRITE_UNIT {
+    // What could not be inflated again stays as it is, and is then refused for its size.
+    if head + plain > WRITE_UNIT && plain as u64 <= MAX_INFLATED {
         let mut packed = Vec::new();
         for (name, body) in &bodies {
             packed.push((*name, deflate(body.as_bytes()).map_err(bad)?));

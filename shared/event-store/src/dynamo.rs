@@ -193,8 +193,8 @@ fn append_error(error: SdkError<PutItemError>, ours: &Commit) -> AppendError {
                     }),
                 };
             }
-            // "The outcome is unknown" is what an internal error means for a write.
-            PutItemError::InternalServerError(_) => {
+            // "The outcome is unknown" is what an internal error means for a write, whoever answers so.
+            _ if service.raw().status().as_u16() >= 500 => {
                 return AppendError::Unknown(store_error("PutItem", error));
             }
             _ => {}

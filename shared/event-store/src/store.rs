@@ -235,8 +235,10 @@ fn fold_commit<A: Aggregate>(
     upto: Option<Version>,
 ) -> Result<Option<A>, StoreError> {
     let corrupt = |why: String| StoreError::corrupt(&commit.stream, commit.version, why);
-    let take =
-        upto.map_or(usize::MAX, |upto| (upto.next().get().saturating_sub(commit.version.get())) as usize);
+    // Saturating: a caller may ask for a version as high as there is.
+    let take = upto.map_or(usize::MAX, |upto| {
+        upto.get().saturating_add(1).saturating_sub(commit.version.get()) as usize
+    });
     let mut events = Vec::with_capacity(commit.events.len());
     for committed in commit.events.iter().take(take) {
         events.push(A::Event::from_raw(committed.event.clone()).map_err(|e| corrupt(e.to_string()))?);
@@ -300,13 +302,21 @@ impl EventStore {
             match oldest {
                 None => return Ok(Loaded { seen: true, ..Loaded::new_stream(stream.clone()) }),
                 Some(Version::FIRST) => break,
-                Some(_) if base.is_some() => break,
+                // A page that was cut at 1 MB must not narrow the window in which repeats are recognised.
+                Some(_)
+                    if base.is_some() && (newest_first.len() >= SNAPSHOT_EVERY as usize || !page.more) =>
+                {
+                    break;
+                }
                 Some(oldest) if !page.more => {
                     return Err(StoreError::corrupt(stream, oldest, "the stream's first commit is missing"));
                 }
                 Some(oldest) => {
                     upto = oldest.previous();
-                    limit = HISTORY_PAGE;
+                    limit = match base {
+                        Some(_) => SNAPSHOT_EVERY - newest_first.len() as u32,
+                        None => HISTORY_PAGE,
+                    };
                 }
             }
         }
@@ -364,13 +374,18 @@ impl EventStore {
                 return Err(TransactError::VersionMismatch { expected, actual: loaded.version() });
             }
             let events = match A::decide(loaded.state.as_ref(), command) {
-                Ok(events) => events,
-                // "New" was only asserted: no command is refused on a state that nobody has read.
-                Err(_) if !loaded.seen => {
+                Err(refusal) if loaded.seen => return Err(TransactError::Refused(refusal)),
+                // "New" was only asserted: no command is refused, or answered with "already so", on
+                // a state that nobody has read.
+                Err(_) => {
                     loaded = self.load(stream).await?;
                     continue;
                 }
-                Err(refusal) => return Err(TransactError::Refused(refusal)),
+                Ok(events) if events.is_empty() && !loaded.seen => {
+                    loaded = self.load(stream).await?;
+                    continue;
+                }
+                Ok(events) => events,
             };
             let Some((commit, after)) = seal(&loaded, &events, hash.clone(), meta)? else {
                 let version = loaded.version();
@@ -391,9 +406,13 @@ impl EventStore {
                         let attempts = attempt + 1;
                         return Err(TransactError::Contended { stream: stream.clone(), attempts });
                     }
-                    // What the winner left is known without another read.
-                    loaded = loaded.follow(&winner)?;
-                    loaded.seen = true;
+                    loaded = if same || loaded.seen {
+                        // What the winner left is known without another read.
+                        loaded.follow(&winner)?
+                    } else {
+                        // "New" was wrong, perhaps for long: this winner only began the stream.
+                        self.load(stream).await?
+                    };
                     if !same {
                         self.ports.timer.sleep(BACKOFF.pause(attempt, &*self.ports.random)).await;
                         attempt += 1;
@@ -422,6 +441,8 @@ impl EventStore {
                         return Err(TransactError::TooLarge { bytes, limit });
                     }
                 }
+                // This attempt wrote nothing, but one before it may still arrive.
+                Err(AppendError::Store(error)) if unknown > 0 => return Err(TransactError::Unknown(error)),
                 Err(AppendError::Store(error)) => return Err(TransactError::Store(error)),
                 Err(AppendError::Unknown(error)) => {
                     match self.log.newest(stream, version, Some(1)).await {
@@ -516,7 +537,7 @@ impl EventStore {
         stream: &StreamId,
         version: Version,
     ) -> Result<Vec<Envelope>, StoreError> {
-        let wanted = version.next();
+        let wanted = Version::new(version.get().saturating_add(1));
         let mut newest_first: Vec<Commit> = Vec::new();
         let mut upto = Version::new(u64::MAX);
         let mut limit = SNAPSHOT_EVERY;

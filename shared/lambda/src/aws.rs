@@ -2,10 +2,22 @@
 
 use std::{sync::Arc, time::Duration};
 
-use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_config::{
+    BehaviorVersion, Region, SdkConfig, environment::EnvironmentVariableCredentialsProvider,
+    retry::RetryConfig, timeout::TimeoutConfig,
+};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_async::{
+    rt::sleep::{SharedAsyncSleep, TokioSleep},
+    time::{SharedTimeSource, SystemTimeSource},
+};
 use aws_smithy_http_client::{
     Builder,
     tls::{Provider, rustls_provider::CryptoMode},
+};
+use aws_types::{
+    origin::Origin,
+    service_config::{LoadServiceConfig, ServiceConfigKey},
 };
 use event_store::{DynamoLog, EventStore};
 use kernel::ports::Ports;
@@ -19,11 +31,21 @@ const OPERATION: Duration = Duration::from_secs(8);
 const ATTEMPTS: u32 = 3;
 
 /// Region, credentials and endpoint from the environment, one HTTP client (rustls on ring: one
-/// TLS stack, no start-up entropy collection; docs/decisions/0003), bounded time.
-pub async fn config() -> SdkConfig {
+/// TLS stack, no start-up entropy collection), bounded time.
+///
+/// A function's environment has all of them, so the SDK's usual chain of other sources (profiles, STS, instance
+/// metadata) is left out: it would be a tenth of the binary (docs/decisions/0003).
+pub fn config() -> SdkConfig {
     let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
-    aws_config::defaults(BehaviorVersion::v2026_01_12())
+    let credentials = SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new());
+    let mut config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(std::env::var("AWS_REGION").ok().map(Region::new))
+        .credentials_provider(credentials)
+        .service_config(Environment)
         .http_client(http)
+        .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
+        .time_source(SharedTimeSource::new(SystemTimeSource::new()))
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
         .timeout_config(
             TimeoutConfig::builder()
@@ -31,9 +53,21 @@ pub async fn config() -> SdkConfig {
                 .operation_attempt_timeout(ATTEMPT)
                 .operation_timeout(OPERATION)
                 .build(),
-        )
-        .load()
-        .await
+        );
+    config.set_endpoint_url(std::env::var("AWS_ENDPOINT_URL").ok());
+    config.insert_origin("endpoint_url", Origin::shared_environment_variable());
+    config.build()
+}
+
+/// Settings of single services, such as `AWS_ENDPOINT_URL_SFN`, from the environment.
+#[derive(Debug)]
+struct Environment;
+
+impl LoadServiceConfig for Environment {
+    fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
+        let service = key.service_id().to_uppercase().replace([' ', '-'], "_");
+        std::env::var(format!("{}_{service}", key.env())).ok()
+    }
 }
 
 /// A setting that the template must provide.

@@ -1,1 +1,66 @@
-//! Views that are exactly as new as they say: version-gated rows, gap healing, read repair.
+//! Views that are exactly as new as they say.
+//!
+//! A [`Projection`] turns the events of one category of streams into rows, one row for each stream. A
+//! [`Projector`] keeps the rows up to date: events come in over the bus in any order, any number of
+//! times, or not at all, and the row holds, beside the view, the **version it has applied**:
+//!
+//! | the event's version is | then |
+//! | --- | --- |
+//! | at or below the applied version | it is a duplicate: dropped |
+//! | the next one | it is applied |
+//! | further on, or its body was left out | the missing events are read from the event table and applied through |
+//!
+//! View and version are written together in one `PutItem`, on the condition that the row is still
+//! what was read. So an event takes effect exactly once, for one write and no inbox table (a row of
+//! up to 1 KB is one write unit, and so is its copy in each index).
+//!
+//! # Guarantees
+//!
+//! * **A row is a fold**: its content is what [`Projection::apply`] makes of the stream's events 1 to
+//!   `applied`, in order, each once, however they were delivered and however many projectors run.
+//! * **A row never goes back** to an older version, and a row of an older [`Projection::SCHEMA`] is only ever
+//!   replaced by one that was folded to the end of its stream.
+//! * **Users read their own writes**: [`Projector::read`] with a minimum version answers with a row that is at
+//!   least that new, or says that the stream itself has not come that far.
+//! * **Nothing is skipped silently.** An event that cannot be applied is an error, which its queue
+//!   retries and then parks. The row stays at the version before it, so later events of *that*
+//!   stream fail as well until the code is mended; other streams go on.
+//! * A write with an unknown outcome does no harm: the repeat finds the version applied.
+//!
+//! # Not guaranteed
+//!
+//! * *Freshness.* A read without a minimum version may be behind: by the time that events take to
+//!   travel, and for as long as the last event of a stream is lost. The next event, or a read with a minimum, heals it.
+//! * *Lists* are read from an index, which lags behind the rows and takes no minimum version.
+//! * *Whole commits.* A row may stand inside a commit, after its first event and before its second.
+//! * *Order between rows.* Two rows are never changed together.
+//! * *A shrunken event table.* Rows that are newer than their stream (after a restore from a backup) stay: rebuild the view.
+//!
+//! # Storage model
+//!
+//! One table holds one generation of one view, and a [`ViewStore`] is made for one table. So a rebuild
+//! can fill the next generation beside the live one, with the same projector over another store.
+//!
+//! | attribute | meaning |
+//! | --- | --- |
+//! | `id` (S, partition key) | the stream's id: what follows the slash |
+//! | `applied` (N) | version of the last event in the row |
+//! | `schema` (N) | [`Projection::SCHEMA`] of the code that wrote it |
+//! | `empty` (BOOL) | only when all events so far were irrelevant: there is a version but no row |
+//! | all others | the row's own fields, so that indexes can be built on them |
+
+mod dynamo;
+mod memory;
+mod page;
+mod projection;
+mod projector;
+mod store;
+
+pub use dynamo::{DynamoViews, create_table};
+pub use memory::MemoryViews;
+pub use page::{BadRequest, Index, ListRequest, MAX_LIMIT, Page, Position};
+pub use projection::{ApplyError, Projection};
+pub use projector::{
+    BatchOutcome, DeliverError, Delivered, Failed, ListError, Projector, ReadError, Versioned,
+};
+pub use store::{Consistency, Content, List, Listed, Put, Stamp, Stored, ViewError, ViewStore};

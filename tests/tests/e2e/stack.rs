@@ -36,7 +36,7 @@ impl Stack {
         let text = std::fs::read_to_string(variable("MALL_STACK_FILE")).expect("the stack file");
         let file: Value = serde_json::from_str(&text).unwrap();
         let outputs = serde_json::from_value(file["outputs"].clone()).unwrap();
-        let config = lambda::aws::config().await;
+        let config = lambda::aws::config();
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
         Arc::new(Self { api: variable("MALL_API_URL"), outputs, http, config })
     }

@@ -1,0 +1,130 @@
+//! What can be asked for, and who does it.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    Result,
+    build::{self, Arch, How},
+    cloud, demo, deploy, logs,
+    paths::Repo,
+    status,
+    target::{Choice, Target},
+    test, ui,
+};
+
+/// The tool of Mallard's developers and operators.
+#[derive(Debug, Parser)]
+#[command(name = "mall", bin_name = "cargo mall", version, arg_required_else_help = true)]
+pub struct Mall {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Take two shoppers through the mall and watch what happens
+    ///
+    /// Starts the local cloud, builds and deploys if needed, then shops over HTTP: one order is approved, the other is
+    /// rejected because its payment does not cover it. The cloud is left up.
+    Demo(demo::Options),
+    /// Run every check: format, lints, dependencies, templates, tests, end-to-end
+    ///
+    /// Starts a cloud of its own on a free port and stops it afterwards, so a cloud that is up is not disturbed.
+    Test(test::Options),
+    /// Start the local cloud
+    Up {
+        /// Port to listen on [default: 4566]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+        port: Option<u16>,
+    },
+    /// Build the functions into build/lambda
+    Build {
+        /// Optimised, for this machine
+        #[arg(long, conflicts_with = "lambda")]
+        release: bool,
+        /// For AWS Lambda: optimised, with cargo-lambda
+        #[arg(long)]
+        lambda: bool,
+        /// Processor to build for with --lambda
+        #[arg(long, default_value = "arm64", requires = "lambda")]
+        arch: Arch,
+    },
+    /// Build and deploy the stack with `sam deploy`
+    Deploy {
+        #[command(flatten)]
+        choice: Choice,
+        #[command(flatten)]
+        options: deploy::Options,
+        /// Processor on AWS
+        #[arg(long, default_value = "arm64", requires = "aws")]
+        arch: Arch,
+        /// Do not ask before deploying to AWS
+        #[arg(long, requires = "aws")]
+        yes: bool,
+    },
+    /// Show the cloud, the stack, its queues, sagas and events
+    Status(Choice),
+    /// Show what the functions log
+    Logs(logs::Options),
+    /// Stop the local cloud
+    ///
+    /// What was deployed to it is gone with it.
+    Down,
+}
+
+impl Mall {
+    /// Does it.
+    pub async fn run(self) -> Result<ExitCode> {
+        let repo = Repo::find()?;
+        let home = repo.home();
+        match self.command {
+            Command::Demo(options) => demo::run(&repo, &options).await?,
+            Command::Test(options) => return test::run(&repo, &options).await,
+            Command::Up { port } => {
+                let cloud = cloud::up(&repo, &home, port).await?;
+                ui::line(format!(
+                    "  {}   {}",
+                    cloud.endpoint(),
+                    ui::dim(cloud::log_hint(&repo, &home.log("cloud")))
+                ));
+                ui::line(format!("  next: {}", ui::good("cargo mall deploy")));
+            }
+            Command::Build { release, lambda, arch } => {
+                let how = if lambda { How::Lambda(arch) } else { How::Here { release } };
+                build::functions(&repo, how).await?;
+            }
+            Command::Deploy { choice, options, arch, yes } => {
+                let target = choice.target(&home)?;
+                let how = match target {
+                    Target::Aws => How::Lambda(arch),
+                    Target::Local(_) | Target::Endpoint(_) => How::Here { release: false },
+                };
+                if matches!(target, Target::Aws) {
+                    deploy::confirm_aws(&repo, &options, arch, yes).await?;
+                }
+                target.reach().await?;
+                let stack = deploy::run(&repo, &home, &target, how, &options).await?;
+                ui::line(format!("  API: {}", stack.api));
+            }
+            Command::Status(choice) => status::run(&repo, &home, &choice).await?,
+            Command::Logs(options) => logs::run(&home, &options).await?,
+            Command::Down => match cloud::down(&home)? {
+                true => ui::line(format!("{} The local cloud is stopped", ui::good("✓"))),
+                false => ui::line("The local cloud was not running."),
+            },
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Mall::command().debug_assert();
+    }
+}

@@ -1,0 +1,401 @@
+//! Deploys the stack with the real SAM CLI, and skips that when nothing changed.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, IsTerminal},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    build::{self, Arch, How},
+    errors::{Error, Result},
+    files,
+    paths::{Home, Repo},
+    process::Run,
+    python,
+    stack::{self, Stack},
+    target::{Target, aws},
+    ui,
+};
+
+/// CloudFormation on AWS makes tables, queues and roles one after the other.
+const LIMIT: Duration = Duration::from_secs(1800);
+const QUESTION: Duration = Duration::from_secs(60);
+
+/// What to deploy.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// Name of the CloudFormation stack
+    #[arg(long, default_value = "mallard")]
+    pub stack: String,
+    /// Tells deployments in one account apart: every name starts with mallard-<STAGE> [default: local, on AWS dev]
+    #[arg(long)]
+    pub stage: Option<String>,
+    /// Deploy even if nothing changed
+    #[arg(long)]
+    pub force: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { stack: "mallard".into(), stage: None, force: false }
+    }
+}
+
+/// Parameters of the root template.
+struct Parameters {
+    stage: String,
+    arch: Arch,
+    event_table: &'static str,
+}
+
+impl Parameters {
+    fn of(options: &Options, target: &Target, arch: Arch) -> Self {
+        let (usual, event_table) = match target {
+            // The events are the only truth there is; only on an emulator are they there to be thrown away.
+            Target::Aws => ("dev", "Retain"),
+            Target::Local(_) | Target::Endpoint(_) => ("local", "Delete"),
+        };
+        let stage = options.stage.clone().unwrap_or_else(|| usual.into());
+        Self { stage, arch, event_table }
+    }
+
+    fn overrides(&self) -> [String; 3] {
+        [
+            format!("Stage={}", self.stage),
+            format!("Architecture={}", self.arch.name()),
+            format!("EventTableDeletionPolicy={}", self.event_table),
+        ]
+    }
+
+    fn prefix(&self) -> String {
+        format!("mallard-{}", self.stage)
+    }
+}
+
+/// Builds and deploys to a cloud that answers.
+pub async fn run(repo: &Repo, home: &Home, target: &Target, how: How, options: &Options) -> Result<Stack> {
+    build::functions(repo, how).await?;
+    let arch = match how {
+        How::Here { .. } => Arch::here(),
+        How::Lambda(arch) => arch,
+    };
+    let parameters = Parameters::of(options, target, arch);
+    let fingerprint = fingerprint(repo, &parameters)?;
+    let known = Stack::known(home, target)?.filter(|stack| stack.fingerprint == fingerprint);
+    if let Some(stack) = known.filter(|stack| !options.force && stack.name == options.stack)
+        && is_present(target, &stack).await
+    {
+        ui::line(format!("{} {} is deployed, and nothing has changed since", ui::good("✓"), stack.name));
+        return Ok(stack);
+    }
+    python::ensure(repo).await?;
+    sam_deploy(repo, home, target, &options.stack, &parameters).await?;
+    let outputs = outputs(repo, target, &options.stack).await?;
+    let name = options.stack.clone();
+    let stack = Stack {
+        api: stack::api_address(target, &outputs)
+            .ok_or(Error::NoOutput { stack: name.clone(), output: "ApiId" })?,
+        name,
+        prefix: parameters.prefix(),
+        endpoint: target.endpoint(),
+        region: target.region(),
+        cloud: match target {
+            Target::Local(cloud) => Some(cloud.identity.clone()),
+            Target::Endpoint(_) | Target::Aws => None,
+        },
+        fingerprint,
+        deployed_at: Timestamp::now(),
+        outputs,
+    };
+    files::write_json(&target.stack_file(home), &stack)?;
+    Ok(stack)
+}
+
+/// Whether the stack is really there: its table and its saga are. Cheaper by far than asking CloudFormation through SAM.
+async fn is_present(target: &Target, stack: &Stack) -> bool {
+    let (Ok(table), Ok(saga)) = (stack.output("EventTable"), stack.output("OrderSagaArn")) else {
+        return false;
+    };
+    let config = target.sdk().await;
+    let table = aws_sdk_dynamodb::Client::new(&config).describe_table().table_name(table).send().await;
+    let saga =
+        aws_sdk_sfn::Client::new(&config).describe_state_machine().state_machine_arn(saga).send().await;
+    table.is_ok() && saga.is_ok()
+}
+
+async fn sam_deploy(
+    repo: &Repo,
+    home: &Home,
+    target: &Target,
+    stack: &str,
+    parameters: &Parameters,
+) -> Result<()> {
+    let task = ui::task(format!("Deploying {stack} to {}", target.name()));
+    let log = home.log("deploy");
+    let mut complete = 0;
+    let done = sam(repo, target, "sam deploy", LIMIT)
+        .args(["deploy", "--stack-name", stack, "--resolve-s3", "--template-file"])
+        .arg(repo.template())
+        .args(["--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"])
+        .args(["--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar"])
+        .arg("--parameter-overrides")
+        .args(parameters.overrides())
+        .log(&log)
+        .watched(|_, line| {
+            if let Some(event) = StackEvent::parse(line) {
+                complete += usize::from(event.is_complete());
+                task.at(&format!("{complete} done, {}", event.resource));
+            } else if let Some(phase) = phase(line) {
+                task.at(phase);
+            }
+        })
+        .await?;
+    if !done.success() {
+        return Err(Error::Deploy { stack: stack.into(), tail: reasons(&done.output), log });
+    }
+    let unchanged = done.output.contains("No changes to deploy");
+    let what = if unchanged { "was up to date".to_owned() } else { "deployed".to_owned() };
+    task.done(format!("{stack} {what} on {}", target.name()));
+    Ok(())
+}
+
+/// What SAM is at before the stack changes.
+fn phase(line: &str) -> Option<&'static str> {
+    let line = line.trim();
+    match line {
+        _ if line.starts_with("Uploading") || line.starts_with("File with same data") => Some("uploading"),
+        _ if line.starts_with("Waiting for changeset") => Some("comparing with what is deployed"),
+        _ if line.contains("Waiting for stack") => Some("changing the stack"),
+        _ => None,
+    }
+}
+
+/// The SAM CLI of our environment, talking to `target`.
+fn sam(repo: &Repo, target: &Target, what: &str, limit: Duration) -> Run {
+    let (set, unset) = target.environment();
+    Run::new(repo.venv_bin(python::SAM, "sam"), what, limit).dir(repo.root()).without_env(unset).envs(set)
+}
+
+/// The outputs of a stack.
+async fn outputs(repo: &Repo, target: &Target, stack: &str) -> Result<BTreeMap<String, String>> {
+    let asked = sam(repo, target, "sam list stack-outputs", QUESTION)
+        .args(["list", "stack-outputs", "--output", "json", "--stack-name", stack])
+        .quietly()
+        .await?;
+    let outputs = parse_outputs(&asked.stdout).filter(|_| asked.success());
+    outputs.ok_or_else(|| Error::Aws {
+        operation: "sam list stack-outputs",
+        why: files::last_lines(&asked.output, 3),
+    })
+}
+
+fn parse_outputs(json: &str) -> Option<BTreeMap<String, String>> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Output {
+        output_key: String,
+        output_value: String,
+    }
+    let outputs: Vec<Output> = serde_json::from_str(json.trim()).ok()?;
+    Some(outputs.into_iter().map(|output| (output.output_key, output.output_value)).collect())
+}
+
+/// A line of the table of stack events that SAM prints.
+#[derive(Debug, PartialEq, Eq)]
+struct StackEvent<'a> {
+    status: &'a str,
+    resource: &'a str,
+}
+
+impl<'a> StackEvent<'a> {
+    fn parse(line: &'a str) -> Option<Self> {
+        let mut words = line.split_whitespace();
+        let status = words.next().filter(|word| {
+            ["CREATE_", "UPDATE_", "DELETE_", "ROLLBACK_"].iter().any(|verb| word.starts_with(verb))
+        })?;
+        words.next().filter(|kind| kind.contains("::"))?;
+        Some(Self { status, resource: words.next()? })
+    }
+
+    fn is_complete(&self) -> bool {
+        self.status.ends_with("_COMPLETE")
+    }
+}
+
+/// The lines of SAM's output that tell why a deployment failed; failing those, its last ones. SAM wraps the columns of
+/// its table, so the reason goes on in the lines below, which begin with spaces.
+fn reasons(output: &str) -> String {
+    const ENOUGH: usize = 14;
+    let mut kept: Vec<&str> = Vec::new();
+    let mut inside = false;
+    for line in output.lines() {
+        let failed = line.contains("_FAILED");
+        inside = failed || (inside && line.starts_with(' ') && !line.trim().is_empty());
+        let error = line.starts_with("Error") || line.contains("error:") || line.contains("Exception");
+        if inside || error {
+            kept.push(line.trim_end());
+        }
+    }
+    kept.dedup();
+    match kept.len() {
+        0 => files::last_lines(output, 8),
+        // The first failure is the cause; the last line is SAM's verdict.
+        many if many > ENOUGH => {
+            let mut shown = kept[..ENOUGH - 1].to_vec();
+            shown.extend(["…", kept[many - 1]]);
+            shown.join("\n")
+        }
+        _ => kept.join("\n"),
+    }
+}
+
+/// Stands for all that decides what a deployment leads to.
+fn fingerprint(repo: &Repo, parameters: &Parameters) -> Result<String> {
+    let mut inputs = vec![repo.template()];
+    inputs.extend(templates(repo)?);
+    inputs.extend(build::BINARIES.iter().map(|name| repo.bootstrap(name)));
+    let named: Vec<(String, PathBuf)> = inputs.into_iter().map(|path| (repo.shown(&path), path)).collect();
+    hash(&named, &parameters.overrides().join(" "))
+}
+
+/// The files of infra/ itself: nested templates and state machines.
+pub fn templates(repo: &Repo) -> Result<Vec<PathBuf>> {
+    let dir = repo.root().join("infra");
+    let entries = std::fs::read_dir(&dir).map_err(Error::file("cannot read", &dir))?;
+    let mut files: Vec<PathBuf> =
+        entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()).collect();
+    files.sort();
+    Ok(files)
+}
+
+fn hash(inputs: &[(String, impl AsRef<Path>)], parameters: &str) -> Result<String> {
+    let mut hash = Sha256::new();
+    hash.update(parameters);
+    for (name, path) in inputs {
+        let content = std::fs::read(path).map_err(Error::file("cannot read", path))?;
+        // Lengths keep "ab"+"c" and "a"+"bc" apart.
+        hash.update((name.len() as u64).to_be_bytes());
+        hash.update(name);
+        hash.update((content.len() as u64).to_be_bytes());
+        hash.update(&content);
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Asks whether the right account is about to be changed. `yes`: on the command line it was said already.
+pub async fn confirm_aws(repo: &Repo, options: &Options, arch: Arch, yes: bool) -> Result<()> {
+    const WHO: &str = "import boto3, json\n\
+                       s = boto3.session.Session()\n\
+                       i = s.client('sts').get_caller_identity()\n\
+                       print(json.dumps({'account': i['Account'], 'arn': i['Arn'], 'region': s.region_name}))";
+    #[derive(Deserialize)]
+    struct Who {
+        account: String,
+        arn: String,
+        region: Option<String>,
+    }
+    python::ensure(repo).await?;
+    let (set, unset) = Target::Aws.environment();
+    let asked = Run::new(repo.venv_bin(python::SAM, "python"), "the question who you are", QUESTION)
+        .args(["-c", WHO])
+        .without_env(unset)
+        .envs(set)
+        .quietly()
+        .await?;
+    let who: Option<Who> = serde_json::from_str(asked.stdout.trim()).ok();
+    let Some(Who { account, arn, region: Some(region) }) = who else {
+        let why =
+            if asked.success() { "no region is set".into() } else { files::last_lines(&asked.output, 1) };
+        return Err(Error::NoIdentity(why));
+    };
+    let stage = Parameters::of(options, &Target::Aws, arch).stage;
+    ui::line(format!(
+        "Deploying stack {} (stage {stage}, {}) to account {} in {}, as {arn}.",
+        ui::warn(&options.stack),
+        arch.name(),
+        ui::warn(&account),
+        ui::warn(&region)
+    ));
+    if yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::CannotAsk);
+    }
+    ui::line("It will cost money there. Go on? [y/N]");
+    // On a thread of its own, so that Ctrl-C is heard meanwhile.
+    let answer = tokio::task::spawn_blocking(|| {
+        let mut answer = String::new();
+        std::io::stdin().lock().read_line(&mut answer).map(|_| answer)
+    });
+    match answer.await {
+        Ok(Ok(answer)) if matches!(answer.trim(), "y" | "Y" | "yes") => Ok(()),
+        _ => Err(Error::NotConfirmed),
+    }
+}
+
+/// How many items are in the event table, where that is cheap to know: AWS counts every six hours.
+pub async fn approximate_items(client: &aws_sdk_dynamodb::Client, table: &str) -> Result<i64> {
+    let described =
+        client.describe_table().table_name(table).send().await.map_err(aws("describing the event table"))?;
+    Ok(described.table().and_then(|table| table.item_count()).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stack_events_are_told_from_other_lines() {
+        let line =
+            "CREATE_COMPLETE              AWS::DynamoDB::Table         EventTable                   -    ";
+        let event = StackEvent::parse(line).unwrap();
+        assert_eq!(event, StackEvent { status: "CREATE_COMPLETE", resource: "EventTable" });
+        assert!(event.is_complete());
+        assert_eq!(StackEvent::parse("+ Add    Relay   AWS::CloudFormation::Stack   N/A"), None);
+        assert_eq!(StackEvent::parse("CREATE_COMPLETE"), None);
+    }
+
+    #[test]
+    fn a_failed_deployment_shows_its_reason_with_the_lines_it_was_wrapped_to() {
+        let output = "Waiting for changeset\n\
+                      CREATE_COMPLETE     AWS::IAM::Role       Role          -\n\
+                      CREATE_FAILED       AWS::Lambda::Functi  StartBasket   Invalid\n\
+                      \u{20}                   on                                 runtime\n\
+                      ROLLBACK_COMPLETE   AWS::CloudFormation  mallard       -\n\
+                      \n\
+                      Error: Failed to create/update the stack: mallard\n";
+        let shown = reasons(output);
+        assert!(shown.starts_with("CREATE_FAILED") && shown.contains("runtime"), "{shown}");
+        assert!(shown.ends_with("stack: mallard") && !shown.contains("Waiting"), "{shown}");
+        assert_eq!(reasons("a\nb"), "a\nb");
+    }
+
+    #[test]
+    fn outputs_are_read_from_what_sam_lists() {
+        let json = r#"[{"OutputKey":"ApiId","OutputValue":"abc","Description":"-"}]"#;
+        assert_eq!(parse_outputs(json).unwrap()["ApiId"], "abc");
+        assert!(parse_outputs("Error: no such stack").is_none());
+    }
+
+    #[test]
+    fn any_change_of_a_file_its_name_or_a_parameter_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.yaml");
+        let of = |name: &str, content: &str, parameters: &str| {
+            std::fs::write(&path, content).unwrap();
+            hash(&[(name.to_owned(), &path)], parameters).unwrap()
+        };
+        let first = of("t.yaml", "a", "Stage=local");
+        assert_eq!(first, of("t.yaml", "a", "Stage=local"));
+        assert_ne!(first, of("t.yaml", "b", "Stage=local"));
+        assert_ne!(first, of("u.yaml", "a", "Stage=local"));
+        assert_ne!(first, of("t.yaml", "a", "Stage=dev"));
+    }
+}

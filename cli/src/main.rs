@@ -1,0 +1,84 @@
+//! `mall`: the tool of Mallard's developers and operators, run as `cargo mall <command>`.
+//!
+//! | module | the idea |
+//! | --- | --- |
+//! | `args` | what can be asked for |
+//! | `errors` | what can go wrong, why, and what to do |
+//! | `ui` | how it speaks |
+//! | `paths`, `files`, `process`, `ports` | the machine it runs on |
+//! | `python`, `cloud` | the local cloud |
+//! | `target` | local cloud, another endpoint, or AWS |
+//! | `build`, `deploy`, `stack` | from source to a running stack |
+//! | `status`, `logs` | looking at it |
+//! | `demo` | shoppers walk through it |
+//! | `test` | every check there is, in order |
+
+// The ports rule (time, ids and waiting come in from outside) makes product code repeatable. This is a tool: it lives
+// in real time.
+#![allow(clippy::disallowed_methods)]
+
+mod args;
+mod build;
+mod cloud;
+mod demo;
+mod deploy;
+mod errors;
+mod files;
+mod logs;
+mod paths;
+mod ports;
+mod process;
+mod python;
+mod stack;
+mod status;
+mod target;
+mod test;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::errors::{Error, Result};
+
+fn main() -> ExitCode {
+    let asked = args::Mall::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(source) => {
+            errors::report(&Error::CannotStart { program: "the async runtime".into(), source });
+            return ExitCode::FAILURE;
+        }
+    };
+    // An interruption drops the command wherever it stands, and what it started goes with it.
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            outcome = asked.run() => outcome,
+            name = interrupted() => Err(Error::Interrupted(name)),
+        }
+    });
+    // A thread that waits for an answer on stdin must not keep us.
+    runtime.shutdown_background();
+    outcome.unwrap_or_else(|error| {
+        errors::report(&error);
+        ExitCode::from(error.exit_code())
+    })
+}
+
+async fn interrupted() -> &'static str {
+    let listen = |kind| signal(kind).ok();
+    let (mut interrupt, mut terminate, mut hang_up) =
+        (listen(SignalKind::interrupt()), listen(SignalKind::terminate()), listen(SignalKind::hangup()));
+    async fn heard(signal: &mut Option<tokio::signal::unix::Signal>) {
+        match signal {
+            Some(signal) => drop(signal.recv().await),
+            None => std::future::pending().await,
+        }
+    }
+    tokio::select! {
+        () = heard(&mut interrupt) => "Ctrl-C",
+        () = heard(&mut terminate) => "SIGTERM",
+        () = heard(&mut hang_up) => "SIGHUP",
+    }
+}

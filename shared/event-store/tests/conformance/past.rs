@@ -1,0 +1,160 @@
+//! The past, as a whole and from some point on.
+
+use std::time::Duration;
+
+use event_store::{CommitLog, Past, SNAPSHOT_EVERY, Until};
+use kernel::{PayloadHash, Timestamp, Version, aggregate::fold};
+use testing::TestPorts;
+
+use crate::{
+    ledger::{Entry, Ledger, post},
+    load::folded,
+    world::{Torn, World, is_corrupt, posted, stream},
+};
+
+/// Commits of one to three events, well past two snapshots; a second lies between each two.
+const COMMITS: u64 = 3 * SNAPSHOT_EVERY as u64;
+
+async fn lived(world: &World, name: &str) -> kernel::StreamId {
+    let stream = stream(name);
+    for n in 0..COMMITS {
+        let amounts: Vec<i64> = (0..=n as i64 % 3).map(|i| n as i64 * 10 + i).collect();
+        world.send(&stream, post(amounts)).await.unwrap();
+        world.ports.advance(Duration::from_secs(1));
+    }
+    stream
+}
+
+pub async fn every_version_of_the_past_is_what_it_was(world: World) {
+    let stream = lived(&world, "versions").await;
+    let store = world.store();
+    let events = store.events_after(&stream, Version::NONE).await.unwrap();
+    assert_eq!(events.len() as u64, COMMITS * 2);
+    for n in 0..=events.len() {
+        let version = Version::new(n as u64);
+        let past = store.load_at::<Ledger>(&stream, Until::Version(version)).await.unwrap();
+        assert_eq!(past.version, version);
+        assert_eq!(past.state, folded(&events[..n]), "at version {version}");
+        assert_eq!(past.at, n.checked_sub(1).map(|last| events[last].at));
+    }
+    let latest = store.load::<Ledger>(&stream).await.unwrap();
+    let beyond = store.load_at::<Ledger>(&stream, Until::Version(Version::new(u64::MAX))).await.unwrap();
+    assert_eq!((beyond.version, beyond.state), (latest.version(), latest.state), "the future is the present");
+}
+
+pub async fn every_moment_of_the_past_is_what_it_was(world: World) {
+    let stream = lived(&world, "moments").await;
+    let store = world.store();
+    let history = world.history(&stream).await;
+    let at = |time: Timestamp| store.load_at::<Ledger>(&stream, Until::Time(time));
+    let nothing = Past { state: None, version: Version::NONE, at: None };
+    assert_eq!(at(TestPorts::START - Duration::from_nanos(1)).await.unwrap(), nothing);
+    for commit in &history {
+        let version = store.load_at::<Ledger>(&stream, Until::Version(commit.last())).await.unwrap();
+        // At the very moment, and at any until the next.
+        for later in [Duration::ZERO, Duration::from_millis(999)] {
+            assert_eq!(at(commit.at + later).await.unwrap(), version);
+        }
+    }
+    assert_eq!(at(Timestamp::MAX).await.unwrap().version, history.last().unwrap().last());
+}
+
+pub async fn a_clock_that_runs_backwards_does_not_turn_the_past_around(world: World) {
+    let backwards = stream("backwards");
+    for n in 1..=20 {
+        world.ports.set(TestPorts::START - Duration::from_secs(n));
+        world.send(&backwards, post([1])).await.unwrap();
+    }
+    let history = world.history(&backwards).await;
+    assert!(history.is_sorted_by_key(|commit| commit.at), "within a stream time never runs backwards");
+    let store = world.store();
+    let first = history[0].at;
+    let all = store.load_at::<Ledger>(&backwards, Until::Time(first)).await.unwrap();
+    assert_eq!(all.version, Version::new(20));
+    let before = first - Duration::from_nanos(1);
+    assert_eq!(
+        store.load_at::<Ledger>(&backwards, Until::Time(before)).await.unwrap().version,
+        Version::NONE
+    );
+
+    // A commit whose writer did not take care: what counts is the last commit made in time.
+    let careless = stream("careless");
+    for seconds in [10, 5, 20] {
+        let loaded = store.load::<Ledger>(&careless).await.unwrap();
+        let mut meta = world.command();
+        meta.at = TestPorts::START + Duration::from_secs(seconds);
+        let commit = loaded.head().commit(posted(1), vec![], PayloadHash::of(&0), &meta, None);
+        world.log.append(&commit).await.unwrap();
+    }
+    for (seconds, version) in [(4, 0), (5, 2), (10, 2), (19, 2), (20, 3)] {
+        let time = TestPorts::START + Duration::from_secs(seconds);
+        let past = store.load_at::<Ledger>(&careless, Until::Time(time)).await.unwrap();
+        assert_eq!(past.version, Version::new(version), "at second {seconds}");
+        assert_eq!(past.state.map_or(0, |s| s.balance), version as i64);
+    }
+}
+
+pub async fn a_past_with_a_hole_is_not_loaded(world: World) {
+    let stream = stream("past-hole");
+    for amount in 1..=5 {
+        world.send(&stream, post([amount])).await.unwrap();
+    }
+    for missing in [1, 3] {
+        let store = world.store_over(Torn { log: world.log.clone(), missing: vec![Version::new(missing)] });
+        for until in [Until::Version(Version::new(4)), Until::Time(Timestamp::MAX)] {
+            let error = store.load_at::<Ledger>(&stream, until).await.unwrap_err();
+            assert!(is_corrupt(&error), "without {missing}: {error}");
+        }
+    }
+}
+
+pub async fn a_reader_inside_a_commit_gets_the_rest_of_it(world: World) {
+    let stream = lived(&world, "inside").await;
+    let store = world.store();
+    let events = store.events_after(&stream, Version::NONE).await.unwrap();
+    for n in 0..=events.len() {
+        let rest = store.events_after(&stream, Version::new(n as u64)).await.unwrap();
+        assert_eq!(rest, events[n..], "after version {n}");
+    }
+    assert!(store.events_after(&stream, Version::new(10_000)).await.unwrap().is_empty());
+    assert!(store.events_after(&crate::world::stream("unborn"), Version::NONE).await.unwrap().is_empty());
+
+    // Each carries its commit's bounds and the event itself.
+    let history = world.history(&stream).await;
+    let enveloped: Vec<_> = history.iter().flat_map(|commit| commit.envelopes()).collect();
+    assert_eq!(enveloped, events);
+    assert!(events.iter().enumerate().all(|(n, e)| e.version == Version::new(n as u64 + 1)));
+    assert!(events.iter().all(|e| e.first <= e.version && e.version < e.next));
+    let ids: std::collections::HashSet<_> = events.iter().map(|e| e.id).collect();
+    assert_eq!(ids.len(), events.len(), "no two events share an id");
+    let typed: Vec<Entry> = events.iter().map(|e| e.event().unwrap()).collect();
+    assert_eq!(fold::<Ledger>(None, &typed).unwrap(), store.load::<Ledger>(&stream).await.unwrap().state);
+}
+
+pub async fn a_reader_is_told_of_a_hole_instead_of_skipping_it(world: World) {
+    let stream = stream("reader-hole");
+    for amount in 1..=5 {
+        world.send(&stream, post([amount])).await.unwrap();
+    }
+    for (missing, after) in [(1, 0), (3, 0), (3, 2)] {
+        let store = world.store_over(Torn { log: world.log.clone(), missing: vec![Version::new(missing)] });
+        let error = store.events_after(&stream, Version::new(after)).await.unwrap_err();
+        assert!(is_corrupt(&error), "without {missing}, after {after}: {error}");
+    }
+    // What lies behind the reader does not matter.
+    let store = world.store_over(Torn { log: world.log.clone(), missing: vec![Version::new(1)] });
+    assert_eq!(store.events_after(&stream, Version::new(2)).await.unwrap().len(), 3);
+}
+
+pub async fn one_event_is_found_inside_its_commit(world: World) {
+    let stream = lived(&world, "one-event").await;
+    let store = world.store();
+    let events = store.events_after(&stream, Version::NONE).await.unwrap();
+    world.log.take_calls();
+    for event in &events {
+        assert_eq!(store.event(&stream, event.version).await.unwrap().as_ref(), Some(event));
+    }
+    assert_eq!(world.log.take_calls().commits_read, events.len() as u64, "one commit for each");
+    assert_eq!(store.event(&stream, Version::new(10_000)).await.unwrap(), None);
+    assert_eq!(store.event(&stream, Version::NONE).await.unwrap(), None);
+}

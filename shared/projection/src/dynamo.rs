@@ -1,0 +1,283 @@
+//! A view in DynamoDB.
+
+use std::{collections::HashMap, marker::PhantomData};
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::{
+    Client,
+    error::{BuildError, ProvideErrorMetadata, SdkError},
+    types::{
+        AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
+        Projection as IndexProjection, ProjectionType, ScalarAttributeType,
+    },
+};
+use kernel::Version;
+
+use crate::{
+    page::{Index, Position},
+    projection::Projection,
+    store::{
+        APPLIED, Consistency, EMPTY, ID, List, Listed, Put, SCHEMA, Stamp, Stored, ViewError, ViewStore,
+        check_fields, content, malformed,
+    },
+};
+
+type Item = HashMap<String, AttributeValue>;
+
+/// Rows in a DynamoDB table: one table for one generation of one view.
+///
+/// Needs `dynamodb:GetItem` and `dynamodb:PutItem` on the table, and `dynamodb:Query` on an index that is
+/// listed. Time-outs and the SDK's own retries are those of the client that is passed in.
+#[derive(Debug)]
+pub struct DynamoViews<P> {
+    client: Client,
+    table: String,
+    projection: PhantomData<fn() -> P>,
+}
+
+impl<P> Clone for DynamoViews<P> {
+    fn clone(&self) -> Self {
+        Self { client: self.client.clone(), table: self.table.clone(), projection: PhantomData }
+    }
+}
+
+impl<P: Projection> DynamoViews<P> {
+    /// The rows in `table`.
+    pub fn new(client: Client, table: impl Into<String>) -> Self {
+        Self { client, table: table.into(), projection: PhantomData }
+    }
+}
+
+#[async_trait]
+impl<P: Projection> ViewStore<P> for DynamoViews<P> {
+    async fn get(&self, id: &str, consistency: Consistency) -> Result<Option<Stored<P::Row>>, ViewError> {
+        let got = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key(ID, text(id))
+            .consistent_read(consistency == Consistency::Strong)
+            .send()
+            .await
+            .map_err(|e| view_error::<P, _>("GetItem", e))?;
+        got.item.map(|item| decode::<P>(item).map(|(_, stored)| stored)).transpose()
+    }
+
+    async fn put(
+        &self,
+        id: &str,
+        row: Option<&P::Row>,
+        before: Option<Stamp>,
+        applied: Version,
+    ) -> Result<Put, ViewError> {
+        let item = encode::<P>(id, row, applied)?;
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        let put = match before {
+            None => {
+                put.condition_expression("attribute_not_exists(#id)").expression_attribute_names("#id", ID)
+            }
+            Some(stamp) => put
+                .condition_expression("#applied = :applied AND #schema = :schema")
+                .expression_attribute_names("#applied", APPLIED)
+                .expression_attribute_names("#schema", SCHEMA)
+                .expression_attribute_values(":applied", number(stamp.applied.get()))
+                .expression_attribute_values(":schema", number(u64::from(stamp.schema))),
+        };
+        match put.send().await {
+            Ok(_) => Ok(Put::Written),
+            Err(SdkError::ServiceError(error)) if error.err().is_conditional_check_failed_exception() => {
+                Ok(Put::Conflict)
+            }
+            Err(error) => Err(view_error::<P, _>("PutItem", error)),
+        }
+    }
+
+    async fn list(&self, list: &List<'_>) -> Result<Listed<P::Row>, ViewError> {
+        let mut start = list.after.as_ref().map(|position| key(list, position));
+        let mut found: Vec<(Position, Stored<P::Row>)> = Vec::new();
+        loop {
+            // One row more than asked for tells whether there is a next page.
+            let wanted = list.limit + 1 - found.len();
+            let page = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .index_name(list.index.name)
+                .key_condition_expression("#partition = :partition")
+                .expression_attribute_names("#partition", list.index.partition)
+                .expression_attribute_values(":partition", text(list.partition))
+                .scan_index_forward(!list.descending)
+                .set_exclusive_start_key(start)
+                .limit(i32::try_from(wanted).unwrap_or(i32::MAX))
+                .send()
+                .await
+                .map_err(|e| view_error::<P, _>("Query", e))?;
+            for item in page.items.unwrap_or_default() {
+                let sort = string::<P>(&item, list.index.sort)?;
+                let (id, stored) = decode::<P>(item)?;
+                found.push((Position { id, sort }, stored));
+            }
+            // DynamoDB also ends a page at 1 MB.
+            start = page.last_evaluated_key.filter(|key| !key.is_empty());
+            if found.len() > list.limit || start.is_none() {
+                break;
+            }
+        }
+        let more = found.len() > list.limit;
+        found.truncate(list.limit);
+        let next = found.last().filter(|_| more).map(|(position, _)| position.clone());
+        Ok(Listed { rows: found.into_iter().map(|(position, stored)| (position.id, stored)).collect(), next })
+    }
+}
+
+fn text(value: &str) -> AttributeValue {
+    AttributeValue::S(value.to_owned())
+}
+
+fn number(value: u64) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+/// Where a page of an index begins: the index's key and the table's.
+fn key(list: &List<'_>, position: &Position) -> Item {
+    Item::from([
+        (ID.to_owned(), text(&position.id)),
+        (list.index.partition.to_owned(), text(list.partition)),
+        (list.index.sort.to_owned(), text(&position.sort)),
+    ])
+}
+
+fn encode<P: Projection>(id: &str, row: Option<&P::Row>, applied: Version) -> Result<Item, ViewError> {
+    let mut item = match row {
+        None => Item::from([(EMPTY.to_owned(), AttributeValue::Bool(true))]),
+        Some(row) => {
+            let item: Item =
+                serde_dynamo::aws_sdk_dynamodb_1::to_item(row).map_err(|e| malformed::<P>(id, e))?;
+            let own_id = item.get(ID).and_then(|own| own.as_s().ok());
+            check_fields::<P>(id, item.keys(), own_id.map(String::as_str))?;
+            item
+        }
+    };
+    item.insert(ID.to_owned(), text(id));
+    item.insert(APPLIED.to_owned(), number(applied.get()));
+    item.insert(SCHEMA.to_owned(), number(u64::from(P::SCHEMA)));
+    Ok(item)
+}
+
+fn decode<P: Projection>(mut item: Item) -> Result<(String, Stored<P::Row>), ViewError> {
+    // `id` stays in the item: the row may want it, too.
+    let id = string::<P>(&item, ID)?;
+    let mut take = |name| match item.remove(name) {
+        Some(AttributeValue::N(n)) => {
+            n.parse::<u64>().map_err(|e| malformed::<P>(&id, format!("{name}: {e}")))
+        }
+        _ => Err(malformed::<P>(&id, format!("{name} is not a number"))),
+    };
+    let (applied, schema) = (take(APPLIED)?, take(SCHEMA)?);
+    let schema = u16::try_from(schema).map_err(|e| malformed::<P>(&id, format!("schema: {e}")))?;
+    let empty = item.remove(EMPTY).is_some();
+    let stamp = Stamp { schema, applied: Version::new(applied) };
+    let stored = content::<P>(&id, stamp, empty, || {
+        serde_dynamo::aws_sdk_dynamodb_1::from_item(item).map_err(|e| e.to_string())
+    })?;
+    Ok((id, stored))
+}
+
+fn string<P: Projection>(item: &Item, name: &str) -> Result<String, ViewError> {
+    item.get(name)
+        .and_then(|value| value.as_s().ok())
+        .cloned()
+        .ok_or_else(|| malformed::<P>("?", format!("{name} is not a string")))
+}
+
+/// Codes after which the same request may work later.
+const PASSING: &[&str] = &[
+    "ThrottlingException",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "InternalServerError",
+    "ServiceUnavailable",
+    "TransactionInProgressException",
+    "LimitExceededException",
+];
+
+fn view_error<P: Projection, E>(operation: &'static str, error: SdkError<E>) -> ViewError
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let (passing, why) = match &error {
+        SdkError::ServiceError(service) => {
+            let code = service.err().code().unwrap_or("unknown");
+            let why = format!("{code}: {}", service.err().message().unwrap_or("no message"));
+            (PASSING.contains(&code) || service.raw().status().as_u16() >= 500, why)
+        }
+        SdkError::ConstructionFailure(_) => (false, describe(&error)),
+        _ => (true, describe(&error)),
+    };
+    if passing {
+        ViewError::Unavailable { view: P::NAME, operation, why }
+    } else {
+        ViewError::Refused { view: P::NAME, operation, why }
+    }
+}
+
+/// The whole chain of causes in one line.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Creates the table of a view, for tests and benches. In deployments the template does it.
+///
+/// # Errors
+/// [`ViewError`].
+pub async fn create_table<P: Projection>(
+    client: &Client,
+    table: &str,
+    indexes: &[Index],
+) -> Result<(), ViewError> {
+    let refused = |why: String| ViewError::Refused { view: P::NAME, operation: "CreateTable", why };
+    let mut names = vec![ID];
+    let mut built = Vec::new();
+    for index in indexes {
+        names.extend([index.partition, index.sort]);
+        built.push(global_index(index).map_err(|e| refused(e.to_string()))?);
+    }
+    names.sort_unstable();
+    names.dedup();
+    let attributes = names.into_iter().map(attribute).collect::<Result<Vec<_>, _>>();
+    client
+        .create_table()
+        .table_name(table)
+        .billing_mode(BillingMode::PayPerRequest)
+        .key_schema(key_element(ID, KeyType::Hash).map_err(|e| refused(e.to_string()))?)
+        .set_attribute_definitions(Some(attributes.map_err(|e| refused(e.to_string()))?))
+        .set_global_secondary_indexes(Some(built).filter(|built| !built.is_empty()))
+        .send()
+        .await
+        .map_err(|e| view_error::<P, _>("CreateTable", e))?;
+    Ok(())
+}
+
+fn attribute(name: &str) -> Result<AttributeDefinition, BuildError> {
+    AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build()
+}
+
+fn key_element(name: &str, key_type: KeyType) -> Result<KeySchemaElement, BuildError> {
+    KeySchemaElement::builder().attribute_name(name).key_type(key_type).build()
+}
+
+fn global_index(index: &Index) -> Result<GlobalSecondaryIndex, BuildError> {
+    GlobalSecondaryIndex::builder()
+        .index_name(index.name)
+        .key_schema(key_element(index.partition, KeyType::Hash)?)
+        .key_schema(key_element(index.sort, KeyType::Range)?)
+        .projection(IndexProjection::builder().projection_type(ProjectionType::All).build())
+        .build()
+}

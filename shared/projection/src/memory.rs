@@ -1,0 +1,134 @@
+//! A view in memory: same semantics, no AWS. For tests, benches and simulation.
+
+use std::{
+    collections::BTreeMap,
+    marker::PhantomData,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use async_trait::async_trait;
+use kernel::Version;
+use serde_json::{Map, Value};
+
+use crate::{
+    page::Position,
+    projection::Projection,
+    store::{
+        Consistency, ID, List, Listed, Put, Stamp, Stored, ViewError, ViewStore, check_fields, content,
+        malformed,
+    },
+};
+
+/// Rows are kept as JSON, as a table would: what does not survive serialising does not survive here.
+#[derive(Debug, Clone)]
+struct Record {
+    stamp: Stamp,
+    fields: Option<Map<String, Value>>,
+}
+
+/// Rows in memory. Clones share the same rows.
+#[derive(Debug)]
+pub struct MemoryViews<P> {
+    rows: Arc<Mutex<BTreeMap<String, Record>>>,
+    projection: PhantomData<fn() -> P>,
+}
+
+impl<P> Clone for MemoryViews<P> {
+    fn clone(&self) -> Self {
+        Self { rows: self.rows.clone(), projection: PhantomData }
+    }
+}
+
+impl<P: Projection> Default for MemoryViews<P> {
+    fn default() -> Self {
+        Self { rows: Arc::default(), projection: PhantomData }
+    }
+}
+
+impl<P: Projection> MemoryViews<P> {
+    /// An empty view.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The same rows, as another version of the code sees them.
+    #[must_use]
+    pub fn seen_by<Q: Projection>(&self) -> MemoryViews<Q> {
+        MemoryViews { rows: self.rows.clone(), projection: PhantomData }
+    }
+
+    fn rows(&self) -> MutexGuard<'_, BTreeMap<String, Record>> {
+        // A poisoned lock means that a test panicked elsewhere; the rows themselves are whole.
+        self.rows.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+fn stored<P: Projection>(id: &str, record: Record) -> Result<Stored<P::Row>, ViewError> {
+    let Record { stamp, fields } = record;
+    content::<P>(id, stamp, fields.is_none(), || {
+        serde_json::from_value(Value::Object(fields.unwrap_or_default())).map_err(|e| e.to_string())
+    })
+}
+
+#[async_trait]
+impl<P: Projection> ViewStore<P> for MemoryViews<P> {
+    async fn get(&self, id: &str, _: Consistency) -> Result<Option<Stored<P::Row>>, ViewError> {
+        let record = self.rows().get(id).cloned();
+        record.map(|record| stored::<P>(id, record)).transpose()
+    }
+
+    async fn put(
+        &self,
+        id: &str,
+        row: Option<&P::Row>,
+        before: Option<Stamp>,
+        applied: Version,
+    ) -> Result<Put, ViewError> {
+        let fields = match row.map(serde_json::to_value) {
+            None => None,
+            Some(Ok(Value::Object(fields))) => {
+                check_fields::<P>(id, fields.keys(), fields.get(ID).and_then(Value::as_str))?;
+                Some(fields)
+            }
+            Some(Ok(other)) => return Err(malformed::<P>(id, format!("it serialises as {other}"))),
+            Some(Err(error)) => return Err(malformed::<P>(id, error)),
+        };
+        let mut rows = self.rows();
+        if rows.get(id).map(|record| record.stamp) != before {
+            return Ok(Put::Conflict);
+        }
+        rows.insert(id.to_owned(), Record { stamp: Stamp { schema: P::SCHEMA, applied }, fields });
+        Ok(Put::Written)
+    }
+
+    async fn list(&self, list: &List<'_>) -> Result<Listed<P::Row>, ViewError> {
+        let rows = self.rows();
+        let mut found: Vec<(Position, Record)> = rows
+            .iter()
+            .filter_map(|(id, record)| {
+                let field = |name| record.fields.as_ref()?.get(name)?.as_str();
+                (field(list.index.partition)? == list.partition).then_some(())?;
+                let sort = field(list.index.sort)?.to_owned();
+                Some((Position { id: id.clone(), sort }, record.clone()))
+            })
+            .collect();
+        let key = |position: &Position| (position.sort.clone(), position.id.clone());
+        found.sort_by_key(|(position, _)| key(position));
+        if list.descending {
+            found.reverse();
+        }
+        let mut page = found.into_iter().filter(|(position, _)| match &list.after {
+            None => true,
+            Some(after) if list.descending => key(position) < key(after),
+            Some(after) => key(position) > key(after),
+        });
+        let taken: Vec<(Position, Record)> = page.by_ref().take(list.limit).collect();
+        let more = page.next().is_some();
+        let next = taken.last().filter(|_| more).map(|(position, _)| position.clone());
+        let rows = taken
+            .into_iter()
+            .map(|(position, record)| Ok((position.id.clone(), stored::<P>(&position.id, record)?)))
+            .collect::<Result<_, ViewError>>()?;
+        Ok(Listed { rows, next })
+    }
+}

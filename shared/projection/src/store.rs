@@ -1,0 +1,216 @@
+//! The port behind a view: rows with the version they have applied, written conditionally.
+
+use async_trait::async_trait;
+use kernel::Version;
+
+use crate::{
+    page::{Index, Position},
+    projection::Projection,
+};
+
+/// Where the rows of one generation of one view are kept. [`crate::DynamoViews`] and
+/// [`crate::MemoryViews`] implement it; one set of tests holds both to the same behaviour.
+#[async_trait]
+pub trait ViewStore<P: Projection>: Send + Sync {
+    /// What is stored under an id.
+    ///
+    /// # Errors
+    /// [`ViewError`].
+    async fn get(&self, id: &str, consistency: Consistency) -> Result<Option<Stored<P::Row>>, ViewError>;
+
+    /// Writes a row (or that there is none) as of version `applied`, if what is stored is still
+    /// `before`: nothing, or exactly this schema and version.
+    ///
+    /// # Errors
+    /// [`ViewError`]. After [`ViewError::Unavailable`] the row may have been written.
+    async fn put(
+        &self,
+        id: &str,
+        row: Option<&P::Row>,
+        before: Option<Stamp>,
+        applied: Version,
+    ) -> Result<Put, ViewError>;
+
+    /// A page of one partition of an index, in the order of its sort attribute. Eventually consistent.
+    ///
+    /// # Errors
+    /// [`ViewError`].
+    async fn list(&self, list: &List<'_>) -> Result<Listed<P::Row>, ViewError>;
+}
+
+/// How a row is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consistency {
+    /// At half the price, perhaps not the latest.
+    Eventual,
+    /// The latest.
+    Strong,
+}
+
+/// What a row is as of: the optimistic lock on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// [`Projection::SCHEMA`] of its writer; never newer than this code's.
+    pub schema: u16,
+    /// Version of the last event in it.
+    pub applied: Version,
+}
+
+/// A stored row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored<R> {
+    /// What it is as of.
+    pub stamp: Stamp,
+    /// What it holds.
+    pub content: Content<R>,
+}
+
+/// What a stored row holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Content<R> {
+    /// The view.
+    Row(R),
+    /// Nothing: no event so far was relevant.
+    Empty,
+    /// A row that older code wrote, in a shape or with a meaning that no longer counts.
+    Outdated,
+}
+
+/// What became of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// It is done.
+    Written,
+    /// Somebody else was there since the row was read; nothing was written.
+    Conflict,
+}
+
+/// What [`ViewStore::list`] is asked for: a [`crate::ListRequest`] that was validated.
+#[derive(Debug, Clone)]
+pub struct List<'a> {
+    /// The index.
+    pub index: &'a Index,
+    /// Value of its partition attribute.
+    pub partition: &'a str,
+    /// Whether the highest sort values come first.
+    pub descending: bool,
+    /// The last row of the page before.
+    pub after: Option<Position>,
+    /// Most rows on the page.
+    pub limit: usize,
+}
+
+/// What [`ViewStore::list`] found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listed<R> {
+    /// Ids and rows.
+    pub rows: Vec<(String, Stored<R>)>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<Position>,
+}
+
+/// The view could not be read or written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ViewError {
+    /// The table did not answer, or turned the request away; the same request may work later.
+    #[error("the view {view} is unavailable for {operation}: {why}")]
+    Unavailable {
+        /// The view.
+        view: &'static str,
+        /// The operation.
+        operation: &'static str,
+        /// What was said.
+        why: String,
+    },
+    /// The request will not work however often it is sent (permissions, a missing table, a row over
+    /// 400 KB).
+    #[error("the view {view} refuses {operation}: {why}")]
+    Refused {
+        /// The view.
+        view: &'static str,
+        /// The operation.
+        operation: &'static str,
+        /// What was said.
+        why: String,
+    },
+    /// Written by newer code than this, which has to leave it alone: a deployment is under way, or was
+    /// rolled back.
+    #[error("row {id} of view {view} has schema {schema}, this code knows up to {known}")]
+    FromTheFuture {
+        /// The view.
+        view: &'static str,
+        /// The row.
+        id: String,
+        /// Its schema.
+        schema: u16,
+        /// The newest schema known here.
+        known: u16,
+    },
+    /// The row is not one that a projector wrote, or cannot be written as one.
+    #[error("row {id} of view {view} makes no sense: {why}")]
+    Malformed {
+        /// The view.
+        view: &'static str,
+        /// The row.
+        id: String,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// Attributes that are the store's, not the row's.
+pub(crate) const APPLIED: &str = "applied";
+pub(crate) const SCHEMA: &str = "schema";
+pub(crate) const EMPTY: &str = "empty";
+pub(crate) const ID: &str = "id";
+
+pub(crate) fn malformed<P: Projection>(id: &str, why: impl ToString) -> ViewError {
+    ViewError::Malformed { view: P::NAME, id: id.to_owned(), why: why.to_string() }
+}
+
+/// Holds a row to what [`Projection::Row`] asks of its field names. `own_id` is the row's field `id`, if it has one.
+pub(crate) fn check_fields<'a, P: Projection>(
+    id: &str,
+    mut names: impl Iterator<Item = &'a String>,
+    own_id: Option<&str>,
+) -> Result<(), ViewError> {
+    if let Some(name) = names.find(|name| [APPLIED, SCHEMA, EMPTY].contains(&name.as_str())) {
+        return Err(malformed::<P>(id, format!("a row may not have a field called {name}")));
+    }
+    match own_id {
+        Some(own) if own != id => Err(malformed::<P>(id, format!("its field id is {own}"))),
+        _ => Ok(()),
+    }
+}
+
+/// The content of a row of `schema`, which `read` decodes when it is of today's.
+pub(crate) fn content<P: Projection>(
+    id: &str,
+    stamp: Stamp,
+    empty: bool,
+    read: impl FnOnce() -> Result<P::Row, String>,
+) -> Result<Stored<P::Row>, ViewError> {
+    if stamp.schema > P::SCHEMA {
+        return Err(ViewError::FromTheFuture {
+            view: P::NAME,
+            id: id.to_owned(),
+            schema: stamp.schema,
+            known: P::SCHEMA,
+        });
+    }
+    let content = if stamp.schema < P::SCHEMA {
+        Content::Outdated
+    } else if empty {
+        Content::Empty
+    } else {
+        match read() {
+            Ok(row) => Content::Row(row),
+            Err(error) => {
+                // Somebody changed the row's shape and forgot its schema version. The events are the truth.
+                tracing::warn!(view = P::NAME, id, error, "unreadable row will be folded anew");
+                Content::Outdated
+            }
+        }
+    };
+    Ok(Stored { stamp, content })
+}

@@ -1,0 +1,110 @@
+//! Lists, page by page.
+
+use projection::{BadRequest, ListError, ListRequest, MAX_LIMIT, Page};
+use serde_json::json;
+
+use crate::stage::{BY_OWNER, Ledger, Stage, opened, raw};
+
+fn of(owner: &str) -> ListRequest {
+    ListRequest { partition: owner.into(), ..ListRequest::default() }
+}
+
+async fn fill(stage: &Stage, owner: &str, count: usize) {
+    for n in 0..count {
+        let events = stage.commit(&format!("{owner}-{n:03}"), vec![opened(owner, &format!("{n:03}"))]).await;
+        stage.projector.deliver_batch(&events).await;
+    }
+}
+
+async fn list(stage: &Stage, request: &ListRequest) -> Page<Ledger> {
+    stage.projector.list(&BY_OWNER, request).await.unwrap()
+}
+
+async fn all(stage: &Stage, mut request: ListRequest) -> Vec<Vec<String>> {
+    let mut pages = Vec::new();
+    loop {
+        let page = list(stage, &request).await;
+        pages.push(page.rows.into_iter().map(|row| row.opened_at).collect());
+        match page.next {
+            Some(cursor) => request.cursor = Some(cursor),
+            None => return pages,
+        }
+    }
+}
+
+#[tokio::test]
+async fn pages_hold_each_row_once_and_in_order_to_the_last() {
+    for stage in Stage::both().await {
+        fill(&stage, "mine", 25).await;
+        fill(&stage, "yours", 3).await;
+        let names = |range: std::ops::Range<usize>| range.map(|n| format!("{n:03}")).collect::<Vec<_>>();
+        let ascending = all(&stage, of("mine")).await;
+        assert_eq!(ascending, [names(0..20), names(20..25)], "{}", stage.name);
+        let request = ListRequest { descending: true, limit: Some(10), ..of("mine") };
+        let descending = all(&stage, request).await;
+        assert_eq!(descending.iter().map(Vec::len).collect::<Vec<_>>(), [10, 10, 5]);
+        let mut back: Vec<String> = descending.into_iter().flatten().collect();
+        back.reverse();
+        assert_eq!(back, names(0..25));
+        // A last page that is full is the last page.
+        let request = ListRequest { limit: Some(5), ..of("mine") };
+        assert_eq!(all(&stage, request).await.len(), 5);
+        assert_eq!(all(&stage, of("nobody")).await, [Vec::<String>::new()]);
+    }
+}
+
+#[tokio::test]
+async fn rows_of_one_moment_are_neither_lost_nor_repeated_between_pages() {
+    for stage in Stage::both().await {
+        for n in 0..7 {
+            let events = stage.commit(&format!("x{n}"), vec![opened("o", "same")]).await;
+            stage.projector.deliver_batch(&events).await;
+        }
+        let mut request = ListRequest { limit: Some(2), ..of("o") };
+        let mut ids = Vec::new();
+        loop {
+            let page = list(&stage, &request).await;
+            ids.extend(page.rows.into_iter().map(|row| row.id));
+            match page.next {
+                Some(cursor) => request.cursor = Some(cursor),
+                None => break,
+            }
+        }
+        ids.sort();
+        assert_eq!(ids, ["x0", "x1", "x2", "x3", "x4", "x5", "x6"], "{}", stage.name);
+    }
+}
+
+#[tokio::test]
+async fn a_bad_cursor_or_limit_is_refused_and_no_cursor_opens_another_list() {
+    for stage in Stage::both().await {
+        fill(&stage, "mine", 3).await;
+        fill(&stage, "yours", 3).await;
+        let first = list(&stage, &ListRequest { limit: Some(1), ..of("mine") }).await;
+        let cursor = first.next.unwrap();
+        let refused =
+            async |request: ListRequest| stage.projector.list(&BY_OWNER, &request).await.unwrap_err();
+        let bad = ListError::BadRequest(BadRequest::Cursor);
+        for text in ["", "nonsense", "e30", "eyJpZCI6MX0", "ü", &cursor[1..], &format!("{cursor}A")] {
+            let request = ListRequest { cursor: Some(text.to_owned()), ..of("mine") };
+            assert_eq!(refused(request).await, bad, "{}: {text:?}", stage.name);
+        }
+        assert_eq!(refused(ListRequest { cursor: Some(cursor.clone()), ..of("yours") }).await, bad);
+        let backwards = ListRequest { cursor: Some(cursor), descending: true, ..of("mine") };
+        assert_eq!(refused(backwards).await, bad);
+        for limit in [0, MAX_LIMIT + 1] {
+            let error = refused(ListRequest { limit: Some(limit), ..of("mine") }).await;
+            assert_eq!(error, ListError::BadRequest(BadRequest::Limit(limit)));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_version_without_a_row_is_in_no_list() {
+    for stage in Stage::both().await {
+        let events = stage.commit("a", vec![raw("Printed", json!({}))]).await;
+        stage.projector.deliver(&events[0]).await.unwrap();
+        fill(&stage, "o", 1).await;
+        assert_eq!(list(&stage, &of("o")).await.rows.len(), 1, "{}", stage.name);
+    }
+}
