@@ -33,10 +33,20 @@ impl Tester<'_> {
         };
         self.end(Outcome { name: "deployment", passed: 1, took: started.elapsed(), ..empty() });
 
+        // One at a time: one of them kills functions, and would fail the others by it.
         // The same packages as in the other steps: with `-p` cargo would choose other features and compile the AWS SDK anew.
         let (set, unset) = target.environment();
         let tests = cargo("the end-to-end tests", TESTS)
-            .args(["test", "--workspace", "--test", "e2e", "--", "--ignored", "--nocapture"])
+            .args([
+                "test",
+                "--workspace",
+                "--test",
+                "e2e",
+                "--",
+                "--ignored",
+                "--nocapture",
+                "--test-threads=1",
+            ])
             .without_env(unset)
             .envs(set)
             .envs(self.contract(&target, &stack));

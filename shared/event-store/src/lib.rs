@@ -35,6 +35,8 @@
 //!
 //! * No order between streams, and none in [`EventStore::scan`] but within each stream.
 //! * No transaction over two streams: that is what sagas are for.
+//! * A load is bounded as long as the state fits into an item beside its events: a snapshot that does not is
+//!   left out, and then more commits are read.
 //! * A repeat of a command that is older than the window above is a new command; the aggregate's rules
 //!   have to hold then.
 

@@ -15,12 +15,13 @@ use crate::{
     log::{AppendError, CommitLog, ScanPage, Segment, StoreError},
 };
 
-/// A commit carries a snapshot when this many commits would otherwise have to be read. It is also the
+/// A commit carries a snapshot when more commits than this would otherwise have to be read. It is also the
 /// limit of a load's query, and how far back repeats of a command are recognised.
 ///
-/// Twelve: a load stays within 3 read units (12 KB: eleven commits of 700 bytes and a snapshot), and
-/// a snapshot that makes its commit two units costs 8 % more writes. Source: `cargo bench -p event-store`.
-pub const SNAPSHOT_EVERY: u32 = 12;
+/// Ten: a load stays within 3 read units (12 KB: nine commits of 1 KB and one with a snapshot of 2 KB), and
+/// a snapshot that makes its commit two units costs a tenth more writes (docs/decisions/0004).
+/// Source: `cargo bench -p event-store`.
+pub const SNAPSHOT_EVERY: u32 = 10;
 
 /// How often a command is decided again after it lost a race.
 pub const MAX_REDECISIONS: u32 = 3;
@@ -101,7 +102,7 @@ pub struct Outcome<A> {
     pub stream: StreamId,
     /// Version of the stream after the command (after its first execution, for a repeat).
     pub version: Version,
-    /// The state now.
+    /// The state after the command; for a repeat, the state as far as it was read to recognise it.
     pub state: Option<A>,
     /// Whether this was a repeat, answered with the first result; nothing was written.
     pub repeated: bool,
@@ -643,7 +644,7 @@ fn seal<A: Aggregate>(
     let (Some(first), Some(after)) = (raw.next(), after) else {
         return Ok(None);
     };
-    let snapshot = if loaded.unsnapped + 1 >= SNAPSHOT_EVERY {
+    let snapshot = if loaded.unsnapped >= SNAPSHOT_EVERY {
         let state = serde_json::to_value(&after).map_err(|e| corrupt(e.to_string()))?;
         Some(Snapshot { schema: A::STATE_SCHEMA, state })
     } else {

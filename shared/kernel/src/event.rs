@@ -43,8 +43,10 @@ pub trait Event: Sized + Clone + Send + Sync + Serialize + DeserializeOwned {
         let event_type = self.event_type();
         let broken = |why: String| DecodeError::Malformed { event_type: event_type.to_owned(), why };
         let mut tagged = serde_json::to_value(self).map_err(|e| broken(e.to_string()))?;
-        let data =
-            tagged.get_mut("data").map(Value::take).unwrap_or_else(|| Value::Object(Default::default()));
+        let data = tagged
+            .get_mut("data")
+            .map(Value::take)
+            .ok_or_else(|| broken("an event needs a body, if only an empty struct".into()))?;
         let schema = current_schema::<Self>(event_type)
             .ok_or_else(|| DecodeError::UnknownType { event_type: event_type.to_owned() })?;
         Ok(RawEvent { event_type: event_type.to_owned(), schema, data })

@@ -325,7 +325,7 @@ impl<P: Projection> Projector<P> {
         for attempt in 0..=BACKOFF.retries {
             let row = Row::<P>::of(self.views.get(id, Consistency::Strong).await?);
             let from = row.applied;
-            if from >= goal && !row.outdated {
+            if from >= goal {
                 return Ok(Progress { from, reached: from, healed: None, stopped: None });
             }
             let (row, stopped, healed) = match row.at_hand(offered, goal) {

@@ -8,3 +8,4 @@ mod orders_of_delivery;
 mod reading;
 mod schemas;
 mod stage;
+mod stores;

@@ -128,7 +128,10 @@ async fn an_old_row_stays_when_its_stream_holds_an_event_that_cannot_be_applied(
         let old = projector_of::<Before>(&stage);
         let events = stage.commit("a", vec![opened("o", "1"), raw("Burnt", json!({})), noted(2)]).await;
         assert!(old.deliver_batch(&events).await.failed.is_empty());
-        assert!(matches!(stage.projector.deliver(&events[2]).await, Err(DeliverError::Poison { .. })));
+        for event in &events {
+            // Even those before the odd one: they are in no row that counts.
+            assert!(matches!(stage.projector.deliver(event).await, Err(DeliverError::Poison { .. })));
+        }
         assert!(matches!(stage.projector.read("a", None).await, Err(ReadError::Poison { .. })));
         let row = old.read("a", None).await.unwrap().unwrap();
         assert_eq!((row.row.count, row.applied.get()), (3, 3), "{}", stage.name);
