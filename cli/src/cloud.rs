@@ -85,6 +85,17 @@ pub fn endpoint(port: u16) -> String {
     format!("http://127.0.0.1:{port}")
 }
 
+/// A proxy that the user needs for the world outside must not be asked for this machine.
+pub fn no_proxy() -> String {
+    let own = std::env::var("NO_PROXY").or_else(|_| std::env::var("no_proxy")).unwrap_or_default();
+    [own.as_str(), "127.0.0.1", "localhost"]
+        .iter()
+        .filter(|part| !part.is_empty())
+        .copied()
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
 /// Looks for the cloud of `home`.
 pub fn find(home: &Home) -> Result<Found> {
     let remembered = files::read_json(&home.cloud())?;
@@ -172,6 +183,7 @@ pub async fn start(repo: &Repo, home: &Home, port: u16) -> Result<Cloud> {
             .env("TMPDIR", home.tmp())
             // Listeners for services that Mallard does not use; their fixed ports would meet those of a second cloud.
             .envs([("IOT_MTLS_ENABLED", "0"), ("SFTP_ENABLED", "0")])
+            .env("NO_PROXY", no_proxy())
             .env_remove("PYTHONHOME")
             .env_remove("PYTHONPATH")
             .stdin(Stdio::null())

@@ -19,7 +19,7 @@ use crate::{
     process::Run,
     python,
     stack::{self, Stack},
-    target::{Target, aws},
+    target::Target,
     ui,
 };
 
@@ -338,13 +338,6 @@ pub async fn confirm_aws(repo: &Repo, options: &Options, arch: Arch, yes: bool) 
         Ok(Ok(answer)) if matches!(answer.trim(), "y" | "Y" | "yes") => Ok(()),
         _ => Err(Error::NotConfirmed),
     }
-}
-
-/// How many items are in the event table, where that is cheap to know: AWS counts every six hours.
-pub async fn approximate_items(client: &aws_sdk_dynamodb::Client, table: &str) -> Result<i64> {
-    let described =
-        client.describe_table().table_name(table).send().await.map_err(aws("describing the event table"))?;
-    Ok(described.table().and_then(|table| table.item_count()).unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -85,7 +85,7 @@ impl Repo {
         self.mall().join("test-failures")
     }
 
-    /// The path as it is best shown: relative to where the user stands, if that is shorter.
+    /// The path as it is best shown: from the root of the checkout.
     pub fn shown(&self, path: &Path) -> String {
         path.strip_prefix(&self.root).unwrap_or(path).display().to_string()
     }

@@ -8,7 +8,7 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use jiff::Timestamp;
 
 use crate::{
-    cloud, deploy,
+    cloud,
     errors::Result,
     paths::{Home, Repo},
     stack::Stack,
@@ -46,7 +46,7 @@ pub async fn run(repo: &Repo, home: &Home, choice: &Choice) -> Result<()> {
     let events = match target {
         Target::Aws => {
             let client = aws_sdk_dynamodb::Client::new(&config);
-            let commits = deploy::approximate_items(&client, stack.output("EventTable")?).await?;
+            let commits = approximate_items(&client, stack.output("EventTable")?).await?;
             format!("about {commits} commits (AWS counts every six hours)")
         }
         Target::Local(_) | Target::Endpoint(_) => {
@@ -123,6 +123,13 @@ async fn count_events(client: &aws_sdk_dynamodb::Client, table: &str) -> Result<
         }
     }
     Ok(Count { streams: streams.len(), more: true, ..count })
+}
+
+/// How many items are in the event table, where that is cheap to know: AWS counts every six hours.
+async fn approximate_items(client: &aws_sdk_dynamodb::Client, table: &str) -> Result<i64> {
+    let described =
+        client.describe_table().table_name(table).send().await.map_err(aws("describing the event table"))?;
+    Ok(described.table().and_then(|table| table.item_count()).unwrap_or(0))
 }
 
 async fn count_sagas(client: &aws_sdk_sfn::Client, saga: &str) -> Result<String> {

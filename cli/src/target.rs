@@ -131,6 +131,7 @@ impl Target {
             ("AWS_CONFIG_FILE", "/dev/null".into()),
             ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null".into()),
             ("AWS_EC2_METADATA_DISABLED", "true".into()),
+            ("NO_PROXY", cloud::no_proxy()),
         ]);
         (set, OWN_SETTINGS)
     }

@@ -333,7 +333,9 @@ fn empty() -> Outcome {
 /// Whether a line comes from a test itself, not from the harness around it.
 fn is_spoken(line: &str) -> bool {
     let line = line.trim();
-    !line.is_empty() && !["running ", "test ", "test result:"].iter().any(|start| line.starts_with(start))
+    // With --nocapture a test's own lines come between its name and its result.
+    !["", "ok", "FAILED"].contains(&line)
+        && !["running ", "test "].iter().any(|start| line.starts_with(start))
 }
 
 /// Copies the logs of a failed run to where the next run does not delete them, and drops the oldest such copies.
@@ -374,6 +376,11 @@ mod tests {
     #[test]
     fn what_a_test_prints_is_told_from_its_harness() {
         assert!(is_spoken("  commands/s  212"));
-        assert!(!is_spoken("running 3 tests") && !is_spoken("test a ... ok") && !is_spoken(""));
+        assert!(
+            !is_spoken("running 3 tests")
+                && !is_spoken("test a ... ok")
+                && !is_spoken("ok")
+                && !is_spoken("")
+        );
     }
 }

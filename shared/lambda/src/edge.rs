@@ -1,9 +1,8 @@
 //! HTTP requests and direct invocations become a [`Call`]; answers and faults become what the caller
 //! understands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use kernel::{Actor, CommandId, TraceParent, Uuid, Version, ports::Ports};
 use lambda_runtime::Diagnostic;
@@ -50,37 +49,85 @@ pub(crate) fn read(payload: Value, door: &Door<'_>) -> (Caller, Result<Call, Fau
     }
 }
 
-fn from_http(request: ApiGatewayV2httpRequest, correlation: Uuid, door: &Door<'_>) -> Result<Call, Fault> {
-    let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
-    let actor = request
-        .request_context
-        .authorizer
-        .as_ref()
-        .and_then(|a| a.jwt.as_ref())
-        .and_then(|jwt| jwt.claims.get("sub"))
-        .map_or_else(|| Actor::new(ANONYMOUS), |sub| Actor::new(format!("user:{sub}")));
-    let key = header("idempotency-key").map(checked_key).transpose()?;
-    let path = request.raw_path.as_deref().unwrap_or_default();
+/// What is read of an HTTP API request (payload format 2.0; API Gateway writes header names in lower case). The full
+/// type of `aws_lambda_events` asks for fields that not every sender has, and costs 80 KB of binary.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct HttpRequest {
+    #[serde(default)]
+    raw_path: String,
+    #[serde(default)]
+    headers: HashMap<String, String>,
+    #[serde(default)]
+    path_parameters: HashMap<String, String>,
+    #[serde(default)]
+    query_string_parameters: BTreeMap<String, String>,
+    body: Option<String>,
+    #[serde(default)]
+    is_base64_encoded: bool,
+    request_context: RequestContext,
+}
+
+#[derive(Deserialize)]
+struct RequestContext {
+    http: HttpContext,
+    authorizer: Option<Authorizer>,
+}
+
+#[derive(Deserialize)]
+struct HttpContext {
+    method: String,
+}
+
+#[derive(Deserialize)]
+struct Authorizer {
+    jwt: Option<Jwt>,
+}
+
+#[derive(Deserialize)]
+struct Jwt {
+    claims: HashMap<String, Value>,
+}
+
+impl HttpRequest {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    /// The subject of the token that the API's authorizer has checked, where there is one.
+    fn actor(&self) -> Actor {
+        let authorizer = self.request_context.authorizer.as_ref();
+        let subject = authorizer.and_then(|a| a.jwt.as_ref()).and_then(|jwt| jwt.claims.get("sub"));
+        match subject.and_then(Value::as_str) {
+            Some(subject) => Actor::new(format!("user:{subject}")),
+            None => Actor::new(ANONYMOUS),
+        }
+    }
+}
+
+fn from_http(request: HttpRequest, correlation: Uuid, door: &Door<'_>) -> Result<Call, Fault> {
+    let actor = request.actor();
+    let key = request.header("idempotency-key").map(checked_key).transpose()?;
     let command = match key {
         Some(key) => {
             let method = request.request_context.http.method.as_str();
-            CommandId::derived(&["http", actor.as_str(), method, path, key])
+            CommandId::derived(&["http", actor.as_str(), method, &request.raw_path, key])
         }
         None => CommandId::new(door.ports.ids.fresh()),
     };
     Ok(Call {
         target: request.path_parameters.get("id").cloned(),
         body: body(request.body.as_deref(), request.is_base64_encoded)?,
-        query: request.query_string_parameters.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
         command,
         repeatable: key.is_some(),
-        if_match: header("if-match").map(etag).transpose()?.flatten(),
+        if_match: request.header("if-match").map(etag).transpose()?.flatten(),
         actor,
         correlation,
         causation: None,
         // A client's own traceparent is not trusted: anybody could write into anybody's traces.
         trace: Some(door.xray.and_then(from_xray).unwrap_or_else(|| fresh_trace(door.ports))),
         at: door.ports.clock.now(),
+        query: request.query_string_parameters,
     })
 }
 

@@ -63,6 +63,15 @@ impl EmbeddedDynamo {
     }
 }
 
+/// A loopback port whose connections send at once. Accepted sockets take the option over from the listening one
+/// (on Linux); without it, every answer that needs two packets waits 40 ms for the client's delayed acknowledgement.
+fn listener() -> std::io::Result<tokio::net::TcpListener> {
+    let socket = tokio::net::TcpSocket::new_v4()?;
+    socket.set_nodelay(true)?;
+    socket.bind((std::net::Ipv4Addr::LOCALHOST, 0).into())?;
+    socket.listen(1024)
+}
+
 fn serve(ready: oneshot::Sender<SocketAddr>, stopped: oneshot::Receiver<()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -70,7 +79,7 @@ fn serve(ready: oneshot::Sender<SocketAddr>, stopped: oneshot::Receiver<()>) {
         .expect("a runtime for the embedded DynamoDB");
     runtime.block_on(async {
         let database = dynoxide::Database::memory().expect("a database in memory");
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a loopback port");
+        let listener = listener().expect("a loopback port");
         let address = listener.local_addr().expect("a bound port has an address");
         if ready.send(address).is_err() {
             return; // The test went away while it waited.
