@@ -166,7 +166,8 @@ async fn a_shopkeeper_opens_a_store_takes_part_and_sells() {
     let product = format!("/api/stores/products/{apple}");
     shop.ok("PUT", &format!("{product}/increasePrice"), json!({ "price": 1.5 })).await;
     shop.ok("PUT", &format!("{product}/decreasePrice"), json!({ "price": 0.99 })).await;
-    shop.ok("PUT", &format!("{product}/rebrand"), json!({ "name": "Braeburn", "description": "crisp" })).await;
+    shop.ok("PUT", &format!("{product}/rebrand"), json!({ "name": "Braeburn", "description": "crisp" }))
+        .await;
     let read = shop.ok("GET", &product, Value::Null).await;
     assert_eq!(
         read,

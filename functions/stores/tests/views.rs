@@ -177,7 +177,8 @@ async fn the_catalogue_shows_what_is_on_sale_at_the_last_price() {
     let stage = Stage::busy_mall().await;
     let (_, catalogue) = stage.in_order::<Catalogue>().await;
     let page = list(&catalogue, &BY_STORE, store_id(2), None, None).await;
-    let found: Vec<(&str, i64)> = page.rows.iter().map(|row| (row.name.as_str(), row.price.minor())).collect();
+    let found: Vec<(&str, i64)> =
+        page.rows.iter().map(|row| (row.name.as_str(), row.price.minor())).collect();
     assert_eq!(found, [("Renamed 2-0", 175), ("Renamed 2-1", 175), ("Renamed 2-2", 175)]);
     assert!(page.rows.iter().all(|row| row.store_id == store_id(2)));
     let unknown = list(&catalogue, &BY_STORE, store_id(99), None, None).await;
