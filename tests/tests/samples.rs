@@ -8,10 +8,33 @@ use std::path::{Path, PathBuf};
 
 use ordering::views::{BY_CUSTOMER, Orders};
 use serde_json::{Value, json};
+use stores::views::{ALL_STORES, BY_STORE, Catalogue, Mall, PARTICIPATING_STORES};
 use testing::{EmbeddedDynamo, FixedService, FunctionProcess};
 
 /// The story: function, binary, and what its answer must contain.
 const STORY: &[(&str, &str, &[&str])] = &[
+    ("create-store", "stores", &["\"statusCode\":200", "\\\"version\\\":1"]),
+    ("enable-participation", "stores", &["\"statusCode\":200", "\\\"version\\\":2"]),
+    ("rebrand-store", "stores", &["\"statusCode\":200", "\\\"version\\\":3"]),
+    ("get-store", "stores", &["\"statusCode\":200", "Fruit & Veg", "\\\"participating\\\":true"]),
+    ("project-mall", "stores", &["\"batchItemFailures\":[]"]),
+    ("list-stores", "stores", &["\"statusCode\":200", "Fruit & Veg"]),
+    ("list-participating-stores", "stores", &["\"statusCode\":200", "Fruit & Veg"]),
+    ("add-product", "stores", &["\"statusCode\":200", "\\\"version\\\":1"]),
+    ("increase-product-price", "stores", &["\"statusCode\":200", "\\\"version\\\":2"]),
+    ("decrease-product-price", "stores", &["\"statusCode\":200", "\\\"version\\\":3"]),
+    ("rebrand-product", "stores", &["\"statusCode\":200", "\\\"version\\\":4"]),
+    ("get-product", "stores", &["\"statusCode\":200", "Braeburn", "\\\"price\\\":0.99"]),
+    ("project-catalogue", "stores", &["\"batchItemFailures\":[]"]),
+    ("list-products", "stores", &["\"statusCode\":200", "Braeburn", "\\\"price\\\":0.99"]),
+    ("remove-product", "stores", &["\"statusCode\":200", "\\\"version\\\":5"]),
+    ("disable-participation", "stores", &["\"statusCode\":200", "\\\"version\\\":4"]),
+    ("register-customer", "customers", &["\"statusCode\":200", "\\\"version\\\":1"]),
+    ("change-sms-number", "customers", &["\"statusCode\":200", "\\\"version\\\":2"]),
+    ("get-customer", "customers", &["\"statusCode\":200", "+1 555 0100", "\\\"enabled\\\":true"]),
+    ("authorize-customer", "customers", &["\"version\":3"]),
+    ("disable-customer", "customers", &["\"statusCode\":200", "\\\"version\\\":4"]),
+    ("enable-customer", "customers", &["\"statusCode\":200", "\\\"version\\\":5"]),
     ("start-basket", "baskets", &["\"statusCode\":200", "\\\"version\\\":1"]),
     ("add-item", "baskets", &["\"statusCode\":200", "\\\"version\\\":2"]),
     ("remove-item", "baskets", &["\"statusCode\":200", "\\\"version\\\":3"]),
@@ -58,6 +81,9 @@ async fn every_sample_event_is_understood_by_its_function() {
     let dynamo = EmbeddedDynamo::start().await;
     event_store::create_table(&dynamo.client(), "events").await.unwrap();
     projection::create_table::<Orders>(&dynamo.client(), "orders", &[BY_CUSTOMER]).await.unwrap();
+    let of_stores = [ALL_STORES, PARTICIPATING_STORES];
+    projection::create_table::<Mall>(&dynamo.client(), "mall", &of_stores).await.unwrap();
+    projection::create_table::<Catalogue>(&dynamo.client(), "catalogue", &[BY_STORE]).await.unwrap();
     let bus = FixedService::start(json!({ "FailedEntryCount": 0, "Entries": [{ "EventId": "1" }] })).await;
     let sagas = FixedService::start(json!({ "executionArn": "arn", "startDate": 1.0 })).await;
     let environment = [
@@ -66,6 +92,8 @@ async fn every_sample_event_is_understood_by_its_function() {
         ("AWS_ENDPOINT_URL_SFN", sagas.endpoint()),
         ("EVENT_TABLE", "events".to_owned()),
         ("ORDERS_TABLE", "orders".to_owned()),
+        ("MALL_TABLE", "mall".to_owned()),
+        ("CATALOGUE_TABLE", "catalogue".to_owned()),
         ("EVENT_BUS", "mallard".to_owned()),
         ("PARKED_QUEUE_URL", "http://localhost/queue".to_owned()),
         ("ORDER_SAGA_ARN", "arn:aws:states:us-east-1:000000000000:stateMachine:order-saga".to_owned()),
@@ -101,7 +129,7 @@ fn no_function_is_without_a_sample_and_no_sample_without_a_function() {
     story.sort();
     assert_eq!(samples, story);
     let mut deployed = Vec::new();
-    for template in ["baskets", "ordering", "payments", "relay"] {
+    for template in ["baskets", "customers", "ordering", "payments", "relay", "stores"] {
         let text = std::fs::read_to_string(repository().join(format!("infra/{template}.yaml"))).unwrap();
         deployed
             .extend(text.lines().filter_map(|line| line.trim().strip_prefix("Handler: ").map(str::to_owned)));

@@ -9,8 +9,8 @@ use contracts::{
     ordering::OrderEvent,
 };
 use kernel::{Money, Version, money::decimal};
-use lambda::{Answer, Call, Fault};
-use projection::{ApplyError, Index, ListError, ListRequest, Projection, Projector, ReadError};
+use lambda::{Answer, Call, Fault, settled};
+use projection::{ApplyError, Index, Projection, Projector};
 use serde::{Deserialize, Serialize};
 
 /// The view: one row for each order.
@@ -92,11 +92,7 @@ impl OrderViews {
     /// Brings the view up to date with a batch of events.
     pub async fn project_orders(self: Arc<Self>, events: Vec<Envelope>) -> Vec<Result<(), Fault>> {
         let outcome = self.projector.deliver_batch(&events).await;
-        let mut results: Vec<Result<(), Fault>> = events.iter().map(|_| Ok(())).collect();
-        for failed in outcome.failed {
-            results[failed.index] = Err(Fault::internal(&failed.error));
-        }
-        results
+        settled(&events, outcome)
     }
 
     /// `GET /api/orders/{id}?minVersion=`: from the view; at least as new as `minVersion`, if that is given.
@@ -106,7 +102,7 @@ impl OrderViews {
     pub async fn get_order_view(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id: OrderId = call.id("order")?;
         let min_version = call.query_number("minVersion")?.map(Version::new);
-        let found = self.projector.read(&id.to_string(), min_version).await.map_err(read_fault)?;
+        let found = self.projector.read(&id.to_string(), min_version).await?;
         let found = found.ok_or_else(|| Fault::not_found("order", id))?;
         let view = OrderView::of(&found.row, Some(found.applied));
         Answer::view(&serde_json::json!({ "order": view }), Some(found.applied))
@@ -123,33 +119,10 @@ impl OrderViews {
         })?;
         let customer: CustomerId =
             customer.parse().map_err(|_| Fault::invalid("ID_IS_MALFORMED", "customerId must be a UUID"))?;
-        let limit = call.query_number("limit")?.map(|limit| u32::try_from(limit).unwrap_or(u32::MAX));
-        let request = ListRequest {
-            partition: customer.to_string(),
-            descending: true,
-            cursor: call.query.get("cursor").cloned(),
-            limit,
-        };
-        let page = self.projector.list(&BY_CUSTOMER, &request).await.map_err(list_fault)?;
+        let request = call.list_request(customer.to_string(), true)?;
+        let page = self.projector.list(&BY_CUSTOMER, &request).await?;
         let orders: Vec<OrderView> = page.rows.iter().map(|row| OrderView::of(row, None)).collect();
         Answer::view(&serde_json::json!({ "orders": orders, "next": page.next }), None)
-    }
-}
-
-fn read_fault(error: ReadError) -> Fault {
-    match error {
-        ReadError::NotReached { .. } => Fault::new(409, "VERSION_NOT_REACHED", error.to_string()),
-        ReadError::Events(error) => error.into(),
-        ReadError::View(_) => Fault::unavailable(error),
-        ReadError::NotAnId(_) | ReadError::Poison { .. } => Fault::internal(error),
-    }
-}
-
-fn list_fault(error: ListError) -> Fault {
-    match error {
-        ListError::BadRequest(_) => Fault::invalid("QUERY_IS_INVALID", error.to_string()),
-        ListError::Read(error) => read_fault(error),
-        ListError::View(_) => Fault::unavailable(error),
     }
 }
 

@@ -9,9 +9,11 @@
 //! readers that are older than the writer keep working within one schema version.
 
 pub mod baskets;
+pub mod customers;
 pub mod envelope;
 pub mod ids;
 pub mod ordering;
 pub mod payments;
+pub mod stores;
 
 pub use envelope::Envelope;

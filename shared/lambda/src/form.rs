@@ -68,6 +68,15 @@ impl<'a> Form<'a> {
         None
     }
 
+    /// A text that may be blank or missing; missing is empty, as in the original API, whose clients
+    /// leave empty texts out.
+    pub fn text_or_empty(&self, field: &str) -> Option<&'a str> {
+        if self.get(field).is_none_or(|value| value.as_str().is_some_and(|text| text.trim().is_empty())) {
+            return Some("");
+        }
+        self.text(field, "NOT_A_TEXT")
+    }
+
     /// A whole number. Rules about its range belong to the aggregate.
     pub fn integer(&self, field: &str) -> Option<i64> {
         match self.get(field).map(Value::as_i64) {
@@ -189,6 +198,19 @@ mod tests {
             ]
         );
         assert_eq!((fault.status, fault.code.as_ref()), (400, "VALIDATION_FAILED"));
+    }
+
+    #[test]
+    fn a_text_that_may_be_empty_still_has_to_be_a_text_of_bounded_length() {
+        let body = json!({ "sku": "A-1", "blank": "  ", "null": null, "number": 7, "long": "x".repeat(501) });
+        let form = Form::of(&body);
+        for (field, text) in [("sku", "A-1"), ("blank", ""), ("null", ""), ("missing", "")] {
+            assert_eq!(form.text_or_empty(field), Some(text), "{field}");
+        }
+        assert!(form.is_clean());
+        assert_eq!((form.text_or_empty("number"), form.text_or_empty("long")), (None, None));
+        let codes: Vec<_> = form.fault().details.into_iter().map(|d| d.code).collect();
+        assert_eq!(codes, ["NOT_A_TEXT", "TEXT_IS_TOO_LONG"]);
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod log;
 mod queue;
 mod serve;
 mod system;
+mod view;
 
 pub use answer::Answer;
 pub use call::Call;
@@ -25,3 +26,4 @@ pub use fault::{Detail, Fault};
 pub use form::Form;
 pub use serve::{Function, batch_consumer, consumer, raw, serve, use_case};
 pub use system::system_ports;
+pub use view::settled;

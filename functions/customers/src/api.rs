@@ -1,0 +1,103 @@
+//! The use cases of a customer.
+
+use std::sync::Arc;
+
+use contracts::ids::{CustomerId, OrderKind};
+use event_store::{Expect, Loaded};
+use kernel::{Id, StreamId};
+use lambda::{Answer, Call, Fault, Form};
+
+use crate::{
+    Customers,
+    customer::{Customer, CustomerCommand},
+    views::CustomerView,
+};
+
+impl Customers {
+    /// `POST /api/customers {name, smsNumber}`.
+    ///
+    /// # Errors
+    /// 400 by the customer's rules.
+    pub async fn register_customer(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
+        let form = Form::of(&call.body);
+        let name = form.text("name", "NAME_CANNOT_BE_BLANK");
+        let sms_number = form.text("smsNumber", "SMS_NUMBER_CANNOT_BE_BLANK");
+        let (Some(name), Some(sms_number)) = (name, sms_number) else { return Err(form.fault()) };
+        let command = CustomerCommand::Register { name: name.to_owned(), sms_number: sms_number.to_owned() };
+        self.transact(call.new_id(&self.ports), Expect::New, command, &call).await
+    }
+
+    /// `PUT /api/customers/{id}/change-sms {smsNumber}`.
+    ///
+    /// # Errors
+    /// 400 when the number is blank, 404, 412.
+    pub async fn change_sms_number(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
+        let id = customer_id(&call)?;
+        let form = Form::of(&call.body);
+        let sms_number = form.text("smsNumber", "SMS_NUMBER_CANNOT_BE_BLANK");
+        let Some(sms_number) = sms_number else { return Err(form.fault()) };
+        let command = CustomerCommand::ChangeSmsNumber { sms_number: sms_number.to_owned() };
+        self.transact(id, call.expect(), command, &call).await
+    }
+
+    /// Finds the customer fit to order; a step of the order saga, with no route. `{orderId}` may be left out.
+    ///
+    /// # Errors
+    /// 401 when the customer is disabled, 404.
+    pub async fn authorize_customer(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
+        let id = customer_id(&call)?;
+        let form = Form::of(&call.body);
+        let order_id: Option<Id<OrderKind>> = match form.text_or_empty("orderId") {
+            Some("") => None,
+            _ => form.id("orderId", "ORDER_ID_CANNOT_BE_BLANK"),
+        };
+        if !form.is_clean() {
+            return Err(form.fault());
+        }
+        self.transact(id, call.expect(), CustomerCommand::Authorize { order_id }, &call).await
+    }
+
+    /// `PUT /api/customers/{id}/enable`.
+    ///
+    /// # Errors
+    /// 400 when the customer is enabled already, 404, 412.
+    pub async fn enable_customer(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
+        self.transact(customer_id(&call)?, call.expect(), CustomerCommand::Enable, &call).await
+    }
+
+    /// `PUT /api/customers/{id}/disable`.
+    ///
+    /// # Errors
+    /// 400 when the customer is disabled already, 404, 412.
+    pub async fn disable_customer(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
+        self.transact(customer_id(&call)?, call.expect(), CustomerCommand::Disable, &call).await
+    }
+
+    /// `GET /api/customers/{id}`: from the customer's own stream, as it is now.
+    ///
+    /// # Errors
+    /// 404.
+    pub async fn get_customer(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
+        let id = customer_id(&call)?;
+        let loaded: Loaded<Customer> = self.store.load(&StreamId::of::<Customer, _>(id)).await?;
+        let customer = loaded.state.as_ref().ok_or_else(|| Fault::not_found("customer", id))?;
+        let view = CustomerView::of(id, customer, loaded.version());
+        Answer::view(&serde_json::json!({ "customer": view }), Some(loaded.version()))
+    }
+
+    async fn transact(
+        &self,
+        id: CustomerId,
+        expect: Expect,
+        command: CustomerCommand,
+        call: &Call,
+    ) -> Result<Answer, Fault> {
+        let stream = StreamId::of::<Customer, _>(id);
+        let outcome = self.store.transact::<Customer>(&stream, expect, &command, &call.meta()).await?;
+        Ok(Answer::committed(id, outcome.version))
+    }
+}
+
+fn customer_id(call: &Call) -> Result<CustomerId, Fault> {
+    call.id("customer")
+}
