@@ -12,7 +12,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
 
 async fn function(name: String) -> Result<Option<Function>, String> {
     let ports = system_ports();
-    let store = aws::event_store(&aws::config().await, &ports)?;
+    let store = aws::event_store(&aws::config(), &ports)?;
     let customers = Arc::new(Customers::new(store, ports.clone()));
     Ok(Some(match name.as_str() {
         "register-customer" => use_case(&customers, &ports, Customers::register_customer),

@@ -16,7 +16,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
 
 async fn function(name: String) -> Result<Option<Function>, String> {
     let ports = system_ports();
-    let config = aws::config().await;
+    let config = aws::config();
     let store = aws::event_store(&config, &ports)?;
     let stores = || Arc::new(Stores::new(store.clone(), ports.clone()));
     let client = || aws_sdk_dynamodb::Client::new(&config);
