@@ -57,10 +57,21 @@ impl Arch {
     }
 }
 
-/// Cargo: the one that runs us, if one does.
+/// Cargo: the one that runs us, if one does. What that one told us about our own package is taken away again: build scripts
+/// that look at such variables (ring's does) would run anew each time `cargo mall` and a plain `cargo` take turns, and
+/// all of the AWS SDK after them.
 pub fn cargo(what: &str, limit: Duration) -> Run {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    Run::new(program, what, limit)
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    Run::new(program, what, limit).without_env(names.filter(|name| is_about_a_package(name)))
+}
+
+/// Whether cargo sets this variable for the package that it runs.
+fn is_about_a_package(name: &str) -> bool {
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"]
+        .iter()
+        .any(|start| name.starts_with(start))
+        || ["CARGO_PRIMARY_PACKAGE", "CARGO", "OUT_DIR"].contains(&name)
 }
 
 /// Builds all binaries and puts them in place.
@@ -249,6 +260,16 @@ mod tests {
         assert_eq!(executable(lib), None);
         assert_eq!(executable(r#"{"reason":"build-finished","success":true}"#), None);
         assert_eq!(executable("warning: not json"), None);
+    }
+
+    #[test]
+    fn cargo_hears_of_its_own_settings_but_not_of_our_package() {
+        for name in ["CARGO_PKG_NAME", "CARGO_MANIFEST_DIR", "CARGO_BIN_NAME", "CARGO"] {
+            assert!(is_about_a_package(name), "{name}");
+        }
+        for name in ["CARGO_TARGET_DIR", "CARGO_HOME", "CARGO_TERM_COLOR", "CARGO_BUILD_JOBS", "PATH"] {
+            assert!(!is_about_a_package(name), "{name}");
+        }
     }
 
     #[test]

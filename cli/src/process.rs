@@ -127,6 +127,9 @@ impl Run {
         let deadline = tokio::time::sleep(self.limit);
         tokio::pin!(deadline);
         let status = loop {
+            if let (None, None, Some(status)) = (&out, &err, finished) {
+                break status;
+            }
             let (from, line) = tokio::select! {
                 biased;
                 line = next(&mut out), if out.is_some() => (Stream::Out, line),
@@ -142,26 +145,24 @@ impl Run {
                     None => return Err(Error::TimedOut { what: self.what, limit: self.limit, log: self.log }),
                 },
             };
-            match line {
-                Some(line) => {
-                    if let Some(log) = &mut log {
-                        // A full disk must not hide what the program has to say.
-                        let _ = writeln!(log, "{line}");
-                    }
-                    see(from, &line);
-                    if from == Stream::Out {
-                        stdout.push_str(&line);
-                        stdout.push('\n');
-                    }
-                    output.push_str(&line);
-                    output.push('\n');
+            let Some(line) = line else {
+                match from {
+                    Stream::Out => out = None,
+                    Stream::Err => err = None,
                 }
-                None if from == Stream::Out => out = None,
-                None => err = None,
+                continue;
+            };
+            if let Some(log) = &mut log {
+                // A full disk must not hide what the program has to say.
+                let _ = writeln!(log, "{line}");
             }
-            if let (None, None, Some(status)) = (&out, &err, finished) {
-                break status;
+            see(from, &line);
+            if from == Stream::Out {
+                stdout.push_str(&line);
+                stdout.push('\n');
             }
+            output.push_str(&line);
+            output.push('\n');
         };
         Ok(Finished { status, stdout, output })
     }
@@ -339,6 +340,13 @@ mod tests {
         let started = Instant::now();
         assert!(sh("sleep 600 & echo done").quietly().await.unwrap().success());
         assert!(started.elapsed() < Duration::from_secs(15));
+    }
+
+    #[tokio::test]
+    async fn a_program_that_closes_its_output_before_it_ends_is_not_waited_for_any_longer() {
+        let started = Instant::now();
+        assert!(sh("exec >&- 2>&-; sleep 0.2").quietly().await.unwrap().success());
+        assert!(started.elapsed() < AFTERGLOW);
     }
 
     #[tokio::test]

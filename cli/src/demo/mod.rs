@@ -40,9 +40,12 @@ pub async fn run(repo: &Repo, options: &Options) -> Result<()> {
     let watch = watch::Watch::new(&target, &stack).await?;
     let shop = api::Api::new(&stack, &watch)?;
     let told = tokio::select! {
-        told = story::tell(&shop, &watch) => told?,
-        error = watch.forever() => return Err(error),
+        told = story::tell(&shop, &watch) => told,
+        error = watch.forever() => Err(error),
     };
+    // Also, and above all, when it went wrong.
+    watch.flush();
+    let told = told?;
     story::sum_up(&told);
     try_by_hand(&stack, &target, &told);
     Ok(())

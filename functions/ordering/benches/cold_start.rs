@@ -1,4 +1,4 @@
-//! What a cold start costs: `cargo bench -p ordering`.
+//! What a cold start costs: `cargo bench -p ordering --profile dev` (the profile of the bench itself, which only measures).
 //!
 //! From starting the process to its first poll for work, of the release `ordering` binary and of a function with
 //! no SDK, in turns, behind the same runtime API. Also the sizes that are uploaded. Builds both in the release profile
@@ -27,11 +27,14 @@ const ZIP_BUDGET: usize = 2_500_000;
 
 fn built(arguments: &[&str], artefact: &str) -> PathBuf {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let status = Command::new(cargo).args(["build", "--release"]).args(arguments).status().unwrap();
+    // From the root, as for a deployment: inside one package cargo would choose other features, and build all anew.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let status =
+        Command::new(cargo).current_dir(root).args(["build", "--release"]).args(arguments).status().unwrap();
     assert!(status.success(), "cargo build --release {arguments:?} failed");
-    // target/release/deps/cold_start-… -> target/release
-    let target = std::env::current_exe().unwrap();
-    target.parent().and_then(Path::parent).unwrap().join(artefact)
+    // target/<profile>/deps/cold_start-… -> target/release
+    let me = std::env::current_exe().unwrap();
+    me.ancestors().nth(3).unwrap().join("release").join(artefact)
 }
 
 fn median(mut times: Vec<Duration>) -> f64 {
