@@ -1,8 +1,8 @@
 //! SEAM: what a product costs and is called.
 //!
-//! The catalogue belongs to the stores context. Until that exists, a request to add an item says
-//! itself what the product is ([`from_request`]). When it does, this module reads a copy of the
-//! catalogue instead, kept from the stores' events, and the request names the product's id only.
+//! The catalogue belongs to the stores context. Until this one keeps a copy of it, a request to add an item says
+//! itself what the product is ([`from_request`]). When it does, this module reads that copy,
+//! kept from the stores' events, and the request names the product's id only.
 //! Nothing else in this context knows where an [`Offer`] comes from.
 
 use lambda::Form;
