@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use kernel::{Actor, CommandId, TraceParent, Uuid, Version, ports::Ports};
 use lambda_runtime::Diagnostic;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use crate::{Answer, Call, Fault};
@@ -54,18 +54,27 @@ pub(crate) fn read(payload: Value, door: &Door<'_>) -> (Caller, Result<Call, Fau
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct HttpRequest {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nullable")]
     raw_path: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nullable")]
     headers: HashMap<String, String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nullable")]
     path_parameters: HashMap<String, String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nullable")]
     query_string_parameters: BTreeMap<String, String>,
     body: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nullable")]
     is_base64_encoded: bool,
     request_context: RequestContext,
+}
+
+/// Where there is nothing, some senders leave the field out and some say `null`.
+fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 #[derive(Deserialize)]
@@ -285,6 +294,17 @@ mod tests {
         assert!(with("k1").repeatable);
         let without = call(request(json!({}), json!({}))).unwrap();
         assert!(!without.repeatable);
+    }
+
+    #[test]
+    fn a_sender_that_says_null_where_there_is_nothing_is_understood() {
+        let mut payload = request(json!({}), json!({}));
+        for field in ["headers", "pathParameters", "queryStringParameters", "body", "isBase64Encoded"] {
+            payload[field] = Value::Null;
+        }
+        payload["requestContext"]["authorizer"] = Value::Null;
+        let call = call(payload).unwrap();
+        assert!(call.query.is_empty() && call.target.is_none() && call.body.is_null());
     }
 
     #[test]
