@@ -187,7 +187,7 @@ impl Tester<'_> {
     async fn tests(&mut self, name: &'static str, heading: &str, run: Run, aloud: bool) -> Result<bool> {
         let started = self.begin(heading);
         let task = ui::task(heading);
-        let log = self.home.log(name);
+        let log = self.home.log(&name.replace(' ', "-"));
         let mut tests = Tests::default();
         let done = self
             .run(run.dir(self.repo.root()).envs(colours()), &task, &log, |line| {

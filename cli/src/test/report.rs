@@ -1,6 +1,6 @@
 //! What the checks said: counted, summed up, and the part of a failed one that tells why.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use crate::ui;
 
@@ -90,10 +90,12 @@ impl Tests {
     }
 }
 
-/// The part of `cargo test`'s output that tells why it failed: what failed tests printed, and errors of the compiler.
+/// The part of `cargo test`'s output that tells why it failed: what failed tests printed, panics of tests that print at
+/// once, and errors of the compiler. Each panic once, however many threads died of it; no backtraces.
 pub fn failures(output: &str) -> String {
-    let mut kept = Vec::new();
-    let (mut in_tests, mut in_error) = (false, false);
+    let mut kept: Vec<&str> = Vec::new();
+    let mut panics = HashSet::new();
+    let (mut in_tests, mut in_error, mut in_panic) = (false, false, false);
     for line in output.lines() {
         let plain = console::strip_ansi_codes(line);
         if plain == "failures:" {
@@ -105,7 +107,13 @@ pub fn failures(output: &str) -> String {
         }
         // An error of the compiler goes on until the next empty line.
         in_error = !plain.is_empty() && (in_error || plain.starts_with("error"));
-        if in_tests || in_error {
+        if let Some((_, place)) = plain.split_once(" panicked at ")
+            && plain.starts_with("thread ")
+        {
+            in_panic = panics.insert(place.to_owned());
+        }
+        in_panic &= !["", "stack backtrace:"].contains(&plain.as_ref()) && !plain.starts_with("note: ");
+        if in_tests || in_error || in_panic {
             kept.push(line);
         }
     }
@@ -165,6 +173,17 @@ error: 1 target failed:
         assert!(shown.starts_with("---- a_basket_adds_up stdout"), "{shown}");
         assert!(shown.contains("assertion failed") && shown.contains("`-p baskets --lib`"), "{shown}");
         assert!(!shown.contains("is_empty_at_first") && !shown.contains("3 passed"), "{shown}");
+    }
+
+    #[test]
+    fn a_panic_that_was_printed_at_once_is_shown_once_and_without_its_backtrace() {
+        let panic = |thread| {
+            format!(
+                "\nthread '{thread}' (7) panicked at tests/e2e/shopper.rs:34:5:\nleft: 400\nstack backtrace:\n   0: rust_begin\nnote: more\n"
+            )
+        };
+        let output = format!("running 1 test\n{}{}test a ... FAILED\n", panic("w1"), panic("w2"));
+        assert_eq!(failures(&output), "thread 'w1' (7) panicked at tests/e2e/shopper.rs:34:5:\nleft: 400");
     }
 
     #[test]
