@@ -132,13 +132,14 @@ where
                     results.next().unwrap_or_else(|| Err(Fault::internal("the consumer did not answer")));
                 let (kind, stream, version) = (&event.event_type, &event.stream, event.version.get());
                 let (correlation, trace) = (event.correlation, event.trace.as_ref().map(|t| t.as_str()));
+                let causation = event.causation.map(|c| c.to_string());
                 match result {
                     Ok(()) => tracing::info!(
-                        event = %event.id, r#type = %kind, %stream, version, %correlation, trace, "handled"
+                        event = %event.id, r#type = %kind, %stream, version, %correlation, causation, trace, "handled"
                     ),
                     Err(error) => {
                         tracing::error!(
-                            event = %event.id, r#type = %kind, %stream, version, %correlation, trace,
+                            event = %event.id, r#type = %kind, %stream, version, %correlation, causation, trace,
                             code = %error.code, %error, "not handled: left to the queue"
                         );
                         failed.push(message);
