@@ -239,7 +239,9 @@ proptest! {
                         let sum: i64 = e.items.iter().map(|i| i.price.minor() * i64::from(i.quantity)).sum();
                         prop_assert_eq!(total(&e.items).unwrap().minor(), sum);
                     }
-                    BasketEvent::BasketStarted(_) | BasketEvent::BasketCanceled(_) => {}
+                    BasketEvent::BasketStarted(_)
+                    | BasketEvent::BasketCanceled(_)
+                    | BasketEvent::BasketRepriced(_) => {}
                 }
             }
             prop_assert!(balance.values().all(|quantity| *quantity >= 0));

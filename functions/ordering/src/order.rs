@@ -186,7 +186,11 @@ impl Aggregate for Order {
 
             (Some(Self::Pending(placed)), Approve) => {
                 let (customer_id, payment_id) = (placed.customer_id, placed.payment_id);
-                Ok(vec![OrderEvent::OrderApproved(OrderApproved { customer_id, payment_id })])
+                Ok(vec![OrderEvent::OrderApproved(OrderApproved {
+                    customer_id,
+                    payment_id,
+                    shopping_id: None,
+                })])
             }
             (Some(Self::Approved(_)), Approve) => Ok(vec![]),
             (Some(order @ (Self::Rejected(..) | Self::Canceled(_))), Approve) => {
@@ -204,7 +208,7 @@ impl Aggregate for Order {
 
             (Some(Self::Pending(placed)), Cancel) => {
                 let (customer_id, payment_id) = (placed.customer_id, placed.payment_id);
-                Ok(vec![OrderEvent::OrderCanceled(OrderCanceled { customer_id, payment_id })])
+                Ok(vec![OrderEvent::OrderCanceled(OrderCanceled { customer_id, payment_id, reason: None })])
             }
             (Some(order @ (Self::Approved(_) | Self::Rejected(..) | Self::Canceled(_))), Cancel) => {
                 Err(OrderRefusal::CannotBeCanceled { status: order.status() })

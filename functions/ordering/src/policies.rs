@@ -6,10 +6,12 @@
 
 use std::sync::Arc;
 
-use contracts::{Envelope, baskets::BasketEvent, ids::OrderId, ordering::OrderEvent};
+use contracts::{Envelope, baskets::BasketEvent, ordering::OrderEvent};
 use event_store::{EventStore, Expect};
-use kernel::Event;
-use lambda::{Call, Fault};
+use lambda::{
+    Call, Fault,
+    policy::{subject, unexpected, whole},
+};
 
 use crate::{
     Ordering,
@@ -33,7 +35,7 @@ impl Ordering {
             payment_id: checked_out.payment_id,
             items: checked_out.items,
         };
-        self.transact(stream_id(&event)?, Expect::New, command, &call).await?;
+        self.transact(subject(&event)?, Expect::New, command, &call).await?;
         Ok(())
     }
 }
@@ -60,7 +62,7 @@ impl SagaStarter {
             other => return Err(unexpected(&other)),
         };
         let input = OrderSagaInput {
-            order_id: stream_id(&event)?,
+            order_id: subject(&event)?,
             payment_id: created.payment_id,
             correlation: event.correlation,
             causation: event.id,
@@ -72,23 +74,4 @@ impl SagaStarter {
         }
         Ok(())
     }
-}
-
-/// The event, with its body fetched when the bus left it out.
-async fn whole<E: Event>(store: &EventStore, event: &Envelope) -> Result<E, Fault> {
-    if event.data.is_some() {
-        return event.event().map_err(Fault::internal);
-    }
-    let fetched = store.event(&event.stream, event.version).await?;
-    let missing = || Fault::internal(format!("{} has no version {}", event.stream, event.version));
-    fetched.ok_or_else(missing)?.event().map_err(Fault::internal)
-}
-
-fn stream_id(event: &Envelope) -> Result<OrderId, Fault> {
-    event.stream.id().parse().map_err(|e| Fault::internal(format!("{}: {e}", event.stream)))
-}
-
-/// The bus rule lets one type through; anything else is a mistake in the template.
-fn unexpected<E: Event>(event: &E) -> Fault {
-    Fault::internal(format!("{} is not what this policy answers: check its rule", event.event_type()))
 }

@@ -73,7 +73,9 @@ impl Projection for Orders {
             }),
             OrderEvent::OrderApproved(_) => changed("approved", None),
             OrderEvent::OrderRejected(rejected) => changed("rejected", Some(rejected.reason)),
-            OrderEvent::OrderCanceled(_) => changed("cancelled", None),
+            OrderEvent::OrderCanceled(canceled) => changed("cancelled", canceled.reason),
+            OrderEvent::OrderReadied(_) => changed("ready", None),
+            OrderEvent::OrderCompleted(_) => changed("completed", None),
         }
     }
 }

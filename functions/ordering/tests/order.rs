@@ -44,7 +44,11 @@ fn created() -> OrderEvent {
 }
 
 fn approved() -> OrderEvent {
-    OrderEvent::OrderApproved(OrderApproved { customer_id: customer_id(), payment_id: payment_id() })
+    OrderEvent::OrderApproved(OrderApproved {
+        customer_id: customer_id(),
+        payment_id: payment_id(),
+        shopping_id: None,
+    })
 }
 
 fn rejected() -> OrderEvent {
@@ -53,7 +57,11 @@ fn rejected() -> OrderEvent {
 }
 
 fn canceled() -> OrderEvent {
-    OrderEvent::OrderCanceled(OrderCanceled { customer_id: customer_id(), payment_id: payment_id() })
+    OrderEvent::OrderCanceled(OrderCanceled {
+        customer_id: customer_id(),
+        payment_id: payment_id(),
+        reason: None,
+    })
 }
 
 fn reject() -> OrderCommand {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use contracts::ids::{CustomerKind, OrderKind, PaymentId};
 use event_store::{Expect, Loaded};
 use kernel::{Id, StreamId};
-use lambda::{Answer, Call, Fault, Form};
+use lambda::{Answer, Call, Fault, Form, orders};
 
 use crate::{
-    Payments, orders,
+    Payments,
     payment::{Payment, PaymentCommand},
     views::PaymentView,
 };

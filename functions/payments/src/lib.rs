@@ -3,12 +3,10 @@
 //! | room | what is in it |
 //! | --- | --- |
 //! | [`payment`] | the aggregate: states, commands, rules |
-//! | [`orders`] | what this context reads of the ordering context: its public events |
 //! | [`api`] | the use cases |
 //! | [`views`] | what is shown of a payment |
 
 pub mod api;
-pub mod orders;
 pub mod payment;
 pub mod views;
 

@@ -2,11 +2,12 @@
 
 use kernel::{Event, Money, MoneyError};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::ids::{CustomerId, PaymentId, ProductId, StoreId};
 
 /// One line of a basket: a product at the price the shopper saw when it was added.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BasketItem {
     /// The store that sells it.
@@ -44,7 +45,7 @@ pub fn total(items: &[BasketItem]) -> Result<Money, MoneyError> {
 }
 
 /// What happens to a basket.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum BasketEvent {
     /// A shopper took a basket.
@@ -57,10 +58,12 @@ pub enum BasketEvent {
     BasketCheckedOut(BasketCheckedOut),
     /// The shopper left the basket behind; it is closed.
     BasketCanceled(BasketCanceled),
+    /// At the checkout, products cost something else than when they were put in.
+    BasketRepriced(BasketRepriced),
 }
 
 /// See [`BasketEvent::BasketStarted`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BasketStarted {
     /// Whose basket it is.
@@ -68,7 +71,7 @@ pub struct BasketStarted {
 }
 
 /// See [`BasketEvent::BasketItemAdded`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BasketItemAdded {
     /// What was put in. When the product is in the basket already, the quantity is added to that
@@ -77,7 +80,7 @@ pub struct BasketItemAdded {
 }
 
 /// See [`BasketEvent::BasketItemRemoved`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BasketItemRemoved {
     /// The product.
@@ -87,7 +90,7 @@ pub struct BasketItemRemoved {
 }
 
 /// See [`BasketEvent::BasketCheckedOut`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BasketCheckedOut {
     /// Whose basket it is.
@@ -99,9 +102,29 @@ pub struct BasketCheckedOut {
 }
 
 /// See [`BasketEvent::BasketCanceled`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BasketCanceled {}
+
+/// See [`BasketEvent::BasketRepriced`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BasketRepriced {
+    /// The prices that changed, at least one; the lines have the new ones from now on.
+    pub prices: Vec<PriceChange>,
+}
+
+/// Another price of a product in a basket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PriceChange {
+    /// The product.
+    pub product_id: ProductId,
+    /// What the shopper saw.
+    pub old_price: Money,
+    /// What it costs now.
+    pub price: Money,
+}
 
 impl Event for BasketEvent {
     const SCHEMAS: &'static [(&'static str, u16)] = &[
@@ -110,6 +133,7 @@ impl Event for BasketEvent {
         ("BasketItemRemoved", 1),
         ("BasketCheckedOut", 1),
         ("BasketCanceled", 1),
+        ("BasketRepriced", 1),
     ];
 
     fn event_type(&self) -> &'static str {
@@ -119,6 +143,7 @@ impl Event for BasketEvent {
             BasketEvent::BasketItemRemoved(_) => "BasketItemRemoved",
             BasketEvent::BasketCheckedOut(_) => "BasketCheckedOut",
             BasketEvent::BasketCanceled(_) => "BasketCanceled",
+            BasketEvent::BasketRepriced(_) => "BasketRepriced",
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use kernel::Event;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::ids::OrderId;
 
 /// What happens to a customer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum CustomerEvent {
     /// Somebody became a customer, and may order.
@@ -22,7 +23,7 @@ pub enum CustomerEvent {
 }
 
 /// See [`CustomerEvent::CustomerRegistered`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CustomerRegistered {
     /// The customer's name.
@@ -32,7 +33,7 @@ pub struct CustomerRegistered {
 }
 
 /// See [`CustomerEvent::CustomerSmsChanged`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CustomerSmsChanged {
     /// The new number.
@@ -40,7 +41,7 @@ pub struct CustomerSmsChanged {
 }
 
 /// See [`CustomerEvent::CustomerAuthorized`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CustomerAuthorized {
     /// The order it was for, where whoever asked said so.
@@ -49,12 +50,12 @@ pub struct CustomerAuthorized {
 }
 
 /// See [`CustomerEvent::CustomerEnabled`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CustomerEnabled {}
 
 /// See [`CustomerEvent::CustomerDisabled`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CustomerDisabled {}
 

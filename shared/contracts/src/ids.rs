@@ -24,4 +24,23 @@ ids! {
     OrderKind => OrderId;
     /// A payment that a customer authorised.
     PaymentKind => PaymentId;
+    /// An invoice; it has the id of its order.
+    InvoiceKind => InvoiceId;
+    /// A shopping list: what a bot collects for one order.
+    ShoppingListKind => ShoppingListId;
+    /// A bot of the depot.
+    BotKind => BotId;
+    /// Stock of one product that is kept for one order.
+    ReservationKind => ReservationId;
+}
+
+/// The list of an order: an order has one, and everyone who knows the order knows the list, so that a lost answer to its
+/// creation loses nothing.
+pub fn shopping_list_of(order: OrderId) -> ShoppingListId {
+    Id::derived(&["shopping list of order", &order.to_string()])
+}
+
+/// The reservation of a product for an order: there is one.
+pub fn reservation_of(order: OrderId, product: ProductId) -> ReservationId {
+    Id::derived(&["reservation for order", &order.to_string(), "of product", &product.to_string()])
 }

@@ -10,8 +10,10 @@
 
 pub mod baskets;
 pub mod customers;
+pub mod depot;
 pub mod envelope;
 pub mod ids;
+pub mod inventory;
 pub mod ordering;
 pub mod payments;
 pub mod stores;

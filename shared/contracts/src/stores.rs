@@ -2,11 +2,12 @@
 
 use kernel::{Event, Money};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::ids::StoreId;
 
 /// What happens to a store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum StoreEvent {
     /// A store was opened. It does not take part in the mall yet.
@@ -20,7 +21,7 @@ pub enum StoreEvent {
 }
 
 /// See [`StoreEvent::StoreCreated`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StoreCreated {
     /// What it is called.
@@ -30,17 +31,17 @@ pub struct StoreCreated {
 }
 
 /// See [`StoreEvent::StoreParticipationEnabled`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StoreParticipationEnabled {}
 
 /// See [`StoreEvent::StoreParticipationDisabled`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StoreParticipationDisabled {}
 
 /// See [`StoreEvent::StoreRebranded`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StoreRebranded {
     /// The new name.
@@ -67,7 +68,7 @@ impl Event for StoreEvent {
 
 /// What happens to a product. Every event names the store, so that a reader that follows one store, or
 /// that counts by store, needs no copy of the catalogue to know whose product it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum ProductEvent {
     /// A store sells something new.
@@ -83,7 +84,7 @@ pub enum ProductEvent {
 }
 
 /// See [`ProductEvent::ProductAdded`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProductAdded {
     /// The store that sells it.
@@ -99,7 +100,7 @@ pub struct ProductAdded {
 }
 
 /// See [`ProductEvent::ProductRebranded`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProductRebranded {
     /// The store that sells it.
@@ -112,7 +113,7 @@ pub struct ProductRebranded {
 
 /// See [`ProductEvent::ProductPriceIncreased`]. It carries the price and not a difference: a reader
 /// sets what it is told, and whoever missed an event is right again with the next one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProductPriceIncreased {
     /// The store that sells it.
@@ -124,7 +125,7 @@ pub struct ProductPriceIncreased {
 }
 
 /// See [`ProductEvent::ProductPriceDecreased`] and, for its fields, [`ProductPriceIncreased`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProductPriceDecreased {
     /// The store that sells it.
@@ -136,7 +137,7 @@ pub struct ProductPriceDecreased {
 }
 
 /// See [`ProductEvent::ProductRemoved`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProductRemoved {
     /// The store that sold it.

@@ -13,6 +13,7 @@
 //! | [`money`] | exact amounts |
 //! | [`id`] | typed ids |
 //! | [`trace`] | W3C trace context |
+//! | [`schema`] | how all of them look in JSON, for documents |
 //! | [`ports`] | time, ids, randomness and waiting |
 
 pub mod aggregate;
@@ -22,6 +23,7 @@ pub mod id;
 pub mod money;
 pub mod ports;
 pub mod refusal;
+pub mod schema;
 pub mod stream;
 pub mod trace;
 

@@ -4,9 +4,10 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A currency, by its ISO 4217 code. All currencies used here have two decimal places.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub enum Currency {
     /// US dollar: the mall's own currency. The HTTP API has no currency field, as the original
     /// API had none, so this is what its numbers mean.
@@ -31,8 +32,9 @@ impl Currency {
 }
 
 /// An exact amount. It may be negative; rules that forbid that belong to the aggregates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub struct Money {
+    /// In minor units: cents.
     minor: i64,
     currency: Currency,
 }

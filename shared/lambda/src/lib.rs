@@ -15,6 +15,8 @@ mod edge;
 mod fault;
 mod form;
 mod log;
+pub mod orders;
+pub mod policy;
 mod queue;
 mod serve;
 mod system;

@@ -255,20 +255,34 @@ impl<P: Projection> Projector<P> {
         }
         let row = Row::<P>::of(stored);
         if row.outdated || minimum.is_some_and(|minimum| minimum > row.applied) {
-            return self.repair(id, row, minimum.unwrap_or_default()).await;
+            return self.repair(id, row, AtLeast::Version(minimum.unwrap_or_default())).await;
         }
         Ok(row.answer())
+    }
+
+    /// Reads a row as new as its stream is now, for decisions that must not rest on an old copy. It costs one
+    /// query of the event table more than [`Projector::read`]; what the row lacked is written back.
+    ///
+    /// # Errors
+    /// See [`ReadError`]; also when an event on the way cannot be applied.
+    pub async fn read_latest(&self, id: &str) -> Result<Option<Versioned<P::Row>>, ReadError> {
+        let row = Row::<P>::of(self.views.get(id, Consistency::Eventual).await?);
+        self.repair(id, row, AtLeast::End).await
     }
 
     async fn repair(
         &self,
         id: &str,
         row: Row<P>,
-        minimum: Version,
+        goal: AtLeast,
     ) -> Result<Option<Versioned<P::Row>>, ReadError> {
         let (row, stopped) = self.heal(&stream_of::<P>(id)?, row).await?;
+        let (minimum, to_the_end) = match goal {
+            AtLeast::Version(minimum) => (minimum, false),
+            AtLeast::End => (Version::NONE, true),
+        };
         if let Some((version, error)) = stopped
-            && (row.outdated || row.applied < minimum)
+            && (row.outdated || to_the_end || row.applied < minimum)
         {
             return Err(ReadError::Poison { version, error });
         }
@@ -372,6 +386,14 @@ impl<P: Projection> Projector<P> {
 
 fn stream_of<P: Projection>(id: &str) -> Result<StreamId, StreamIdError> {
     format!("{}/{id}", P::CATEGORY).parse()
+}
+
+/// How new a row has to be.
+enum AtLeast {
+    /// At this version or beyond.
+    Version(Version),
+    /// At the end of its stream.
+    End,
 }
 
 /// What a batch holds of one stream.

@@ -1,0 +1,176 @@
+//! Events of the inventory context.
+
+use kernel::{Event, Timestamp};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::ids::{OrderId, ProductId, ReservationId, StoreId};
+
+/// Where pieces went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ReductionReason {
+    /// Sold with an order, for which they were kept.
+    Sold,
+    /// Taken out by hand: broken, stolen, given away.
+    Removed,
+    /// A count found fewer than there should have been.
+    Counted,
+}
+
+/// What happens to the stock of one product.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "type", content = "data")]
+pub enum StockEvent {
+    /// The product's stock is counted from now on. Before that, and after [`StockEvent::StockTrackingStopped`], it is always available.
+    StockTrackingStarted(StockTrackingStarted),
+    /// The product's stock is no longer counted: it is always available.
+    StockTrackingStopped(StockTrackingStopped),
+    /// Pieces came in.
+    StockAdded(StockAdded),
+    /// Pieces went out.
+    StockReduced(StockReduced),
+    /// Pieces are kept for an order.
+    InventoryReserved(InventoryReserved),
+    /// Pieces are no longer kept for an order, which is not to have them any more.
+    InventoryReleased(InventoryReleased),
+    /// So few are left that somebody should do something. Said once each time the threshold is reached from above.
+    LowStock(LowStock),
+    /// The threshold of [`StockEvent::LowStock`] is another.
+    LowStockThresholdChanged(LowStockThresholdChanged),
+}
+
+/// See [`StockEvent::StockTrackingStarted`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StockTrackingStarted {
+    /// The product; also the id of the stream.
+    pub product_id: ProductId,
+    /// The store that sells it.
+    pub store_id: StoreId,
+}
+
+/// See [`StockEvent::StockTrackingStopped`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StockTrackingStopped {
+    /// The product; also the id of the stream.
+    pub product_id: ProductId,
+}
+
+/// See [`StockEvent::StockAdded`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StockAdded {
+    /// The product; also the id of the stream.
+    pub product_id: ProductId,
+    /// How many.
+    pub quantity: u32,
+    /// Pieces there are now, those included that are kept for orders.
+    pub on_hand: u32,
+}
+
+/// See [`StockEvent::StockReduced`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StockReduced {
+    /// The product; also the id of the stream.
+    pub product_id: ProductId,
+    /// How many.
+    pub quantity: u32,
+    /// Pieces there are now, those included that are kept for orders.
+    pub on_hand: u32,
+    /// Where they went.
+    pub reason: ReductionReason,
+    /// The order they were sold with, if they were sold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_id: Option<OrderId>,
+}
+
+/// See [`StockEvent::InventoryReserved`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InventoryReserved {
+    /// The product; also the id of the stream.
+    pub product_id: ProductId,
+    /// The reservation: one for each order and product.
+    pub reservation_id: ReservationId,
+    /// The order.
+    pub order_id: OrderId,
+    /// Pieces; at least 1.
+    pub quantity: u32,
+    /// Pieces that are left for others.
+    pub available: u32,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub reserved_at: Timestamp,
+}
+
+/// See [`StockEvent::InventoryReleased`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InventoryReleased {
+    /// The product; also the id of the stream.
+    pub product_id: ProductId,
+    /// The reservation.
+    pub reservation_id: ReservationId,
+    /// The order.
+    pub order_id: OrderId,
+    /// Pieces; none when the release came before the reservation, which is then refused.
+    pub quantity: u32,
+    /// Pieces that are there for others.
+    pub available: u32,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub released_at: Timestamp,
+}
+
+/// See [`StockEvent::LowStock`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LowStock {
+    /// The product; also the id of the stream.
+    pub product_id: ProductId,
+    /// The store that sells it.
+    pub store_id: StoreId,
+    /// Pieces that are left and not kept for an order.
+    pub available: u32,
+    /// At how many this is said.
+    pub threshold: u32,
+}
+
+/// See [`StockEvent::LowStockThresholdChanged`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LowStockThresholdChanged {
+    /// The product; also the id of the stream.
+    pub product_id: ProductId,
+    /// At how many pieces, or fewer, stock counts as low. None at 0.
+    pub threshold: u32,
+}
+
+impl Event for StockEvent {
+    const SCHEMAS: &'static [(&'static str, u16)] = &[
+        ("StockTrackingStarted", 1),
+        ("StockTrackingStopped", 1),
+        ("StockAdded", 1),
+        ("StockReduced", 1),
+        ("InventoryReserved", 1),
+        ("InventoryReleased", 1),
+        ("LowStock", 1),
+        ("LowStockThresholdChanged", 1),
+    ];
+
+    fn event_type(&self) -> &'static str {
+        match self {
+            StockEvent::StockTrackingStarted(_) => "StockTrackingStarted",
+            StockEvent::StockTrackingStopped(_) => "StockTrackingStopped",
+            StockEvent::StockAdded(_) => "StockAdded",
+            StockEvent::StockReduced(_) => "StockReduced",
+            StockEvent::InventoryReserved(_) => "InventoryReserved",
+            StockEvent::InventoryReleased(_) => "InventoryReleased",
+            StockEvent::LowStock(_) => "LowStock",
+            StockEvent::LowStockThresholdChanged(_) => "LowStockThresholdChanged",
+        }
+    }
+}
