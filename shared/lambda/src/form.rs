@@ -33,6 +33,11 @@ impl<'a> Form<'a> {
         self.fields?.get(field).filter(|value| !value.is_null())
     }
 
+    /// Whether the field is there, and not null: for fields that may be left out.
+    pub fn has(&self, field: &str) -> bool {
+        self.get(field).is_some()
+    }
+
     /// A UUID. `blank` is the code when it is missing or empty.
     pub fn id<K>(&self, field: &str, blank: &'static str) -> Option<Id<K>> {
         let text = self.text(field, blank)?;
