@@ -496,7 +496,7 @@ async fn an_order_shows_how_far_it_got_by_which_list_and_which_invoice() {
     assert_eq!((&approved["status"], &approved["shoppingId"]), (&json!("approved"), &json!(list)));
     mall.send_command::<Order, _>(id, OrderCommand::Ready { shopping_id: list }).await;
     assert_eq!(shown().await["status"], "ready");
-    let invoice_id = Id::new(id.uuid());
+    let invoice_id = id.as_kind();
     mall.send_command::<Order, _>(id, OrderCommand::Complete { invoice_id }).await;
     let completed = shown().await;
     assert_eq!((&completed["status"], &completed["invoiceId"]), (&json!("completed"), &json!(order)));

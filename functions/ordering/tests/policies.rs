@@ -38,7 +38,7 @@ fn order_id() -> OrderId {
 }
 
 fn invoice_id() -> InvoiceId {
-    Id::new(order_id().uuid())
+    order_id().as_kind()
 }
 
 fn own_list() -> ShoppingListId {
@@ -158,7 +158,7 @@ async fn d14_the_order_that_becomes_ready_is_the_one_the_list_was_for() {
     stage.ready_order(&event).await.unwrap();
     assert_eq!(stage.status().await, ("ready", 3));
     let ghost: Loaded<Order> =
-        stage.store.load(&StreamId::of::<Order, _>(Id::<()>::new(own_list().uuid()))).await.unwrap();
+        stage.store.load(&StreamId::of::<Order, _>(own_list().as_kind::<()>())).await.unwrap();
     assert!(ghost.state.is_none());
 }
 

@@ -46,7 +46,7 @@ fn commands(state: &str) -> Vec<OrderCommand> {
     let shopping_id = shopping_list_of(id);
     let approve = OrderCommand::Approve { shopping_id: Some(shopping_id) };
     let ready = OrderCommand::Ready { shopping_id };
-    let complete = OrderCommand::Complete { invoice_id: Id::new(id.uuid()) };
+    let complete = OrderCommand::Complete { invoice_id: id.as_kind() };
     let reject = OrderCommand::Reject { reason: Reason::new("PAYMENT_IS_USED") };
     let cancel = |reason: Option<&str>| OrderCommand::Cancel { reason: reason.map(Reason::new) };
     match state {
@@ -137,7 +137,7 @@ async fn every_state_shows_with_its_list_its_invoice_and_its_reason() {
         let id = order_id(state);
         assert_eq!(row.status, status);
         assert_eq!(row.shopping_id, listed.then(|| shopping_list_of(id)), "{state}");
-        assert_eq!(row.invoice_id, invoiced.then(|| Id::new(id.uuid())), "{state}");
+        assert_eq!(row.invoice_id, invoiced.then(|| id.as_kind()), "{state}");
         assert_eq!(row.reason.as_deref(), reason, "{state}");
         assert_eq!(row.total.minor(), 150);
     }
