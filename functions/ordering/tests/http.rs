@@ -36,10 +36,6 @@ const CUSTOMER: &str = "0198c0de-0000-7000-8000-00000000ada0";
 const PAYMENT: &str = "0198c0de-0000-7000-8000-0000000ca4d0";
 const UNKNOWN: &str = "0198c0de-0000-7000-8000-00000000dead";
 
-/// A stream of another context, to which its own context appends what it says.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Told;
-
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("never refused")]
 struct Never;
@@ -53,10 +49,11 @@ impl Refusal for Never {
     }
 }
 
+/// A stream of another context: whatever that says is appended.
 macro_rules! told {
     ($name:ident, $event:ty, $category:literal) => {
         #[derive(Debug, Clone, Serialize, Deserialize)]
-        struct $name(Told);
+        struct $name;
 
         impl Aggregate for $name {
             const CATEGORY: &'static str = $category;
@@ -70,7 +67,7 @@ macro_rules! told {
             }
 
             fn evolve(_: Option<Self>, _: &$event) -> Result<Self, BrokenHistory> {
-                Ok(Self(Told))
+                Ok(Self)
             }
         }
     };

@@ -219,6 +219,14 @@ mod tests {
     }
 
     #[test]
+    fn a_field_that_may_be_left_out_may_be_null() {
+        let body = json!({ "price": 0, "null": null });
+        let form = Form::of(&body);
+        assert_eq!(["price", "null", "missing"].map(|field| form.has(field)), [true, false, false]);
+        assert!(form.is_clean());
+    }
+
+    #[test]
     fn a_body_that_is_no_object_is_reported_by_its_missing_fields() {
         let body = json!([1, 2]);
         let form = Form::of(&body);
