@@ -51,10 +51,26 @@ const STORY: &[(&str, &str, &[&str])] = &[
     ("confirm-payment", "payments", &["\"version\":2"]),
     ("approve-order", "ordering", &["\"version\":2"]),
     ("get-order-view", "ordering", &["\"statusCode\":200", "\\\"status\\\":\\\"approved\\\""]),
-    ("release-payment", "payments", &["\"version\":3"]),
+    ("invoice-order", "payments", &["\"batchItemFailures\":[]"]),
+    (
+        "get-invoice",
+        "payments",
+        &["\"statusCode\":200", "\\\"status\\\":\\\"pending\\\"", "\\\"amount\\\":1.5"],
+    ),
+    ("adjust-invoice", "payments", &["\"statusCode\":200", "\\\"version\\\":2"]),
+    ("pay-invoice", "payments", &["\"statusCode\":200", "\\\"version\\\":3"]),
+    ("capture-payment", "payments", &["\"batchItemFailures\":[]"]),
+    // Captured already: by hand, nothing is taken again.
+    ("capture-held-payment", "payments", &["\"statusCode\":200", "\\\"version\\\":3"]),
+    ("refund-payment", "payments", &["\"statusCode\":200", "\\\"version\\\":4"]),
+    // A compensation with nothing left to give back is harmless.
+    ("release-payment", "payments", &["\"version\":4"]),
     ("reject-order", "ordering", &["\"version\":3"]),
     ("create-order", "ordering", &["\"statusCode\":200", "\\\"version\\\":1"]),
+    ("create-invoice", "payments", &["\"statusCode\":200", "\\\"version\\\":1"]),
     ("cancel-order", "ordering", &["\"statusCode\":200", "\\\"version\\\":2"]),
+    ("cancel-invoice", "payments", &["\"statusCode\":200", "\\\"version\\\":2"]),
+    ("settle-cancelled-order", "payments", &["\"batchItemFailures\":[]"]),
     ("relay", "relay", &["\"batchItemFailures\":[]"]),
 ];
 
