@@ -13,6 +13,7 @@ use contracts::{
 use desk::{Desk, UNKNOWN, customer};
 use kernel::Uuid;
 use serde_json::{Value, json};
+use testing::faulty::OnAppend;
 
 /// Something that happens, or is heard of.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -245,6 +246,66 @@ async fn d11_an_order_cancelled_while_its_saga_runs_keeps_no_money_whatever_over
     let ends = ends(&steps, true).await;
     let found: Vec<&End> = ends.keys().collect();
     assert_eq!(found, [&end("none", "released", "0.0", "0.0")]);
+}
+
+/// An order that is ready and invoiced, and its cancellation, not yet delivered.
+async fn about_to_be_cancelled() -> (Desk, OrderId, PaymentId, Envelope) {
+    let desk = Desk::new();
+    let payment = desk.authorized("ada", json!(20)).await;
+    let order = desk.ordered("ada", payment, TOTAL).await;
+    desk.put(payment, "confirm", order).await;
+    desk.ok("POST", "/api/payments/invoices", json!({ "orderId": order })).await;
+    let canceled = desk.cancelled("ada", order, payment).await;
+    (desk, order, payment, canceled)
+}
+
+#[tokio::test]
+async fn a_customer_who_pays_at_the_very_moment_of_the_cancellation_gets_the_money_back() {
+    let (desk, order, payment, canceled) = about_to_be_cancelled().await;
+    let meanwhile = desk.clone();
+    desk.log.on_append([OnAppend::after(move || async move {
+        meanwhile.ok("PUT", &format!("/api/payments/invoices/{order}/pay"), json!({})).await;
+    })]);
+    desk.deliver(canceled).await.unwrap();
+    assert_eq!(desk.invoice(order).await["status"], "paid");
+    let event = desk.of_invoice(order, "InvoicePaid").await.unwrap();
+    desk.deliver(event).await.unwrap();
+    let shown = desk.payment(payment).await;
+    assert_eq!((&shown["status"], &shown["refunded"]), (&json!("refunded"), &json!(1.5)));
+}
+
+#[tokio::test]
+async fn a_customer_does_not_pay_for_an_order_that_is_cancelled_at_that_very_moment() {
+    let (desk, order, payment, canceled) = about_to_be_cancelled().await;
+    let meanwhile = desk.clone();
+    desk.log.on_append([OnAppend::after(move || async move { meanwhile.deliver(canceled).await.unwrap() })]);
+    let pay = format!("/api/payments/invoices/{order}/pay");
+    desk.refused("PUT", &pay, json!({}), 400, "INVOICE_CANNOT_BE_PAID").await;
+    assert_eq!(desk.payment(payment).await["status"], "released");
+}
+
+#[tokio::test]
+async fn a_settlement_that_meets_the_capture_in_the_same_stream_refunds_it() {
+    let (desk, order, payment, canceled) = about_to_be_cancelled().await;
+    desk.ok("PUT", &format!("/api/payments/invoices/{order}/pay"), json!({})).await;
+    let (meanwhile, event) = (desk.clone(), desk.of_invoice(order, "InvoicePaid").await.unwrap());
+    desk.log.on_append([OnAppend::after(move || async move { meanwhile.deliver(event).await.unwrap() })]);
+    desk.deliver(canceled).await.unwrap();
+    let shown = desk.payment(payment).await;
+    assert_eq!((&shown["status"], &shown["version"]), (&json!("refunded"), &json!(4)), "captured once");
+}
+
+#[tokio::test]
+async fn a_settlement_that_dies_between_invoice_and_payment_is_finished_when_the_event_comes_again() {
+    let (desk, order, payment, canceled) = about_to_be_cancelled().await;
+    desk.log.on_append([OnAppend::Healthy, OnAppend::Throttled]);
+    let fault = desk.deliver(canceled.clone()).await.unwrap_err();
+    assert!(fault.is_technical(), "{fault}");
+    assert_eq!(desk.invoice(order).await["status"], "canceled");
+    assert_eq!(desk.payment(payment).await["status"], "confirmed");
+    desk.deliver(canceled).await.unwrap();
+    assert_eq!(desk.payment(payment).await["status"], "released");
+    assert_eq!(desk.invoice(order).await["version"], 2, "canceled once");
 }
 
 #[tokio::test]

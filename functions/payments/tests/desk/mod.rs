@@ -15,7 +15,7 @@ use lambda::{Fault, Function, use_case};
 use payments::{Payments, payment::PaymentRefusal};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use testing::TestPorts;
+use testing::{FaultyLog, TestPorts};
 
 pub const UNKNOWN: &str = "0198c0de-0000-7000-8000-00000000dead";
 
@@ -47,16 +47,20 @@ pub fn customer(name: &str) -> CustomerId {
     Id::derived(&["customer", name])
 }
 
+#[derive(Clone)]
 pub struct Desk {
     world: TestPorts,
     pub store: EventStore,
+    /// Befalls what is written, where a test says so.
+    pub log: FaultyLog,
 }
 
 impl Desk {
     pub fn new() -> Self {
         let world = TestPorts::new(1);
-        let store = EventStore::new(Arc::new(MemoryLog::new()), world.ports());
-        Self { world, store }
+        let log = FaultyLog::new(Arc::new(MemoryLog::new()));
+        let store = EventStore::new(Arc::new(log.clone()), world.ports());
+        Self { world, store, log }
     }
 
     pub fn payments(&self) -> Arc<Payments> {
