@@ -20,6 +20,8 @@ use super::{
 
 /// Products of a store that a shopper sees.
 const SHELF: u32 = 20;
+/// Who pays too little puts up no more than this, in cents: less than anything costs after a change of its price.
+const SHORT: i64 = 100;
 /// Prices may rise between the look into the basket and the checkout; not for ever.
 const CHECKOUTS: usize = 4;
 /// The stock of a product can be counted when the news of the product has come: so often is it tried, and so long apart.
@@ -202,9 +204,9 @@ impl Client {
         }
     }
 
-    /// Puts up what a basket costs, or far less: even if prices fall, that is too little.
+    /// Puts up what a basket costs, or far less: even if all prices fall as low as they go, that is too little.
     async fn authorize(&self, total: Money, short: bool) -> Result<(Uuid, Money), No> {
-        let less = Money::from_minor(total.minor() / 10).unwrap_or(Money::ZERO);
+        let less = Money::from_minor((total.minor() / 10).min(SHORT)).unwrap_or(Money::ZERO);
         let put_up = if short { less } else { total };
         let body = json!({"customerId": self.customer, "amount": shown(put_up)});
         Ok((self.world.api.create(&AUTHORIZE, Uuid::nil(), body).await?, put_up))
