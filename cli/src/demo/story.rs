@@ -243,15 +243,14 @@ async fn check_out<'a>(
 async fn stock(api: &Api<'_>, product: Uuid) -> Result<Stock> {
     let path = format!("/api/inventory/{product}");
     let (answer, text) = api.query(&path).await?;
-    stock_in(&answer).ok_or(Error::Unexpected {
+    stock_in(&answer["stock"]).ok_or(Error::Unexpected {
         request: format!("GET {path}"),
         expected: "pieces on hand and reserved",
         body: text,
     })
 }
 
-fn stock_in(answer: &Value) -> Option<Stock> {
-    let shown = answer.as_object()?.values().find(|member| member.is_object())?;
+fn stock_in(shown: &Value) -> Option<Stock> {
     Some(Stock { on_hand: shown["onHand"].as_u64()?, reserved: shown["reserved"].as_u64()? })
 }
 
@@ -272,8 +271,7 @@ async fn is_available(api: &Api<'_>, list: Uuid) -> Result<bool> {
     let mut cursor = String::new();
     for _ in 0..PAGES {
         let (answer, _) = api.query(&format!("/api/depot/shopping/available?limit=50{cursor}")).await?;
-        let mut lists = answer.as_object().into_iter().flat_map(|members| members.values());
-        let lists = lists.find_map(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let lists = answer["shoppingLists"].as_array().map(Vec::as_slice).unwrap_or_default();
         if lists.iter().any(|row| row["id"].as_str() == Some(list.to_string().as_str())) {
             return Ok(true);
         }
@@ -462,11 +460,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stock_is_read_from_whatever_the_answer_calls_it() {
-        let answer = json!({"stock": {"onHand": 5, "reserved": 1, "available": 4}});
-        assert_eq!(stock_in(&answer), Some(Stock { on_hand: 5, reserved: 1 }));
-        assert_eq!(stock_in(&json!({"stock": {"onHand": 5}})), None);
-        assert_eq!(stock_in(&json!([])), None);
+    fn stock_that_is_not_counted_is_not_taken_for_none() {
+        let shown = json!({"onHand": 5, "reserved": 1, "available": 4});
+        assert_eq!(stock_in(&shown), Some(Stock { on_hand: 5, reserved: 1 }));
+        assert_eq!(stock_in(&json!({"tracked": false})), None);
+        assert_eq!(stock_in(&Value::Null), None);
     }
 
     #[test]

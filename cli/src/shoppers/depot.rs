@@ -14,7 +14,7 @@ use super::{
 /// Lists that a bot looks at to choose one: not all take the first.
 const CHOICE: u32 = 10;
 /// A walk through a store, in milliseconds.
-const WALK: std::ops::RangeInclusive<u64> = 50..=250;
+const WALK: std::ops::RangeInclusive<u64> = 20..=120;
 /// Until the queue is looked at again that was empty, or was not as it seemed.
 const REST: std::ops::RangeInclusive<u64> = 200..=400;
 

@@ -115,9 +115,13 @@ pub struct Api {
 
 impl Api {
     pub fn new(stack: &Stack) -> Result<Self> {
+        Self::at(stack.api.clone())
+    }
+
+    fn at(base: String) -> Result<Self> {
         let client = Client::builder().timeout(LIMIT).no_proxy().build();
-        let client = client.map_err(|e| Error::Http { request: stack.api.clone(), why: cloud::plain(&e) })?;
-        Ok(Self { client, base: stack.api.clone(), ledger: RefCell::default() })
+        let client = client.map_err(|e| Error::Http { request: base.clone(), why: cloud::plain(&e) })?;
+        Ok(Self { client, base, ledger: RefCell::default() })
     }
 
     /// A command on `id` (routes without one take nil); without a body if that is null. Every call is another command, with a
@@ -222,8 +226,95 @@ impl Api {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{BufRead, BufReader, Read, Write},
+        net::{Ipv4Addr, TcpListener},
+        thread::JoinHandle,
+    };
+
     use super::*;
-    use crate::shoppers::operations::{CHECKOUT, CREATE_STORE};
+    use crate::shoppers::operations::{CHECKOUT, CREATE_STORE, GET_ORDER, LIST_STORES};
+
+    /// Gives these answers, one to each connection (an empty one: it hangs up), and then what it was asked: the first line
+    /// and the key.
+    fn server(answers: &'static [&'static str]) -> (Api, JoinHandle<Vec<(String, String)>>) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let serve = move || {
+            let mut asked = Vec::new();
+            for answer in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut lines = BufReader::new(stream.try_clone().unwrap());
+                let (mut first, mut key, mut length) = (String::new(), String::new(), 0);
+                lines.read_line(&mut first).unwrap();
+                loop {
+                    let mut line = String::new();
+                    lines.read_line(&mut line).unwrap();
+                    match line.trim().split_once(": ") {
+                        Some(("idempotency-key", value)) => key = value.to_owned(),
+                        Some(("content-length", value)) => length = value.parse().unwrap(),
+                        Some(_) => {}
+                        None => break,
+                    }
+                }
+                lines.read_exact(&mut vec![0; length]).unwrap();
+                asked.push((first.trim().trim_end_matches(" HTTP/1.1").to_owned(), key));
+                if let Some((status, body)) = answer.split_once(' ') {
+                    let length = body.len();
+                    let head = format!(
+                        "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+                    );
+                    stream.write_all((head + body).as_bytes()).unwrap();
+                }
+            }
+            asked
+        };
+        (Api::at(base).unwrap(), std::thread::spawn(serve))
+    }
+
+    #[tokio::test]
+    async fn a_command_is_repeated_under_one_key_until_it_is_answered() {
+        let id = Uuid::from_u128(7);
+        let (api, server) = server(&[
+            r#"503 {"code":"UNAVAILABLE"}"#,
+            "",
+            r#"409 {"code":"CONTENDED"}"#,
+            r#"200 {"id":"00000000-0000-0000-0000-000000000007","version":1}"#,
+            r#"409 {"code":"PRICES_HAVE_RISEN"}"#,
+        ]);
+        assert_eq!(api.create(&CHECKOUT, id, json!({})).await, Ok(id));
+        let refused = api.command(&CHECKOUT, id, json!({})).await;
+        assert_eq!(refused, Err(No::Refused("PRICES_HAVE_RISEN".into())));
+        let asked = server.join().unwrap();
+        assert!(
+            asked.iter().all(|(line, _)| *line == format!("PUT /api/baskets/{id}/checkout")),
+            "{asked:?}"
+        );
+        let keys: Vec<&String> = asked.iter().map(|(_, key)| key).collect();
+        assert!(!keys[0].is_empty() && keys[..4].iter().all(|key| *key == keys[0]), "{keys:?}");
+        assert_ne!(keys[4], keys[0], "another command has another key");
+        let ledger = api.ledger.borrow();
+        assert_eq!(
+            ledger.retries.keys().collect::<Vec<_>>(),
+            ["409 CONTENDED", "503 UNAVAILABLE", "no answer"]
+        );
+        assert_eq!((ledger.requests(), ledger.surprised), (5, 0));
+    }
+
+    #[tokio::test]
+    async fn what_must_not_be_is_put_down_and_not_repeated() {
+        let (api, server) =
+            server(&[r#"500 {"message":"Internal Server Error"}"#, r#"200 {"other":1}"#, "200 {}"]);
+        assert_eq!(api.read(&GET_ORDER, Uuid::nil()).await, Err(No::Failed));
+        assert_eq!(api.read(&GET_ORDER, Uuid::nil()).await, Err(No::Failed), "an answer that shows nothing");
+        assert_eq!(api.list(&LIST_STORES, Uuid::nil(), 5, Some("c")).await, Err(No::Failed));
+        let asked = server.join().unwrap();
+        assert_eq!(asked[2].0, "GET /api/stores?limit=5&cursor=c");
+        assert!(asked.iter().all(|(_, key)| key.is_empty()), "a query needs no key");
+        let ledger = api.ledger.borrow();
+        assert_eq!((ledger.requests(), ledger.surprised, ledger.retries.len()), (3, 3, 0));
+        assert!(ledger.surprises[0].contains("500") && ledger.surprises[0].contains("Internal Server Error"));
+    }
 
     fn said(status: u16, code: &str) -> Said {
         Said::Answer { status, body: json!({ "code": code, "detail": "so it is" }) }

@@ -54,8 +54,8 @@ const FIRST_STORES: usize = 3;
 const CATALOGUE: Duration = Duration::from_secs(90);
 /// What a client is in the middle of is waited for so long, when shopping is over.
 const LAST_BEHAVIOUR: Duration = Duration::from_secs(60);
-/// And what is on its way to an end so long: a message whose function was busy comes back after its visibility time-out of
-/// a minute.
+/// Orders are waited for until none has moved for so long: a message whose function was busy comes back after its visibility
+/// time-out of a minute.
 const SETTLING: Duration = Duration::from_secs(180);
 /// Bots finish the list they have in hand.
 const LAST_LIST: Duration = Duration::from_secs(10);
@@ -178,9 +178,14 @@ async fn whole(world: &Rc<World>, options: &Options, minds: &mut Vec<Mind>, time
         clients.shutdown().await;
     }
     let began = Instant::now();
-    while !world.orders.moving().is_empty() && began.elapsed() < SETTLING {
+    let (mut before, mut moved) = (world.orders.moving(), Instant::now());
+    while !before.is_empty() && moved.elapsed() < SETTLING {
         tokio::time::sleep(TICK).await;
         task.at(&progress(world, began.elapsed()));
+        let now = world.orders.moving();
+        if now != before {
+            (before, moved) = (now, Instant::now());
+        }
     }
     drop(task);
     world.turn_to(Phase::Over);

@@ -58,20 +58,13 @@ pub const LIST_PRODUCTS: Operation = Operation::new("GET", "/api/stores/{id}/pro
 // ---- customers, baskets, payments
 pub const REGISTER: Operation = Operation::new("POST", "/api/customers", &[]);
 pub const START_BASKET: Operation = Operation::new("POST", "/api/baskets", &[]);
-// A product may be removed, and one that is new may not be known to the baskets yet.
-pub const ADD_ITEM: Operation = Operation::new(
-    "PUT",
-    "/api/baskets/{id}/addItem",
-    &["PRODUCT_NOT_FOUND", "STORE_NOT_FOUND", "PRODUCT_WAS_REMOVED"],
-);
-pub const REMOVE_ITEM: Operation =
-    Operation::new("PUT", "/api/baskets/{id}/removeItem", &["PRODUCT_NOT_FOUND"]);
+// The store may stop selling a product, or taking part, while a shopper stands before its shelf.
+pub const ADD_ITEM: Operation =
+    Operation::new("PUT", "/api/baskets/{id}/addItem", &["PRODUCT_NOT_FOUND", "STORE_DOES_NOT_PARTICIPATE"]);
+pub const REMOVE_ITEM: Operation = Operation::new("PUT", "/api/baskets/{id}/removeItem", &[]);
 pub const GET_BASKET: Operation = Operation::new("GET", "/api/baskets/{id}", &[]);
-pub const CHECKOUT: Operation = Operation::new(
-    "PUT",
-    "/api/baskets/{id}/checkout",
-    &["PRICES_HAVE_RISEN", "PRODUCT_WAS_REMOVED", "PRODUCT_NOT_FOUND"],
-);
+pub const CHECKOUT: Operation =
+    Operation::new("PUT", "/api/baskets/{id}/checkout", &[PRICES_HAVE_RISEN, "PRODUCT_IS_NOT_SOLD"]);
 pub const CANCEL_BASKET: Operation = Operation::new("DELETE", "/api/baskets/{id}", &[]);
 pub const AUTHORIZE: Operation = Operation::new("POST", "/api/payments", &[]);
 

@@ -160,8 +160,7 @@ async fn is_available(stack: &Stack, list: &str) -> bool {
     loop {
         let reply = stack.get(&format!("/api/depot/shopping/available?limit=50{cursor}")).await;
         assert_eq!(reply.status, 200, "{reply:?}");
-        let mut members = reply.body.as_object().unwrap().values();
-        let rows = members.find_map(Value::as_array).expect("a list of lists");
+        let rows = reply.body["shoppingLists"].as_array().unwrap_or_else(|| panic!("no lists: {reply:?}"));
         if rows.iter().any(|row| row["id"] == list) {
             return true;
         }
@@ -198,6 +197,9 @@ async fn a_checkout_becomes_a_completed_order() {
     until_stock(&stack, &apple, 6, 0).await;
     until_stock(&stack, &pear, 17, 0).await;
     until_last(&stack, &format!("depot.Bot/{bot}"), "BotIdled").await;
+    assert_eq!(shown(&stack, &format!("/api/depot/bots/{bot}"), "bot").await["status"], "idle");
+    let list = shown(&stack, &format!("/api/depot/shopping/{}", list_of(&order)), "shoppingList").await;
+    assert_eq!((&list["status"], &list["botId"]), (&json!("completed"), &json!(bot)));
     let of = |category: &str, id: &str| format!("{category}/{id}");
     assert_eq!(
         events(&stack, &of("ordering.Order", &order)).await,
