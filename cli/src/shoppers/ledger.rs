@@ -75,7 +75,8 @@ pub struct OrderNumbers {
     pub repriced: u64,
     /// By end state and, for a rejection, its reason.
     pub ended: BTreeMap<String, u64>,
-    /// From the answer to the checkout to the look that saw the order approved, or further on.
+    /// From the answer to the checkout to the look that saw the order approved, or further on. Only of orders that are watched
+    /// closely, like the next two.
     pub approved: Times,
     /// The same, to completed.
     pub completed: Times,

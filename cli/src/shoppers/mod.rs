@@ -36,7 +36,7 @@ use self::{
     client::Client,
     http::Api,
     mind::Mind,
-    orders::Orders,
+    orders::{Attention, Orders},
     report::{Report, Run},
     world::{Phase, World},
 };
@@ -157,7 +157,8 @@ async fn whole(world: &Rc<World>, options: &Options, minds: &mut Vec<Mind>, time
         others.spawn_local(orders::pay(world.clone()));
     }
     for _ in 0..orders::LOOKERS {
-        others.spawn_local(orders::follow(world.clone()));
+        others.spawn_local(orders::follow(world.clone(), Attention::Close));
+        others.spawn_local(orders::follow(world.clone(), Attention::Loose));
     }
 
     let task = ui::task("Shopping");

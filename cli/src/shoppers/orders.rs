@@ -17,9 +17,23 @@ use super::{
     world::{World, amount},
 };
 
-/// Time between two looks at an order: the least error of the times that are measured by it.
+/// How an order is followed. Looking is work for the mall too: were all orders of a busy run looked at often, the looks would be
+/// what is measured, and late ones at that. So a few at a time are watched closely, and times are taken of those only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attention {
+    /// Every [`INTERVAL`].
+    Close,
+    /// Now and then: enough to see it end, and to pay for it.
+    Loose,
+}
+
+/// Time between two looks at an order that is watched closely: the least error of the times that are measured by it.
 pub const INTERVAL: Duration = Duration::from_millis(250);
-/// Looks at the same time.
+/// And at any other.
+const NOW_AND_THEN: Duration = Duration::from_secs(2);
+/// Orders that are watched closely at the same time.
+const CLOSELY: usize = 20;
+/// Looks at the same time, for each sort of attention.
 pub const LOOKERS: usize = 4;
 /// From an order that is ready to its invoice: events travel in moments, but what a function held that was killed comes back
 /// after a minute.
@@ -35,6 +49,7 @@ const SOLD_OUT: &[&str] = &["INSUFFICIENT_STOCK", "TOO_MANY_RESERVATIONS"];
 struct Placed {
     /// Its payment does not cover it.
     short: bool,
+    attention: Attention,
     at: Instant,
     looked: Instant,
     status: String,
@@ -54,8 +69,8 @@ enum Step {
 }
 
 impl Placed {
-    fn new(short: bool, at: Instant) -> Self {
-        Self { short, at, looked: at, status: "not created".into(), approved: false }
+    fn new(short: bool, attention: Attention, at: Instant) -> Self {
+        Self { short, attention, at, looked: at, status: "not created".into(), approved: false }
     }
 
     /// Takes what a look has shown; the error is what must not be.
@@ -66,7 +81,10 @@ impl Placed {
         now: Instant,
         numbers: &mut OrderNumbers,
     ) -> (Step, Option<String>) {
-        numbers.looks.add(now.duration_since(self.looked));
+        let is_timed = self.attention == Attention::Close;
+        if is_timed {
+            numbers.looks.add(now.duration_since(self.looked));
+        }
         self.looked = now;
         let first = self.status != status;
         status.clone_into(&mut self.status);
@@ -74,7 +92,9 @@ impl Placed {
         let went_through = matches!(status, "approved" | "ready" | "completed");
         if went_through && !self.approved {
             self.approved = true;
-            numbers.approved.add(now.duration_since(self.at));
+            if is_timed {
+                numbers.approved.add(now.duration_since(self.at));
+            }
             if self.short {
                 wrong = Some(format!("is {status} although its payment does not cover it"));
             }
@@ -84,7 +104,9 @@ impl Placed {
             "ready" if first => Step::Ready,
             "ready" => Step::GoOn,
             "completed" => {
-                numbers.completed.add(now.duration_since(self.at));
+                if is_timed {
+                    numbers.completed.add(now.duration_since(self.at));
+                }
                 Step::Ended
             }
             "cancelled" => Step::Ended,
@@ -109,6 +131,18 @@ impl Placed {
     }
 }
 
+/// Orders in the order in which they are due: every look puts an order at the end.
+struct Round {
+    every: Duration,
+    due: RefCell<VecDeque<(Instant, Uuid)>>,
+}
+
+impl Round {
+    fn add(&self, order: Uuid) {
+        self.due.borrow_mut().push_back((Instant::now() + self.every, order));
+    }
+}
+
 /// See the module.
 pub struct Orders {
     /// Checkouts that may still be begun; none when there is no limit.
@@ -117,8 +151,8 @@ pub struct Orders {
     /// Where an order comes to rest when nobody collects, or nobody pays.
     rests: &'static [&'static str],
     open: RefCell<BTreeMap<Uuid, Placed>>,
-    /// In the order in which they are due: every look puts an order at the end.
-    due: RefCell<VecDeque<(Instant, Uuid)>>,
+    close: Round,
+    loose: Round,
     /// With the total that the invoice should have.
     ready: RefCell<VecDeque<(Uuid, Value)>>,
 }
@@ -135,7 +169,8 @@ impl Orders {
             limit,
             rests,
             open: RefCell::default(),
-            due: RefCell::default(),
+            close: Round { every: INTERVAL, due: RefCell::default() },
+            loose: Round { every: NOW_AND_THEN, due: RefCell::default() },
             ready: RefCell::default(),
         }
     }
@@ -161,9 +196,19 @@ impl Orders {
 
     /// An order was placed just now.
     pub fn placed(&self, order: Uuid, short: bool) {
-        let now = Instant::now();
-        self.open.borrow_mut().insert(order, Placed::new(short, now));
-        self.due.borrow_mut().push_back((now + INTERVAL, order));
+        let mut open = self.open.borrow_mut();
+        // One that will be rejected has no times to be taken.
+        let is_room = open.values().filter(|placed| placed.attention == Attention::Close).count() < CLOSELY;
+        let attention = if is_room && !short { Attention::Close } else { Attention::Loose };
+        open.insert(order, Placed::new(short, attention, Instant::now()));
+        self.round(attention).add(order);
+    }
+
+    fn round(&self, attention: Attention) -> &Round {
+        match attention {
+            Attention::Close => &self.close,
+            Attention::Loose => &self.loose,
+        }
     }
 
     /// Orders that still have somewhere to go, by status.
@@ -186,9 +231,10 @@ impl Orders {
 }
 
 /// Looks at orders as they are due, as long as it is let.
-pub async fn follow(world: Rc<World>) {
+pub async fn follow(world: Rc<World>, attention: Attention) {
+    let round = world.orders.round(attention);
     loop {
-        let next = world.orders.due.borrow_mut().pop_front();
+        let next = round.due.borrow_mut().pop_front();
         let Some((due, order)) = next else {
             tokio::time::sleep(INTERVAL / 5).await;
             continue;
@@ -196,7 +242,7 @@ pub async fn follow(world: Rc<World>) {
         tokio::time::sleep_until(due.into()).await;
         look(&world, order).await;
         if world.orders.open.borrow().contains_key(&order) {
-            world.orders.due.borrow_mut().push_back((Instant::now() + INTERVAL, order));
+            round.add(order);
         }
     }
 }
@@ -261,9 +307,13 @@ async fn settle(world: &World, order: Uuid, total: &Value) {
 mod tests {
     use super::*;
 
-    fn see(short: bool, looks: &[(&str, Option<&str>)]) -> (Vec<Step>, Vec<String>, OrderNumbers) {
+    fn see_with(
+        attention: Attention,
+        short: bool,
+        looks: &[(&str, Option<&str>)],
+    ) -> (Vec<Step>, Vec<String>, OrderNumbers) {
         let start = Instant::now();
-        let (mut placed, mut numbers) = (Placed::new(short, start), OrderNumbers::default());
+        let (mut placed, mut numbers) = (Placed::new(short, attention, start), OrderNumbers::default());
         let (mut steps, mut wrongs) = (Vec::new(), Vec::new());
         for (n, (status, reason)) in (1..).zip(looks) {
             let (step, wrong) = placed.saw(status, *reason, start + INTERVAL * n, &mut numbers);
@@ -271,6 +321,10 @@ mod tests {
             wrongs.extend(wrong);
         }
         (steps, wrongs, numbers)
+    }
+
+    fn see(short: bool, looks: &[(&str, Option<&str>)]) -> (Vec<Step>, Vec<String>, OrderNumbers) {
+        see_with(Attention::Close, short, looks)
     }
 
     #[test]
@@ -290,6 +344,27 @@ mod tests {
     fn an_approval_that_no_look_has_seen_is_counted_with_what_came_after_it() {
         let (_, _, numbers) = see(false, &[("completed", None)]);
         assert_eq!((numbers.approved.count(), numbers.completed.count()), (1, 1));
+    }
+
+    #[test]
+    fn a_time_that_was_looked_at_now_and_then_is_not_a_time() {
+        let looks = ["pending", "approved", "ready", "completed"].map(|s| (s, None));
+        let (steps, _, numbers) = see_with(Attention::Loose, false, &looks);
+        assert_eq!(steps, [Step::GoOn, Step::GoOn, Step::Ready, Step::Ended]);
+        assert_eq!((numbers.approved.count(), numbers.completed.count(), numbers.looks.count()), (0, 0, 0));
+        assert_eq!(numbers.ended["completed"], 1);
+    }
+
+    #[test]
+    fn a_few_orders_at_a_time_are_watched_closely() {
+        let orders = Orders::new(None, 1, 1);
+        orders.placed(Uuid::from_u128(1000), true);
+        (0..100).for_each(|n| orders.placed(Uuid::from_u128(n), false));
+        let in_round = |attention| orders.round(attention).due.borrow().len();
+        assert_eq!((in_round(Attention::Close), in_round(Attention::Loose)), (CLOSELY, 101 - CLOSELY));
+        orders.open.borrow_mut().remove(&Uuid::from_u128(0));
+        orders.placed(Uuid::from_u128(0), false);
+        assert_eq!(in_round(Attention::Close), CLOSELY + 1, "one went, another comes");
     }
 
     #[test]

@@ -97,7 +97,7 @@ pub struct Orders {
     pub stuck: u64,
     pub checkout_to_approved: Spread,
     pub checkout_to_completed: Spread,
-    /// Orders are looked at so often: the last two are never better than this.
+    /// Orders that are watched closely are looked at so often, and the last two are theirs: never better than this.
     pub look_every: f64,
     /// And so often they were.
     pub looked_every: Spread,
@@ -177,7 +177,8 @@ impl Report {
         section("Orders", self.order_rows());
         let orders = &self.orders;
         lines.push(format!(
-            "  Seen by a look at every order each {} (p50 {}, p99 {} between two looks): times are too long by up to that.",
+            "  Times are of the orders that were watched closely, by a look each {} (p50 {}, p99 {} between two looks): too long by \
+             up to that.",
             time(orders.look_every),
             time(orders.looked_every.p50),
             time(orders.looked_every.p99)
