@@ -174,10 +174,7 @@ fn prices_have_risen(changes: &[PriceChange]) -> Fault {
     };
     let message = "prices have risen since these products were put in; the basket has the new prices now: look at it, \
                    and check out again with a fresh Idempotency-Key to accept them";
-    Fault {
-        details: changes.iter().map(detail).collect(),
-        ..Fault::new(409, "PRICES_HAVE_RISEN", message)
-    }
+    Fault { details: changes.iter().map(detail).collect(), ..Fault::new(409, "PRICES_HAVE_RISEN", message) }
 }
 
 fn basket_id(call: &Call) -> Result<BasketId, Fault> {
