@@ -1,6 +1,6 @@
 //! Two shoppers. Ada's payment covers her basket, Bob's does not.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -37,23 +37,25 @@ const BOOK: Product = Product { store: "Corner Books", name: "Domain-Driven Desi
 const PEARS: Product = Product { store: "Green Grocer", name: "Conference pears", price: 3.20 };
 const LAMP: Product = Product { store: "Bright Side", name: "Desk lamp", price: 39.00 };
 
-impl Product {
-    /// Stable ids: the same product is the same in every run.
-    fn id(&self) -> Uuid {
-        id_of(&format!("{}/{}", self.store, self.name))
-    }
+/// The products that were put on shelves, by name.
+type Shelves = HashMap<&'static str, Uuid>;
 
-    fn add(&self, quantity: u32) -> Value {
-        json!({
-            "productId": self.id(),
-            "quantity": quantity,
-            "product": {"storeId": id_of(self.store), "storeName": self.store, "name": self.name, "price": self.price},
-        })
+/// Opens a store for each of these products, which takes part and sells it.
+async fn open_stores(api: &Api<'_>, products: &[Product]) -> Result<Shelves> {
+    let mut shelves = Shelves::new();
+    for Product { store, name, price } in products {
+        let Done { id, .. } = api.post("/api/stores", json!({"name": store, "location": "Hall 1"})).await?;
+        api.put(&format!("/api/stores/{id}/participating"), json!({})).await?;
+        let product = json!({"name": name, "description": "", "sku": "", "price": price});
+        let Done { id, .. } = api.post(&format!("/api/stores/{id}/products"), product).await?;
+        shelves.insert(name, id);
     }
+    Ok(shelves)
 }
 
-fn id_of(name: &str) -> Uuid {
-    Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("https://mallard.example/{name}").as_bytes())
+/// Pieces of a product, to put into a basket or take out.
+fn pieces(shelves: &Shelves, product: &Product, quantity: u32) -> Value {
+    json!({"productId": shelves[product.name], "quantity": quantity})
 }
 
 /// Both orders.
@@ -107,10 +109,13 @@ pub async fn tell(api: &Api<'_>, watch: &Watch) -> Result<Told> {
         pays: 20.00,
         ends: "rejected",
     };
-    Ok(Told { approved: shop(api, watch, ada).await?, rejected: shop(api, watch, bob).await? })
+    ui::heading("Three stores open, take part in the mall and sell");
+    let shelves = open_stores(api, &[BOOK, PEARS, LAMP]).await?;
+    let approved = shop(api, watch, &shelves, ada).await?;
+    Ok(Told { approved, rejected: shop(api, watch, &shelves, bob).await? })
 }
 
-async fn shop(api: &Api<'_>, watch: &Watch, plan: Plan) -> Result<Order> {
+async fn shop(api: &Api<'_>, watch: &Watch, shelves: &Shelves, plan: Plan) -> Result<Order> {
     watch.flush();
     ui::heading(format!("{} {}", plan.intention, ui::dim("(times are UTC)")));
 
@@ -121,10 +126,10 @@ async fn shop(api: &Api<'_>, watch: &Watch, plan: Plan) -> Result<Order> {
     watch.stream(ORDER, basket);
     watch.saga(basket);
     for (product, quantity) in plan.basket {
-        api.put(&format!("/api/baskets/{basket}/addItem"), product.add(*quantity)).await?;
+        api.put(&format!("/api/baskets/{basket}/addItem"), pieces(shelves, product, *quantity)).await?;
     }
     if let Some((product, quantity)) = &plan.removes {
-        let less = json!({"productId": product.id(), "quantity": quantity});
+        let less = pieces(shelves, product, *quantity);
         api.put(&format!("/api/baskets/{basket}/removeItem"), less).await?;
     }
     let payment = api.post("/api/payments", json!({"customerId": customer, "amount": plan.pays})).await?;
