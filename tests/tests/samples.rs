@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use inventory::views::{BY_STORE as STOCK_BY_STORE, LOW, StockLevels};
 use ordering::views::{BY_CUSTOMER, Orders};
 use serde_json::{Value, json};
 use stores::views::{ALL_STORES, BY_STORE, Catalogue, Mall, PARTICIPATING_STORES};
@@ -27,6 +28,15 @@ const STORY: &[(&str, &str, &[&str])] = &[
     ("get-product", "stores", &["\"statusCode\":200", "Braeburn", "\\\"price\\\":0.99"]),
     ("project-catalogue", "stores", &["\"batchItemFailures\":[]"]),
     ("list-products", "stores", &["\"statusCode\":200", "Braeburn", "\\\"price\\\":0.99"]),
+    ("start-tracking", "inventory", &["\"statusCode\":200", "\\\"version\\\":1"]),
+    ("add-stock", "inventory", &["\"statusCode\":200", "\\\"version\\\":2"]),
+    ("set-low-stock-threshold", "inventory", &["\"statusCode\":200", "\\\"version\\\":3"]),
+    ("reduce-stock", "inventory", &["\"statusCode\":200", "\\\"version\\\":4"]),
+    ("set-stock", "inventory", &["\"statusCode\":200", "\\\"version\\\":6"]),
+    ("get-stock", "inventory", &["\"statusCode\":200", "\\\"available\\\":9", "\\\"low\\\":true"]),
+    ("project-stock-levels", "inventory", &["\"batchItemFailures\":[]"]),
+    ("list-stock", "inventory", &["\"statusCode\":200", "\\\"onHand\\\":9"]),
+    ("list-low-stock", "inventory", &["\"statusCode\":200", "\\\"threshold\\\":9"]),
     ("remove-product", "stores", &["\"statusCode\":200", "\\\"version\\\":5"]),
     ("disable-participation", "stores", &["\"statusCode\":200", "\\\"version\\\":4"]),
     ("register-customer", "customers", &["\"statusCode\":200", "\\\"version\\\":1"]),
@@ -48,10 +58,15 @@ const STORY: &[(&str, &str, &[&str])] = &[
     ("start-order-saga", "ordering", &["\"batchItemFailures\":[]"]),
     ("project-orders", "ordering", &["\"batchItemFailures\":[]"]),
     ("list-orders", "ordering", &["\"statusCode\":200", "\\\"status\\\":\\\"pending\\\""]),
+    ("reserve-inventory", "inventory", &["\"products\":1"]),
     ("confirm-payment", "payments", &["\"version\":2"]),
     ("approve-order", "ordering", &["\"version\":2"]),
     ("get-order-view", "ordering", &["\"statusCode\":200", "\\\"status\\\":\\\"approved\\\""]),
     ("release-payment", "payments", &["\"version\":3"]),
+    ("release-inventory", "inventory", &["\"products\":1"]),
+    ("release-inventory-on-cancellation", "inventory", &["\"batchItemFailures\":[]"]),
+    ("sell-reserved-stock", "inventory", &["\"batchItemFailures\":[]"]),
+    ("stop-tracking", "inventory", &["\"statusCode\":200"]),
     ("reject-order", "ordering", &["\"version\":3"]),
     ("create-order", "ordering", &["\"statusCode\":200", "\\\"version\\\":1"]),
     ("cancel-order", "ordering", &["\"statusCode\":200", "\\\"version\\\":2"]),
@@ -84,6 +99,8 @@ async fn every_sample_event_is_understood_by_its_function() {
     let of_stores = [ALL_STORES, PARTICIPATING_STORES];
     projection::create_table::<Mall>(&dynamo.client(), "mall", &of_stores).await.unwrap();
     projection::create_table::<Catalogue>(&dynamo.client(), "catalogue", &[BY_STORE]).await.unwrap();
+    let of_stock = [STOCK_BY_STORE, LOW];
+    projection::create_table::<StockLevels>(&dynamo.client(), "stock", &of_stock).await.unwrap();
     let bus = FixedService::start(json!({ "FailedEntryCount": 0, "Entries": [{ "EventId": "1" }] })).await;
     let sagas = FixedService::start(json!({ "executionArn": "arn", "startDate": 1.0 })).await;
     let environment = [
@@ -94,6 +111,7 @@ async fn every_sample_event_is_understood_by_its_function() {
         ("ORDERS_TABLE", "orders".to_owned()),
         ("MALL_TABLE", "mall".to_owned()),
         ("CATALOGUE_TABLE", "catalogue".to_owned()),
+        ("STOCK_TABLE", "stock".to_owned()),
         ("EVENT_BUS", "mallard".to_owned()),
         ("PARKED_QUEUE_URL", "http://localhost/queue".to_owned()),
         ("ORDER_SAGA_ARN", "arn:aws:states:us-east-1:000000000000:stateMachine:order-saga".to_owned()),
@@ -129,7 +147,7 @@ fn no_function_is_without_a_sample_and_no_sample_without_a_function() {
     story.sort();
     assert_eq!(samples, story);
     let mut deployed = Vec::new();
-    for template in ["baskets", "customers", "ordering", "payments", "relay", "stores"] {
+    for template in ["baskets", "customers", "inventory", "ordering", "payments", "relay", "stores"] {
         let text = std::fs::read_to_string(repository().join(format!("infra/{template}.yaml"))).unwrap();
         deployed
             .extend(text.lines().filter_map(|line| line.trim().strip_prefix("Handler: ").map(str::to_owned)));
