@@ -14,10 +14,12 @@ use event_store::{CommitLog, EventStore, Expect, Head, Loaded, MemoryLog, Segmen
 use inventory::{
     Inventory,
     stock::{Stock, StockCommand, StockItem},
+    views::{StockLevels, StockViews},
 };
 use kernel::{CommandId, Event, Id, Money, PayloadHash, StreamId, Version};
-use lambda::{Answer, Call, Fault};
-use serde_json::Value;
+use lambda::{Answer, Call, Fault, Function, use_case};
+use projection::{MemoryViews, Projection, Projector};
+use serde_json::{Value, json};
 use testing::TestPorts;
 
 /// A house with products in it.
@@ -166,4 +168,96 @@ impl House {
 /// The store that sells everything here.
 pub fn store_id() -> StoreId {
     Id::derived(&["store"])
+}
+
+/// An HTTP answer.
+pub struct Reply {
+    pub status: u64,
+    pub etag: Option<String>,
+    pub body: Value,
+}
+
+/// The context behind its routes.
+pub struct Shop {
+    pub house: House,
+    pub rows: MemoryViews<StockLevels>,
+    pub projector: Projector<StockLevels>,
+}
+
+impl Shop {
+    pub fn new() -> Self {
+        let house = House::new();
+        let rows = MemoryViews::new();
+        let projector = Projector::new(Arc::new(rows.clone()), house.store.clone(), house.world.ports());
+        Self { house, rows, projector }
+    }
+
+    /// The function behind a route, and the id in its path: what the API of the template does.
+    fn route(&self, method: &str, path: &str) -> (Function, Option<String>) {
+        let (ports, inventory) = (self.house.world.ports(), &self.house.inventory);
+        let views = Arc::new(StockViews::new(self.projector.clone()));
+        let parts: Vec<&str> = path.trim_start_matches("/api/inventory").split('/').skip(1).collect();
+        let (function, id) = match (method, &parts[..]) {
+            ("GET", []) => (use_case(&views, &ports, StockViews::list_stock), None),
+            ("GET", ["low"]) => (use_case(&views, &ports, StockViews::list_low_stock), None),
+            ("GET", [id]) => (use_case(inventory, &ports, Inventory::get_stock), Some(*id)),
+            ("PUT", [id]) => (use_case(inventory, &ports, Inventory::set_stock), Some(*id)),
+            ("POST", [id, "add"]) => (use_case(inventory, &ports, Inventory::add_stock), Some(*id)),
+            ("PUT", [id, "reduce"]) => (use_case(inventory, &ports, Inventory::reduce_stock), Some(*id)),
+            ("PUT", [id, "threshold"]) => {
+                (use_case(inventory, &ports, Inventory::set_low_stock_threshold), Some(*id))
+            }
+            ("PUT", [id, "tracking"]) => (use_case(inventory, &ports, Inventory::start_tracking), Some(*id)),
+            ("DELETE", [id, "tracking"]) => {
+                (use_case(inventory, &ports, Inventory::stop_tracking), Some(*id))
+            }
+            _ => panic!("no route for {method} {path}"),
+        };
+        (function, id.map(str::to_owned))
+    }
+
+    pub async fn send_with(&self, method: &str, target: &str, headers: Value, body: Value) -> Reply {
+        self.house.world.advance(Duration::from_secs(1));
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let query: serde_json::Map<String, Value> = query
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(name, value)| (name.to_owned(), json!(value)))
+            .collect();
+        let (function, id) = self.route(method, path);
+        let payload = json!({
+            "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": "",
+            "headers": headers, "isBase64Encoded": false, "body": body.to_string(),
+            "queryStringParameters": query,
+            "pathParameters": id.map(|id| json!({ "id": id })).unwrap_or(json!({})),
+            "requestContext": { "http": { "method": method, "path": path } }
+        });
+        let answer = function.invoke(payload).await.unwrap();
+        Reply {
+            status: answer["statusCode"].as_u64().unwrap(),
+            etag: answer["headers"]["etag"].as_str().map(str::to_owned),
+            body: serde_json::from_str(answer["body"].as_str().unwrap()).unwrap(),
+        }
+    }
+
+    pub async fn send(&self, method: &str, target: &str, body: Value) -> Reply {
+        self.send_with(method, target, json!({}), body).await
+    }
+
+    pub async fn ok(&self, method: &str, target: &str, body: Value) -> Value {
+        let reply = self.send(method, target, body).await;
+        assert_eq!(reply.status, 200, "{method} {target}: {}", reply.body);
+        reply.body
+    }
+
+    #[track_caller]
+    pub fn refused(reply: &Reply, status: u64, code: &str) {
+        assert_eq!((reply.status, reply.body["code"].as_str()), (status, Some(code)), "{}", reply.body);
+    }
+
+    /// The events arrive.
+    pub async fn settle(&self) {
+        let published = self.house.published(StockLevels::CATEGORY).await;
+        assert!(self.projector.deliver_batch(&published).await.failed.is_empty());
+    }
 }
