@@ -53,7 +53,8 @@ impl Inventory {
                 Err(fault) if fault.is_technical() => return Err(fault),
                 Err(refusal) => {
                     for product_id in kept.into_iter().rev() {
-                        // Should this fail, the saga repeats the step: it is refused again, and gives back again.
+                        // In reverse: should this fail, what is left is a prefix, which the step's repeat finds
+                        // kept before it is refused again, and gives back.
                         self.release(order_id, product_id, "give back", &call).await?;
                     }
                     return Err(refusal);

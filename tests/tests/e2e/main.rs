@@ -21,4 +21,5 @@ mod contract;
 mod shopkeeper;
 mod shopper;
 mod stack;
+mod stock;
 mod story;
