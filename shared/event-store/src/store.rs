@@ -407,16 +407,17 @@ impl EventStore {
                         let attempts = attempt + 1;
                         return Err(TransactError::Contended { stream: stream.clone(), attempts });
                     }
-                    loaded = if same {
-                        // Our own, whose answer was lost: it is known without another read.
+                    loaded = if same || loaded.seen {
+                        // What the winner left is known without another read.
                         loaded.follow(&winner)?
                     } else {
-                        // Read after the pause, not before: on a stream that many want, others commit meanwhile, and
-                        // what this winner left would be stale again (docs/decisions/0009).
-                        self.ports.timer.sleep(BACKOFF.pause(attempt, &*self.ports.random)).await;
-                        attempt += 1;
+                        // "New" was wrong, perhaps for long: this winner only began the stream.
                         self.load(stream).await?
                     };
+                    if !same {
+                        self.ports.timer.sleep(BACKOFF.pause(attempt, &*self.ports.random)).await;
+                        attempt += 1;
+                    }
                 }
             }
         }
