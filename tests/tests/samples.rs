@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use inventory::views::{BY_STORE as STOCK_BY_STORE, LOW, StockLevels};
 use ordering::views::{BY_CUSTOMER, Orders};
 use serde_json::{Value, json};
 use stores::views::{ALL_STORES, BY_STORE, Catalogue, Mall, PARTICIPATING_STORES};
@@ -27,6 +28,15 @@ const STORY: &[(&str, &str, &[&str])] = &[
     ("get-product", "stores", &["\"statusCode\":200", "Braeburn", "\\\"price\\\":0.75"]),
     ("project-catalogue", "stores", &["\"batchItemFailures\":[]"]),
     ("list-products", "stores", &["\"statusCode\":200", "Braeburn", "\\\"price\\\":0.75"]),
+    ("start-tracking", "inventory", &["\"statusCode\":200", "\\\"version\\\":1"]),
+    ("add-stock", "inventory", &["\"statusCode\":200", "\\\"version\\\":2"]),
+    ("set-low-stock-threshold", "inventory", &["\"statusCode\":200", "\\\"version\\\":3"]),
+    ("reduce-stock", "inventory", &["\"statusCode\":200", "\\\"version\\\":4"]),
+    ("set-stock", "inventory", &["\"statusCode\":200", "\\\"version\\\":6"]),
+    ("get-stock", "inventory", &["\"statusCode\":200", "\\\"available\\\":9", "\\\"low\\\":true"]),
+    ("project-stock-levels", "inventory", &["\"batchItemFailures\":[]"]),
+    ("list-stock", "inventory", &["\"statusCode\":200", "\\\"onHand\\\":9"]),
+    ("list-low-stock", "inventory", &["\"statusCode\":200", "\\\"threshold\\\":9"]),
     ("register-customer", "customers", &["\"statusCode\":200", "\\\"version\\\":1"]),
     ("change-sms-number", "customers", &["\"statusCode\":200", "\\\"version\\\":2"]),
     ("get-customer", "customers", &["\"statusCode\":200", "+1 555 0100", "\\\"enabled\\\":true"]),
@@ -48,6 +58,7 @@ const STORY: &[(&str, &str, &[&str])] = &[
     ("start-order-saga", "ordering", &["\"batchItemFailures\":[]"]),
     ("project-orders", "ordering", &["\"batchItemFailures\":[]"]),
     ("list-orders", "ordering", &["\"statusCode\":200", "\\\"status\\\":\\\"pending\\\""]),
+    ("reserve-inventory", "inventory", &["\"products\":1"]),
     ("confirm-payment", "payments", &["\"version\":2"]),
     ("approve-order", "ordering", &["\"version\":2"]),
     ("ready-order", "ordering", &["\"batchItemFailures\":[]"]),
@@ -67,6 +78,10 @@ const STORY: &[(&str, &str, &[&str])] = &[
     ("refund-payment", "payments", &["\"statusCode\":200", "\\\"version\\\":4"]),
     // A compensation with nothing left to give back is harmless.
     ("release-payment", "payments", &["\"version\":4"]),
+    ("release-inventory", "inventory", &["\"products\":1"]),
+    ("release-inventory-on-cancellation", "inventory", &["\"batchItemFailures\":[]"]),
+    ("sell-reserved-stock", "inventory", &["\"batchItemFailures\":[]"]),
+    ("stop-tracking", "inventory", &["\"statusCode\":200"]),
     ("create-order", "ordering", &["\"statusCode\":200", "\\\"version\\\":1"]),
     ("create-invoice", "payments", &["\"statusCode\":200", "\\\"version\\\":1"]),
     ("cancel-order", "ordering", &["\"statusCode\":200", "\\\"version\\\":2"]),
@@ -106,6 +121,8 @@ async fn every_sample_event_is_understood_by_its_function() {
     projection::create_table::<Catalogue>(&dynamo.client(), "catalogue", &[BY_STORE]).await.unwrap();
     projection::create_table::<catalogue::Products>(&dynamo.client(), "basket-products", &[]).await.unwrap();
     projection::create_table::<catalogue::Stores>(&dynamo.client(), "basket-stores", &[]).await.unwrap();
+    let of_stock = [STOCK_BY_STORE, LOW];
+    projection::create_table::<StockLevels>(&dynamo.client(), "stock", &of_stock).await.unwrap();
     let bus = FixedService::start(json!({ "FailedEntryCount": 0, "Entries": [{ "EventId": "1" }] })).await;
     let sagas = FixedService::start(json!({ "executionArn": "arn", "startDate": 1.0 })).await;
     let environment = [
@@ -119,6 +136,7 @@ async fn every_sample_event_is_understood_by_its_function() {
         ("BASKET_PRODUCTS_TABLE", "basket-products".to_owned()),
         ("BASKET_STORES_TABLE", "basket-stores".to_owned()),
         ("ONLY_PARTICIPATING_STORES", "true".to_owned()),
+        ("STOCK_TABLE", "stock".to_owned()),
         ("EVENT_BUS", "mallard".to_owned()),
         ("PARKED_QUEUE_URL", "http://localhost/queue".to_owned()),
         ("ORDER_SAGA_ARN", "arn:aws:states:us-east-1:000000000000:stateMachine:order-saga".to_owned()),
@@ -156,7 +174,7 @@ fn no_function_is_without_a_sample_and_no_sample_without_a_function() {
     story.sort();
     assert_eq!(samples, story);
     let mut deployed = Vec::new();
-    for template in ["baskets", "customers", "ordering", "payments", "relay", "stores"] {
+    for template in ["baskets", "customers", "inventory", "ordering", "payments", "relay", "stores"] {
         let text = std::fs::read_to_string(repository().join(format!("infra/{template}.yaml"))).unwrap();
         deployed
             .extend(text.lines().filter_map(|line| line.trim().strip_prefix("Handler: ").map(str::to_owned)));

@@ -22,4 +22,5 @@ mod lifecycle;
 mod shopkeeper;
 mod shopper;
 mod stack;
+mod stock;
 mod story;
