@@ -18,8 +18,11 @@ use serde_json::{Value, json};
 /// Set by `cargo mall docs`.
 const WRITE: &str = "MALL_WRITE_DOCS";
 
+/// A context, and the operations of its `docs` room.
+type Context = (&'static str, fn() -> Vec<Operation>);
+
 /// The contexts that serve the HTTP API, with their operations.
-const CONTEXTS: &[(&str, fn() -> Vec<Operation>)] = &[
+const CONTEXTS: &[Context] = &[
     ("stores", stores::docs::operations),
     // ("customers", customers::docs::operations),
     // ("baskets", baskets::docs::operations),

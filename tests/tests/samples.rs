@@ -55,6 +55,8 @@ const STORY: &[(&str, &str, &[&str])] = &[
     ("reject-order", "ordering", &["\"version\":3"]),
     ("create-order", "ordering", &["\"statusCode\":200", "\\\"version\\\":1"]),
     ("cancel-order", "ordering", &["\"statusCode\":200", "\\\"version\\\":2"]),
+    ("openapi", "portal", &["\"statusCode\":200", "\"isBase64Encoded\":true", "application/json"]),
+    ("swagger-ui", "portal", &["\"statusCode\":200", "\"isBase64Encoded\":true", "text/javascript"]),
     ("relay", "relay", &["\"batchItemFailures\":[]"]),
 ];
 
@@ -129,7 +131,7 @@ fn no_function_is_without_a_sample_and_no_sample_without_a_function() {
     story.sort();
     assert_eq!(samples, story);
     let mut deployed = Vec::new();
-    for template in ["baskets", "customers", "ordering", "payments", "relay", "stores"] {
+    for template in ["baskets", "customers", "ordering", "payments", "portal", "relay", "stores"] {
         let text = std::fs::read_to_string(repository().join(format!("infra/{template}.yaml"))).unwrap();
         deployed
             .extend(text.lines().filter_map(|line| line.trim().strip_prefix("Handler: ").map(str::to_owned)));
