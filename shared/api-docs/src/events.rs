@@ -85,7 +85,7 @@ pub fn aggregates() -> Vec<AggregateDocument> {
         AggregateDocument::of::<CustomerEvent>("customers.Customer"),
         AggregateDocument::of::<BasketEvent>("baskets.Basket"),
         AggregateDocument::of::<OrderEvent>("ordering.Order"),
-        AggregateDocument::of::<StockEvent>("inventory.Stock"),
+        AggregateDocument::of::<StockEvent>("inventory.StockItem"),
         AggregateDocument::of::<ShoppingListEvent>("depot.ShoppingList"),
         AggregateDocument::of::<BotEvent>("depot.Bot"),
         AggregateDocument::of::<PaymentEvent>("payments.Payment"),
