@@ -41,8 +41,9 @@ fn said(output: &str) -> String {
     let panic = output.split(" panicked at ").nth(1).and_then(|rest| rest.split_once('\n'));
     match panic {
         Some((_, reason)) => {
-            let reason = reason.split("\nnote: ").next().unwrap_or(reason);
-            reason.split("\n\n").next().unwrap_or(reason).trim().to_owned()
+            let ends = ["\nnote: ", "\nstack backtrace:", "\n\n"];
+            let end = ends.iter().filter_map(|end| reason.find(end)).min().unwrap_or(reason.len());
+            reason[..end].trim().to_owned()
         }
         None => crate::files::last_lines(output, 30),
     }
@@ -56,6 +57,8 @@ mod tests {
     fn a_refusal_is_told_by_its_reason_alone() {
         let output = "running 1 test\nthread 'a' (7) panicked at tests/documents.rs:9:9:\nnothing was written\nx: is gone\nnote: run with RUST_BACKTRACE\n\nfailures:";
         assert_eq!(said(output), "nothing was written\nx: is gone");
+        let traced = output.replace("note: run", "stack backtrace:\n   0: rust_begin\nnote: run");
+        assert_eq!(said(&traced), "nothing was written\nx: is gone");
         assert_eq!(said("error: could not compile"), "error: could not compile");
     }
 }

@@ -30,8 +30,11 @@ const CHECKS: &[&str] = &[
     "response_schema_conformance",
 ];
 
+/// Bounds of the document, random requests, and chains of operations: what one has made is given to others.
+const PHASES: &str = "examples,coverage,fuzzing,stateful";
+
 /// Random requests for each operation, besides those that cover each bound of the document.
-const EXAMPLES: &str = "12";
+const EXAMPLES: &str = "30";
 
 /// A failure can be had again: the same document and the same seed make the same requests.
 const SEED: &str = "20261120";
@@ -77,7 +80,7 @@ impl Report {
     }
 
     fn note(&self) -> String {
-        let requests = format!("operations, {} requests", self.test_cases.generated);
+        let requests = format!("{} requests", self.test_cases.generated);
         if self.complete { requests } else { format!("{requests}, stopped: {}", self.stop_reason) }
     }
 }
@@ -110,14 +113,7 @@ impl Tester<'_> {
             .arg(self.repo.local("schemathesis.toml"))
             .arg("run")
             .arg(format!("{}/openapi.json", stack.api))
-            .args([
-                "--url",
-                &stack.api,
-                "--checks",
-                &CHECKS.join(","),
-                "--phases",
-                "examples,coverage,fuzzing",
-            ])
+            .args(["--url", &stack.api, "--checks", &CHECKS.join(","), "--phases", PHASES])
             .args([
                 "--max-examples",
                 EXAMPLES,
@@ -180,6 +176,6 @@ mod tests {
         assert_eq!(report(json!({ "errors": ["it broke"] })).counts(), (2, 1));
         let stopped = report(json!({ "complete": false, "stop_reason": "max_time" }));
         assert_eq!(stopped.counts(), (2, 1));
-        assert_eq!(stopped.note(), "operations, 63 requests, stopped: max_time");
+        assert_eq!(stopped.note(), "63 requests, stopped: max_time");
     }
 }
