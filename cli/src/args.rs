@@ -9,7 +9,7 @@ use crate::{
     build::{self, Arch, How},
     cloud, demo, deploy, docs, logs,
     paths::Repo,
-    status,
+    shoppers, status,
     target::{Choice, Target},
     test, ui,
 };
@@ -26,9 +26,15 @@ pub struct Mall {
 enum Command {
     /// Take two shoppers through the mall and watch what happens
     ///
-    /// Starts the local cloud, builds and deploys if needed, then shops over HTTP: one order is approved, the other is
-    /// rejected because its payment does not cover it. The cloud is left up.
+    /// Starts the local cloud, builds and deploys if needed, then shops over HTTP: one order is approved, collected by a bot,
+    /// paid for and completed; the other is rejected because its payment does not cover it. The cloud is left up.
     Demo(demo::Options),
+    /// Let many shoppers, shopkeepers, bots and payers loose on the deployed mall, and measure it
+    ///
+    /// Clients browse, buy, register, open stores, add and rename products and change prices, at random but from a seed; bots
+    /// collect what is ordered and payers pay for it. Ends with a report. Ctrl-C ends it early, with the report. The exit
+    /// code is not 0 when an answer was unexpected, or an order did not come to its end.
+    Shoppers(shoppers::Options),
     /// Run every check: format, lints, dependencies, templates, tests, end-to-end
     ///
     /// Starts a cloud of its own on a free port and stops it afterwards, so a cloud that is up is not disturbed.
@@ -79,12 +85,18 @@ enum Command {
 }
 
 impl Mall {
+    /// Whether it listens for interruptions itself, to end with what it has.
+    pub fn ends_itself(&self) -> bool {
+        matches!(self.command, Command::Shoppers(_))
+    }
+
     /// Does it.
     pub async fn run(self) -> Result<ExitCode> {
         let repo = Repo::find()?;
         let home = repo.home();
         match self.command {
             Command::Demo(options) => demo::run(&repo, &options).await?,
+            Command::Shoppers(options) => return shoppers::run(&home, &options).await,
             Command::Test(options) => return test::run(&repo, &options).await,
             Command::Up { port } => {
                 let cloud = cloud::up(&repo, &home, port).await?;

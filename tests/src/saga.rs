@@ -12,8 +12,11 @@ use serde_json::{Map, Value};
 /// again would only ask again.
 const OUR_TECHNICAL_ERRORS: &[&str] = &["Unavailable", "Conflict"];
 
-/// Where a failure stands while the compensations run.
+/// Where the failure stands that the compensations undo: the reason for all of it, so nothing else is written there.
 const FAILURE: &str = "$.failure";
+
+/// Where a compensation that does not get through puts its own error.
+const STUCK: &str = "$.stuck";
 
 /// A compensation is worth retrying for long: giving up leaves someone's money or goods held.
 const COMPENSATION_ATTEMPTS: u64 = 10;
@@ -83,6 +86,111 @@ fn follow<'a>(definition: &'a Value, first: Option<&'a str>) -> Vec<&'a str> {
         next = definition["States"][name]["Next"].as_str();
     }
     path
+}
+
+/// What one execution did.
+#[derive(Debug, Default)]
+pub struct Run {
+    /// The states it went through, the last one included.
+    pub path: Vec<String>,
+    /// What each task was called with, in order.
+    pub calls: Vec<(String, Value)>,
+    /// The cause, when it ended in a state that fails.
+    pub cause: Option<String>,
+}
+
+impl Run {
+    /// What the task was called with.
+    pub fn payload(&self, task: &str) -> &Value {
+        let call = self.calls.iter().find(|(name, _)| name == task);
+        &call.unwrap_or_else(|| panic!("{task} was not called: {:?}", self.path)).1
+    }
+}
+
+/// Runs an execution: `error_of` says with which error a task fails after all its retries, if it does. Retries leave no
+/// trace in a state machine's data, so they are not played.
+///
+/// Panics where a real execution would fail beyond any Catch: on a path that is missing, and on what this small
+/// interpreter does not know.
+pub fn run(
+    definition: &Value,
+    name: &str,
+    input: &Value,
+    error_of: impl Fn(&str) -> Option<&'static str>,
+) -> Run {
+    let mut run = Run::default();
+    let mut data = input.clone();
+    let mut next = definition["StartAt"].as_str();
+    while let Some(state) = next {
+        assert!(run.path.len() < 100, "it goes round in circles: {:?}", run.path);
+        run.path.push(state.to_owned());
+        let definition = &definition["States"][state];
+        let on = Data { execution: name, data: &data };
+        match definition["Type"].as_str() {
+            Some("Task") => {
+                run.calls.push((state.to_owned(), on.filled(&definition["Parameters"]["Payload"])));
+                match error_of(state) {
+                    None => next = definition["Next"].as_str(),
+                    Some(error) => {
+                        let catcher = &definition["Catch"][0];
+                        let path = catcher["ResultPath"].as_str().and_then(|path| path.strip_prefix("$."));
+                        let field = path.unwrap_or_else(|| panic!("{state}: its Catch keeps no error"));
+                        let cause = format!("{state} said {error}");
+                        data[field] = serde_json::json!({ "Error": error, "Cause": cause });
+                        next = catcher["Next"].as_str();
+                    }
+                }
+            }
+            Some("Succeed") => next = None,
+            Some("Fail") => {
+                let cause = definition["CausePath"].as_str().map(|path| on.value(path));
+                run.cause = cause.map(|cause| cause.as_str().unwrap_or_default().to_owned());
+                next = None;
+            }
+            other => panic!("{state}: states of type {other:?} are not played yet"),
+        }
+    }
+    run
+}
+
+/// What paths are read on.
+struct Data<'a> {
+    execution: &'a str,
+    data: &'a Value,
+}
+
+impl Data<'_> {
+    /// A payload template with its paths (`"name.$": "$.path"`) replaced by what they lead to.
+    fn filled(&self, template: &Value) -> Value {
+        let Some(fields) = template.as_object() else { return template.clone() };
+        let filled = fields.iter().map(|(name, value)| match (name.strip_suffix(".$"), value.as_str()) {
+            (Some(name), Some(path)) => (name.to_owned(), self.value(path)),
+            (Some(name), None) => panic!("{name} names no path"),
+            (None, _) => (name.clone(), self.filled(value)),
+        });
+        Value::Object(filled.collect())
+    }
+
+    fn value(&self, path: &str) -> Value {
+        if path == "$$.Execution.Name" {
+            return self.execution.into();
+        }
+        if let Some(arguments) = path.strip_prefix("States.Format('").and_then(|rest| rest.strip_suffix(')'))
+        {
+            let (format, arguments) = arguments.split_once("', ").expect("a format and its arguments");
+            return arguments
+                .split(", ")
+                .fold(format.to_owned(), |text, argument| {
+                    let value = self.value(argument);
+                    text.replacen("{}", value.as_str().unwrap_or_else(|| panic!("{argument} is no text")), 1)
+                })
+                .into();
+        }
+        let pointer = path.strip_prefix('$').map(|fields| fields.replace('.', "/"));
+        let pointer = pointer.unwrap_or_else(|| panic!("{path} is not a path"));
+        let found = self.data.pointer(&pointer);
+        found.unwrap_or_else(|| panic!("{path} is missing in {}", self.data)).clone()
+    }
 }
 
 fn task_problems(
@@ -157,14 +265,18 @@ fn task_problems(
     want(all, "no Catch of States.ALL: a failure would leave what was done half done");
     for catcher in catchers {
         let next = catcher["Next"].as_str().unwrap_or_default();
-        want(
-            catcher["ResultPath"] == FAILURE,
-            "a Catch must put the error at $.failure, beside the ids and not over them",
-        );
         if compensates {
+            want(
+                catcher["ResultPath"] == STUCK,
+                "a compensation's Catch must put its error at $.stuck, beside the first failure and not over it",
+            );
             let stuck = states.get(next).is_some_and(|state| state["Type"] == "Fail");
             want(stuck, "a compensation that fails must end in a visible stuck state");
         } else {
+            want(
+                catcher["ResultPath"] == FAILURE,
+                "a Catch must put the error at $.failure, beside the ids and not over them",
+            );
             let path = reachable(states, &[next], Along::Next);
             let undoes = path.iter().any(|state| states[*state]["Type"] == "Task");
             want(undoes && path.is_disjoint(forward), "its Catch does not lead to a compensation");

@@ -351,6 +351,23 @@ pub fn queues_lose_nothing(templates: &[Template]) -> Vec<String> {
     problems
 }
 
+/// Every consumer has a queue of its own: of two that shared one, each would hear of half the events only.
+pub fn consumers_share_no_queue(templates: &[Template]) -> Vec<String> {
+    let mut problems = vec![];
+    for template in templates {
+        let mut taken: Vec<&str> = vec![];
+        for function in template.functions() {
+            for queue in events(function).filter_map(|event| referred(event.source)) {
+                if taken.contains(&queue) {
+                    problems.push(format!("{function}: shares {queue} with another function"));
+                }
+                taken.push(queue);
+            }
+        }
+    }
+    problems
+}
+
 /// Every event source mapping is bounded, reports the records that failed and says where those go that are given up.
 pub fn mappings_are_bounded(templates: &[Template]) -> Vec<String> {
     let mut problems = vec![];

@@ -112,6 +112,7 @@ fn the_sdk_is_called_in_adapters_only() {
         "functions/stores/src/main.rs",
         "shared/event-store/src/codec.rs",
         "shared/event-store/src/dynamo.rs",
+        "shared/event-store/src/failure.rs",
         "shared/lambda/src/aws.rs",
         "shared/projection/src/dynamo.rs",
     ];

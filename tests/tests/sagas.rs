@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use mall_tests::saga::{compensations_of, definition_at, happy_path, problems};
+use contracts::ids::{OrderId, shopping_list_of};
+use kernel::{Id, Uuid};
+use mall_tests::saga::{Run, compensations_of, definition_at, happy_path, problems, run};
+use ordering::sagas::OrderSagaInput;
 use serde_json::{Value, json};
 
 fn infra() -> PathBuf {
@@ -24,26 +27,119 @@ fn no_saga_hangs_gives_up_early_or_leaves_a_failure_half_done() {
     }
 }
 
+/// The steps of the order saga, each with what undoes it. Nothing of the order is left by the first one; shopping that
+/// began is undone with the list, and an approval with the order.
+const ORDER_SAGA: &[(&str, Option<&str>)] = &[
+    ("AuthorizeCustomer", None),
+    ("ReserveInventory", Some("ReleaseInventory")),
+    ("CreateShoppingList", Some("CancelShoppingList")),
+    ("ConfirmPayment", Some("ReleasePayment")),
+    ("InitiateShopping", None),
+    ("ApproveOrder", None),
+];
+
+fn order_saga() -> Value {
+    definition_at(&infra().join("order-saga.asl.json"))
+}
+
+fn order_id() -> OrderId {
+    Id::derived(&["an order"])
+}
+
+/// An execution, started as the policy starts it.
+fn run_order_saga(error_of: impl Fn(&str) -> Option<&'static str>) -> Run {
+    let input = OrderSagaInput {
+        order_id: order_id(),
+        customer_id: Id::derived(&["a customer"]),
+        payment_id: Id::derived(&["a payment"]),
+        shopping_id: shopping_list_of(order_id()),
+        correlation: Uuid::nil(),
+        causation: Uuid::nil(),
+        trace: None,
+    };
+    let input = serde_json::to_value(input).expect("ids only");
+    run(&order_saga(), &order_id().to_string(), &input, error_of)
+}
+
+/// What undoes the steps up to and with this one, in reverse.
+fn undone_after(step: usize) -> Vec<&'static str> {
+    let undoing = ORDER_SAGA[..=step].iter().rev().filter_map(|(_, undo)| *undo);
+    undoing.chain(["RejectOrder"]).collect()
+}
+
 #[test]
-fn whatever_fails_the_payment_is_released_before_the_order_is_rejected() {
-    let saga = definition_at(&infra().join("order-saga.asl.json"));
-    let steps = ["ConfirmPayment", "ApproveOrder"];
-    assert_eq!(happy_path(&saga), [&steps[..], &["OrderApproved"]].concat());
-    for step in steps {
+fn an_order_goes_through_every_step_once() {
+    let steps: Vec<&str> = ORDER_SAGA.iter().map(|(step, _)| *step).collect();
+    let wanted = [&steps[..], &["OrderApproved"]].concat();
+    assert_eq!(happy_path(&order_saga()), wanted);
+    assert_eq!(run_order_saga(|_| None).path, wanted);
+}
+
+#[test]
+fn whatever_fails_is_undone_in_reverse_and_nothing_is_that_cannot_have_been_done() {
+    for (index, (step, _)) in ORDER_SAGA.iter().enumerate() {
+        let undone = [&undone_after(index)[..], &["OrderRejected"]].concat();
+        assert_eq!(compensations_of(&order_saga(), step), undone, "after {step}");
+        let ran = run_order_saga(|state| (state == *step).then_some("NOT_TO_BE_HAD"));
         assert_eq!(
-            compensations_of(&saga, step),
-            ["ReleasePayment", "RejectOrder", "OrderRejected"],
-            "after {step}"
+            ran.path[..=index],
+            ORDER_SAGA[..=index].iter().map(|(step, _)| *step).collect::<Vec<_>>()
         );
+        assert_eq!(ran.path[index + 1..], undone, "after {step}");
     }
-    let reason = &saga["States"]["RejectOrder"]["Parameters"]["Payload"]["body"]["reason.$"];
-    assert_eq!(reason, "$.failure.Error", "the shopper is told why");
+}
+
+#[test]
+fn the_order_is_told_the_first_failure_and_not_a_later_one() {
+    for (index, (step, _)) in ORDER_SAGA.iter().enumerate() {
+        let ran = run_order_saga(|state| (state == *step).then_some("FIRST"));
+        assert_eq!(ran.payload("RejectOrder")["body"], json!({ "reason": "FIRST" }), "after {step}");
+        // A compensation that does not get through ends it, with both errors in sight.
+        for stuck in undone_after(index) {
+            let ran = run_order_saga(|state| match state {
+                _ if state == *step => Some("FIRST"),
+                _ if state == stuck => Some("SECOND"),
+                _ => None,
+            });
+            assert_eq!(ran.path.last().map(String::as_str), Some("SagaStuck"), "{step}, {stuck}");
+            assert_eq!(
+                ran.cause.as_deref(),
+                Some(format!("SECOND: {stuck} said SECOND (undoing FIRST)").as_str())
+            );
+        }
+    }
+}
+
+#[test]
+fn every_step_and_what_undoes_it_are_about_the_same_thing() {
+    let id = |name: &str| Id::<()>::derived(&[name]).to_string();
+    let order = order_id().to_string();
+    let list = shopping_list_of(order_id()).to_string();
+    let of_order = json!({ "orderId": order });
+    let called_off = json!({ "orderId": order, "reason": "TOO_LATE" });
+    let wanted = [
+        ("AuthorizeCustomer", &id("a customer"), of_order.clone()),
+        ("ReserveInventory", &order, json!({})),
+        ("CreateShoppingList", &list, of_order.clone()),
+        ("ConfirmPayment", &id("a payment"), of_order.clone()),
+        ("InitiateShopping", &list, of_order.clone()),
+        ("ApproveOrder", &order, json!({ "shoppingId": list })),
+        ("ReleasePayment", &id("a payment"), of_order),
+        ("CancelShoppingList", &list, called_off),
+        ("ReleaseInventory", &order, json!({})),
+        ("RejectOrder", &order, json!({ "reason": "TOO_LATE" })),
+    ];
+    let ran = run_order_saga(|state| (state == "ApproveOrder").then_some("TOO_LATE"));
+    assert_eq!(ran.calls.len(), wanted.len());
+    for ((called, payload), (step, id, body)) in ran.calls.iter().zip(wanted) {
+        assert_eq!((called.as_str(), &payload["id"], &payload["body"]), (step, &json!(id), &body));
+        assert_eq!(payload["command"], format!("{order}:{step}"));
+    }
 }
 
 #[test]
 fn an_order_does_not_cost_more_than_eight_transitions() {
-    let saga = definition_at(&infra().join("order-saga.asl.json"));
-    let transitions = happy_path(&saga).len() + 1; // starting counts too
+    let transitions = happy_path(&order_saga()).len() + 1; // starting counts too
     assert!(transitions <= 8, "{transitions} transitions");
 }
 
@@ -67,7 +163,7 @@ fn a_repeated_step_is_the_same_command() {
 
 /// The smallest saga without a problem: one step, one compensation.
 fn sound() -> Value {
-    let task = |attempts: u64, caught_by: &str, next: &str| {
+    let task = |attempts: u64, error_at: &str, caught_by: &str, next: &str| {
         json!({
             "Type": "Task", "Resource": "arn:aws:states:::lambda:invoke", "ResultPath": null, "TimeoutSeconds": 20,
             "Parameters": {"FunctionName": "f", "Payload": {"id.$": "$.id"}},
@@ -75,16 +171,16 @@ fn sound() -> Value {
                 "ErrorEquals": ["Unavailable", "Conflict", "Lambda.ServiceException", "States.Timeout"],
                 "IntervalSeconds": 1, "BackoffRate": 2, "MaxAttempts": attempts, "MaxDelaySeconds": 60, "JitterStrategy": "FULL",
             }],
-            "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": "$.failure", "Next": caught_by}],
+            "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": error_at, "Next": caught_by}],
             "Next": next,
         })
     };
     json!({
         "StartAt": "Pay",
         "States": {
-            "Pay": task(5, "GiveBack", "Paid"),
+            "Pay": task(5, "$.failure", "GiveBack", "Paid"),
             "Paid": {"Type": "Succeed"},
-            "GiveBack": task(12, "SagaStuck", "NotPaid"),
+            "GiveBack": task(12, "$.stuck", "SagaStuck", "NotPaid"),
             "NotPaid": {"Type": "Succeed"},
             "SagaStuck": {"Type": "Fail", "Error": "SagaStuck"},
         }
@@ -192,6 +288,20 @@ fn payloads_that_grow_from_step_to_step_are_found() {
     refuses("/States/Pay/ResultPath", json!("$.paid"), "pile up");
     refuses("/States/Pay/Catch/0/ResultPath", json!("$"), "beside the ids");
     refuses_without("/States/Pay/Catch/0/ResultPath", "beside the ids");
+}
+
+#[test]
+fn a_compensation_that_hides_the_first_failure_is_found() {
+    refuses("/States/GiveBack/Catch/0/ResultPath", json!("$.failure"), "beside the first failure");
+    refuses_without("/States/GiveBack/Catch/0/ResultPath", "beside the first failure");
+}
+
+#[test]
+#[should_panic(expected = "$.payment is missing")]
+fn a_path_that_leads_nowhere_is_found() {
+    let mut saga = sound();
+    saga["States"]["GiveBack"]["Parameters"]["Payload"]["id.$"] = json!("$.payment");
+    run(&saga, "e", &json!({ "id": "1" }), |state| (state == "Pay").then_some("NO"));
 }
 
 #[test]

@@ -27,7 +27,6 @@ const STORY: &[(&str, &str, &[&str])] = &[
     ("get-product", "stores", &["\"statusCode\":200", "Braeburn", "\\\"price\\\":0.99"]),
     ("project-catalogue", "stores", &["\"batchItemFailures\":[]"]),
     ("list-products", "stores", &["\"statusCode\":200", "Braeburn", "\\\"price\\\":0.99"]),
-    ("remove-product", "stores", &["\"statusCode\":200", "\\\"version\\\":5"]),
     ("disable-participation", "stores", &["\"statusCode\":200", "\\\"version\\\":4"]),
     ("register-customer", "customers", &["\"statusCode\":200", "\\\"version\\\":1"]),
     ("change-sms-number", "customers", &["\"statusCode\":200", "\\\"version\\\":2"]),
@@ -50,11 +49,30 @@ const STORY: &[(&str, &str, &[&str])] = &[
     ("list-orders", "ordering", &["\"statusCode\":200", "\\\"status\\\":\\\"pending\\\""]),
     ("confirm-payment", "payments", &["\"version\":2"]),
     ("approve-order", "ordering", &["\"version\":2"]),
-    ("get-order-view", "ordering", &["\"statusCode\":200", "\\\"status\\\":\\\"approved\\\""]),
-    ("release-payment", "payments", &["\"version\":3"]),
-    ("reject-order", "ordering", &["\"version\":3"]),
+    ("ready-order", "ordering", &["\"batchItemFailures\":[]"]),
+    ("invoice-order", "payments", &["\"batchItemFailures\":[]"]),
+    (
+        "get-invoice",
+        "payments",
+        &["\"statusCode\":200", "\\\"status\\\":\\\"pending\\\"", "\\\"amount\\\":1.5"],
+    ),
+    ("adjust-invoice", "payments", &["\"statusCode\":200", "\\\"version\\\":2"]),
+    ("pay-invoice", "payments", &["\"statusCode\":200", "\\\"version\\\":3"]),
+    ("capture-payment", "payments", &["\"batchItemFailures\":[]"]),
+    ("complete-order", "ordering", &["\"batchItemFailures\":[]"]),
+    ("get-order-view", "ordering", &["\"statusCode\":200", "\\\"status\\\":\\\"completed\\\"", "invoiceId"]),
+    // Captured already: by hand, nothing is taken again.
+    ("capture-held-payment", "payments", &["\"statusCode\":200", "\\\"version\\\":3"]),
+    ("refund-payment", "payments", &["\"statusCode\":200", "\\\"version\\\":4"]),
+    // A compensation with nothing left to give back is harmless.
+    ("release-payment", "payments", &["\"version\":4"]),
     ("create-order", "ordering", &["\"statusCode\":200", "\\\"version\\\":1"]),
+    ("create-invoice", "payments", &["\"statusCode\":200", "\\\"version\\\":1"]),
     ("cancel-order", "ordering", &["\"statusCode\":200", "\\\"version\\\":2"]),
+    ("cancel-invoice", "payments", &["\"statusCode\":200", "\\\"version\\\":2"]),
+    ("settle-cancelled-order", "payments", &["\"batchItemFailures\":[]"]),
+    ("reject-order", "ordering", &["\"version\":2"]),
+    ("remove-product", "stores", &["\"statusCode\":200", "\\\"version\\\":5"]),
     ("openapi", "portal", &["\"statusCode\":200", "\"isBase64Encoded\":true", "application/json"]),
     ("swagger-ui", "portal", &["\"statusCode\":200", "\"isBase64Encoded\":true", "text/javascript"]),
     ("relay", "relay", &["\"batchItemFailures\":[]"]),
@@ -113,6 +131,8 @@ async fn every_sample_event_is_understood_by_its_function() {
     assert_eq!(started[0].0, "AWSStepFunctions.StartExecution");
     let input: Value = serde_json::from_str(started[0].1["input"].as_str().unwrap()).unwrap();
     assert_eq!(started[0].1["name"], input["orderId"], "the execution is named after its order");
+    let list = &sample("approve-order")["body"]["shoppingId"];
+    assert_eq!(&input["shoppingId"], list, "the list of the order that is approved");
     let published = bus.asked();
     assert_eq!(published.len(), 1, "one call to the bus");
     assert_eq!(published[0].1["Entries"][0]["Source"], "mallard.baskets");

@@ -59,6 +59,11 @@ fn no_message_is_lost_by_a_queue() {
 }
 
 #[test]
+fn d5_no_two_consumers_share_a_queue() {
+    holds(template::consumers_share_no_queue);
+}
+
+#[test]
 fn no_poison_record_blocks_a_stream_or_queue_for_ever() {
     holds(template::mappings_are_bounded);
 }
@@ -236,13 +241,14 @@ fn refuses(rule: Rule, from: &str, to: &str, about: &str) {
 
 #[test]
 fn the_rules_find_nothing_wrong_with_a_sound_template() {
-    let rules: [Rule; 11] = [
+    let rules: [Rule; 12] = [
         template::event_table_is_append_only,
         template::no_updates_and_no_deletes,
         template::policies_are_exact,
         template::functions_stand_alone,
         template::logs_forget,
         template::queues_lose_nothing,
+        template::consumers_share_no_queue,
         template::mappings_are_bounded,
         template::visibility_outlasts_the_function,
         template::rule_targets_lose_nothing,
@@ -357,6 +363,12 @@ fn a_queue_that_loses_messages_is_found() {
     refuses(rule, "maxReceiveCount: 5", "maxReceiveCount: 1", "maxReceiveCount");
     refuses(rule, "{MessageRetentionPeriod: 1209600}", "{MessageRetentionPeriod: 60}", "fourteen days");
     refuses(rule, "BuyDeadLetters.QueueName", "BuyQueue.QueueName", "no alarm");
+}
+
+#[test]
+fn d5_a_queue_that_two_consumers_share_is_found() {
+    let twice = "        Again: {Type: SQS, Properties: {Queue: !GetAtt BuyQueue.Arn}}\n        Commits:\n";
+    refuses(template::consumers_share_no_queue, "        Commits:\n", twice, "shares");
 }
 
 #[test]

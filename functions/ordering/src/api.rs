@@ -7,47 +7,78 @@ use contracts::{
     ordering::OrderItem,
 };
 use event_store::{Expect, Loaded};
-use kernel::{Id, StreamId, Version, money::decimal};
+use kernel::{Id, StreamId};
 use lambda::{Answer, Call, Fault, Form};
-use serde::Serialize;
 
 use crate::{
     Ordering,
+    catalogue::{Wanted, offered, summed},
+    docs::ShownOrder,
     order::{Order, OrderCommand, Reason},
+    views::OrderView,
 };
 
 impl Ordering {
-    /// `POST /api/ordering {customerId, paymentId, items[]}`.
+    /// `POST /api/ordering {customerId, paymentId, items[{productId, quantity, price?}]}`: an order without a basket.
     ///
-    /// SEAM: names and prices are the request's until the stores context provides a catalogue.
+    /// What things are called and what they cost is never the client's to say: it is read from the stores' own
+    /// streams (see [`crate::catalogue`] for what that costs). A price in the request is what the customer was shown,
+    /// and has to be the price. A product that is named twice is ordered once, with the sum of the pieces.
     ///
     /// # Errors
-    /// 400 by the order's rules.
+    /// 400 by the order's rules; 404 for a product that there is not; 409 for one that was removed, or costs something
+    /// else than the request says.
     pub async fn create_order(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let form = Form::of(&call.body);
         let customer_id: Option<Id<CustomerKind>> = form.id("customerId", "CUSTOMER_ID_CANNOT_BE_BLANK");
         let payment_id: Option<Id<PaymentKind>> = form.id("paymentId", "PAYMENT_ID_CANNOT_BE_BLANK");
-        let items = form.list("items", item_from_request);
-        let (Some(customer_id), Some(payment_id), Some(items)) = (customer_id, payment_id, items) else {
+        let wanted = form.list("items", Wanted::from_request);
+        let (Some(customer_id), Some(payment_id), Some(wanted)) = (customer_id, payment_id, wanted) else {
             return Err(form.fault());
         };
+        let id = call.new_id(&self.ports);
+        let items = match offered(&self.store, &wanted).await {
+            Ok(items) => items,
+            Err(fault) if fault.is_technical() || !call.repeatable => return Err(fault),
+            Err(fault) => self.placed_before(id, &wanted).await?.ok_or(fault)?,
+        };
         let command = OrderCommand::Create { customer_id, payment_id, items };
-        self.transact(call.new_id(&self.ports), Expect::New, command, &call).await
+        self.transact(id, Expect::New, command, &call).await
     }
 
-    /// Approves an order; the last step of the order saga.
+    /// The lines of an order that was placed for the same when it was still to be had: a repeat whose first answer was
+    /// lost is answered as the first time, whatever the stores did meanwhile.
+    async fn placed_before(&self, id: OrderId, wanted: &[Wanted]) -> Result<Option<Vec<OrderItem>>, Fault> {
+        let loaded: Loaded<Order> = self.store.load(&StreamId::of::<Order, _>(id)).await?;
+        let placed = loaded.state.map(|order| order.placed().items.clone());
+        let asked = |items: &Vec<OrderItem>| {
+            let lines: Vec<_> = items.iter().map(|item| (item.product_id, item.quantity)).collect();
+            lines == summed(wanted)
+        };
+        Ok(placed.filter(asked))
+    }
+
+    /// Approves an order; the last step of the order saga. `{shoppingId}` names the list by which it is collected; who
+    /// approves by hand may leave it out.
     ///
     /// # Errors
-    /// 404; 409 when it was rejected or cancelled meanwhile.
+    /// 404; 409 when it was rejected or cancelled meanwhile, or is collected by another list.
     pub async fn approve_order(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
-        self.transact(order_id(&call)?, call.expect(), OrderCommand::Approve, &call).await
+        let id = order_id(&call)?;
+        let form = Form::of(&call.body);
+        let given = form.has("shoppingId");
+        let shopping_id = if given { form.id("shoppingId", "SHOPPING_ID_CANNOT_BE_BLANK") } else { None };
+        if !form.is_clean() {
+            return Err(form.fault());
+        }
+        self.transact(id, call.expect(), OrderCommand::Approve { shopping_id }, &call).await
     }
 
     /// Rejects an order; the last compensation of the order saga. `{reason}` Harmless when the order is
     /// rejected or cancelled already.
     ///
     /// # Errors
-    /// 404.
+    /// 404; 409 when everything was collected: somebody has to see to that.
     pub async fn reject_order(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id = order_id(&call)?;
         let form = Form::of(&call.body);
@@ -55,12 +86,14 @@ impl Ordering {
         self.transact(id, call.expect(), OrderCommand::Reject { reason: Reason::new(reason) }, &call).await
     }
 
-    /// `DELETE /api/ordering/{id}`.
+    /// `DELETE /api/ordering/{id}`: the customer takes it back. While the order saga runs, it finds that out and undoes
+    /// what it did; after that, the other contexts undo it when they hear of it.
     ///
     /// # Errors
-    /// 404; 400 when it is no longer pending.
+    /// 404; 400 when it was collected, or is over; 412.
     pub async fn cancel_order(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
-        self.transact(order_id(&call)?, call.expect(), OrderCommand::Cancel, &call).await
+        let command = OrderCommand::Cancel { reason: None };
+        self.transact(order_id(&call)?, call.expect(), command, &call).await
     }
 
     /// `GET /api/ordering/{id}`: from the order's own stream, as it is now.
@@ -71,8 +104,8 @@ impl Ordering {
         let id = order_id(&call)?;
         let loaded: Loaded<Order> = self.store.load(&StreamId::of::<Order, _>(id)).await?;
         let order = loaded.state.as_ref().ok_or_else(|| Fault::not_found("order", id))?;
-        let view = OrderAnswer::of(id, order, loaded.version());
-        Answer::view(&serde_json::json!({ "order": view }), Some(loaded.version()))
+        let order = OrderView::of(id, order, loaded.version());
+        Answer::view(&ShownOrder { order }, Some(loaded.version()))
     }
 
     pub(crate) async fn transact(
@@ -90,59 +123,4 @@ impl Ordering {
 
 fn order_id(call: &Call) -> Result<OrderId, Fault> {
     call.id("order")
-}
-
-fn item_from_request(item: &Form<'_>) -> Option<OrderItem> {
-    let product_id = item.id("productId", "PRODUCT_ID_CANNOT_BE_BLANK");
-    let store_id = item.id("storeId", "STORE_ID_CANNOT_BE_BLANK");
-    let store_name = item.text("storeName", "STORE_NAME_CANNOT_BE_BLANK");
-    let product_name = item.text("productName", "PRODUCT_NAME_CANNOT_BE_BLANK");
-    let price = item.money("price");
-    let quantity = item.integer("quantity").and_then(|quantity| match u32::try_from(quantity) {
-        Ok(quantity) => Some(quantity),
-        Err(_) => {
-            item.reject("quantity", "QUANTITY_MUST_BE_POSITIVE", "quantity must be a positive number");
-            None
-        }
-    });
-    Some(OrderItem {
-        product_id: product_id?,
-        store_id: store_id?,
-        store_name: store_name?.to_owned(),
-        product_name: product_name?.to_owned(),
-        price: price?,
-        quantity: quantity?,
-    })
-}
-
-/// An order, as its own stream tells it.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct OrderAnswer {
-    id: OrderId,
-    customer_id: Id<CustomerKind>,
-    payment_id: Id<PaymentKind>,
-    items: Vec<crate::views::ItemView>,
-    #[serde(with = "decimal")]
-    total: kernel::Money,
-    status: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-    version: Version,
-}
-
-impl OrderAnswer {
-    fn of(id: OrderId, order: &Order, version: Version) -> Self {
-        let placed = order.placed();
-        Self {
-            id,
-            customer_id: placed.customer_id,
-            payment_id: placed.payment_id,
-            items: placed.items.iter().map(crate::views::ItemView::of).collect(),
-            total: placed.total,
-            status: order.status(),
-            reason: order.reason().map(|r| r.as_str().to_owned()),
-            version,
-        }
-    }
 }

@@ -4,11 +4,15 @@
 //! | --- | --- |
 //! | [`order`] | the aggregate: states, commands, rules |
 //! | [`api`] | the use cases |
+//! | [`catalogue`] | what products cost and are called, for orders without a basket |
 //! | [`views`] | orders by customer and by id: projection and queries |
-//! | [`policies`] | when a basket is checked out, create the order; when an order is created, start its saga |
+//! | [`policies`] | when a basket is checked out, create the order; when an order is created, start its saga; when its list is completed, it is ready; when its invoice is paid, it is completed |
 //! | [`sagas`] | the port to the order saga, and Step Functions behind it |
+//! | [`docs`] | the routes, for the documents of the API |
 
 pub mod api;
+pub mod catalogue;
+pub mod docs;
 pub mod order;
 pub mod policies;
 pub mod sagas;

@@ -39,6 +39,8 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         "approve-order" => use_case(&ordering(), &ports, Ordering::approve_order),
         "reject-order" => use_case(&ordering(), &ports, Ordering::reject_order),
         "create-order-on-checkout" => consumer(&ordering(), Ordering::create_order_on_checkout),
+        "ready-order" => consumer(&ordering(), Ordering::ready_order),
+        "complete-order" => consumer(&ordering(), Ordering::complete_order),
         "start-order-saga" => consumer(&starter()?, SagaStarter::start_order_saga),
         "project-orders" => batch_consumer(&views()?, OrderViews::project_orders),
         "get-order-view" => use_case(&views()?, &ports, OrderViews::get_order_view),

@@ -1,12 +1,29 @@
 //! An order.
+//!
+//! ```text
+//! pending -> approved -> ready -> completed
+//! pending | approved -> rejected
+//! pending | approved -> cancelled
+//! ```
+//!
+//! Approval, readiness and completion have one state each to come from. A repeat of one is nothing new; one that comes
+//! before its time is told apart from one that comes too late, because the first is worth waiting for.
 
 use contracts::{
     baskets::total,
-    ids::{CustomerId, PaymentId},
-    ordering::{OrderApproved, OrderCanceled, OrderCreated, OrderEvent, OrderItem, OrderRejected},
+    ids::{CustomerId, InvoiceId, PaymentId, ProductId, ShoppingListId},
+    ordering::{
+        OrderApproved, OrderCanceled, OrderCompleted, OrderCreated, OrderEvent, OrderItem, OrderReadied,
+        OrderRejected,
+    },
 };
 use kernel::{Aggregate, BrokenHistory, Event, Money, Refusal, RefusalKind};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+
+/// Most lines an order has: as many as a basket.
+pub const MAX_LINES: usize = 100;
+/// Most pieces of one product: as many as in a basket.
+pub const MAX_QUANTITY: u32 = 10_000;
 
 /// What was ordered, by whom. It never changes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,20 +38,55 @@ pub struct Placed {
     pub total: Money,
 }
 
-/// An order.
+/// An order. Its shopping list is known from the approval on, unless somebody approved it by hand without naming one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Order {
     /// Placed; the order saga is at work.
     Pending(Placed),
     /// Everything it needs is in place.
-    Approved(Placed),
+    Approved {
+        /// What was ordered.
+        placed: Placed,
+        /// By which list it is collected.
+        shopping_id: Option<ShoppingListId>,
+    },
+    /// Everything was collected; the customer is asked to pay.
+    Ready {
+        /// What was ordered.
+        placed: Placed,
+        /// By which list it was collected.
+        shopping_id: Option<ShoppingListId>,
+    },
+    /// The customer paid.
+    Completed {
+        /// What was ordered.
+        placed: Placed,
+        /// By which list it was collected.
+        shopping_id: Option<ShoppingListId>,
+        /// The invoice that was paid.
+        invoice_id: InvoiceId,
+    },
     /// Something was not to be had; everything is undone.
-    Rejected(Placed, Reason),
-    /// The customer took it back.
-    Canceled(Placed),
+    Rejected {
+        /// What was ordered.
+        placed: Placed,
+        /// By which list it would have been collected, if it was approved before.
+        shopping_id: Option<ShoppingListId>,
+        /// What was not to be had.
+        reason: Reason,
+    },
+    /// It was taken back before it was collected.
+    Canceled {
+        /// What was ordered.
+        placed: Placed,
+        /// By which list it would have been collected, if it was approved before.
+        shopping_id: Option<ShoppingListId>,
+        /// Why; the customer's own wish when there is none.
+        reason: Option<Reason>,
+    },
 }
 
-/// Why an order was rejected: the code of the refusal or failure.
+/// Why an order was rejected or cancelled: the code of the refusal or failure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Reason(String);
@@ -64,17 +116,39 @@ pub enum OrderCommand {
         /// What the customer pays with.
         payment_id: PaymentId,
         /// The lines.
+        // Names and prices are looked up for the customer: a repeat of the command may meet others.
+        #[serde(serialize_with = "what_was_asked")]
         items: Vec<OrderItem>,
     },
     /// Everything it needs is in place.
-    Approve,
+    Approve {
+        /// The list by which it is collected; none when somebody approves by hand and does not say.
+        shopping_id: Option<ShoppingListId>,
+    },
+    /// Everything was collected.
+    Ready {
+        /// The list by which it was.
+        shopping_id: ShoppingListId,
+    },
+    /// The customer paid.
+    Complete {
+        /// The invoice that was paid.
+        invoice_id: InvoiceId,
+    },
     /// Something it needs is not to be had.
     Reject {
         /// Why.
         reason: Reason,
     },
-    /// The customer takes it back.
-    Cancel,
+    /// It is taken back.
+    Cancel {
+        /// Why; the customer's own wish when there is none.
+        reason: Option<Reason>,
+    },
+}
+
+fn what_was_asked<S: Serializer>(items: &[OrderItem], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(items.iter().map(|item| (item.product_id, item.quantity)))
 }
 
 /// Why an order says no.
@@ -89,22 +163,64 @@ pub enum OrderRefusal {
     /// Nothing is ordered.
     #[error("the order has no items")]
     HasNoItems,
+    /// More than [`MAX_LINES`] products.
+    #[error("an order has at most {MAX_LINES} different products")]
+    TooManyProducts,
+    /// A product on two lines.
+    #[error("every product of an order has one line")]
+    ProductIsRepeated,
     /// A line without pieces.
     #[error("every line of an order needs at least one piece")]
     QuantityMustBePositive,
+    /// More than [`MAX_QUANTITY`] pieces of one product.
+    #[error("an order has at most {MAX_QUANTITY} pieces of one product")]
+    QuantityIsTooLarge,
     /// A price below zero.
     #[error("a price cannot be negative")]
     PriceCannotBeNegative,
     /// The total cannot be expressed.
     #[error("the order's total is too large, or mixes currencies")]
     TotalIsInvalid,
-    /// It is neither pending nor approved.
+    /// It is no longer pending, and was not approved.
     #[error("the order is {status} and cannot be approved")]
     CannotBeApproved {
         /// The state it is in.
         status: &'static str,
     },
-    /// It is no longer pending.
+    /// It is collected by another list.
+    #[error("the order is collected by another shopping list, {shopping_id}")]
+    HasAnotherShoppingList {
+        /// Its own list.
+        shopping_id: ShoppingListId,
+    },
+    /// It was collected before anybody approved it: the approval is on its way.
+    #[error("the order is not approved yet")]
+    IsNotApprovedYet,
+    /// It was rejected or cancelled before it was collected.
+    #[error("the order is {status} and cannot become ready")]
+    CannotBeReadied {
+        /// The state it is in.
+        status: &'static str,
+    },
+    /// It was paid for before it was collected: that it was collected is on its way.
+    #[error("the order is {status}, not ready yet")]
+    IsNotReadyYet {
+        /// The state it is in.
+        status: &'static str,
+    },
+    /// It was rejected or cancelled, or another invoice was paid for it.
+    #[error("the order is {status} and cannot be completed")]
+    CannotBeCompleted {
+        /// The state it is in.
+        status: &'static str,
+    },
+    /// It was collected: what was done for it cannot be undone by machines alone.
+    #[error("the order is {status} and cannot be rejected")]
+    CannotBeRejected {
+        /// The state it is in.
+        status: &'static str,
+    },
+    /// It was collected, or is over.
     #[error("the order is {status} and cannot be cancelled")]
     CannotBeCanceled {
         /// The state it is in.
@@ -118,10 +234,19 @@ impl Refusal for OrderRefusal {
             Self::NotFound => "ORDER_NOT_FOUND",
             Self::AlreadyCreated => "ORDER_ALREADY_CREATED",
             Self::HasNoItems => "ORDER_HAS_NO_ITEMS",
+            Self::TooManyProducts => "ORDER_HAS_TOO_MANY_PRODUCTS",
+            Self::ProductIsRepeated => "PRODUCT_IS_REPEATED",
             Self::QuantityMustBePositive => "QUANTITY_MUST_BE_POSITIVE",
+            Self::QuantityIsTooLarge => "QUANTITY_IS_TOO_LARGE",
             Self::PriceCannotBeNegative => "PRICE_CANNOT_BE_NEGATIVE",
             Self::TotalIsInvalid => "ORDER_TOTAL_IS_INVALID",
             Self::CannotBeApproved { .. } => "ORDER_CANNOT_BE_APPROVED",
+            Self::HasAnotherShoppingList { .. } => "ORDER_HAS_ANOTHER_SHOPPING_LIST",
+            Self::IsNotApprovedYet => "ORDER_IS_NOT_APPROVED",
+            Self::CannotBeReadied { .. } => "ORDER_CANNOT_BE_READIED",
+            Self::IsNotReadyYet { .. } => "ORDER_IS_NOT_READY",
+            Self::CannotBeCompleted { .. } => "ORDER_CANNOT_BE_COMPLETED",
+            Self::CannotBeRejected { .. } => "ORDER_CANNOT_BE_REJECTED",
             Self::CannotBeCanceled { .. } => "ORDER_CANNOT_BE_CANCELLED",
         }
     }
@@ -129,10 +254,20 @@ impl Refusal for OrderRefusal {
     fn kind(&self) -> RefusalKind {
         match self {
             Self::NotFound => RefusalKind::NotFound,
-            Self::AlreadyCreated | Self::CannotBeApproved { .. } => RefusalKind::Conflict,
+            Self::AlreadyCreated
+            | Self::CannotBeApproved { .. }
+            | Self::HasAnotherShoppingList { .. }
+            | Self::IsNotApprovedYet
+            | Self::CannotBeReadied { .. }
+            | Self::IsNotReadyYet { .. }
+            | Self::CannotBeCompleted { .. }
+            | Self::CannotBeRejected { .. } => RefusalKind::Conflict,
             // 400 for a cancellation that comes too late is what the original API answers.
             Self::HasNoItems
+            | Self::TooManyProducts
+            | Self::ProductIsRepeated
             | Self::QuantityMustBePositive
+            | Self::QuantityIsTooLarge
             | Self::PriceCannotBeNegative
             | Self::TotalIsInvalid
             | Self::CannotBeCanceled { .. } => RefusalKind::Invalid,
@@ -145,9 +280,11 @@ impl Order {
     pub fn status(&self) -> &'static str {
         match self {
             Self::Pending(_) => "pending",
-            Self::Approved(_) => "approved",
-            Self::Rejected(..) => "rejected",
-            Self::Canceled(_) => "cancelled",
+            Self::Approved { .. } => "approved",
+            Self::Ready { .. } => "ready",
+            Self::Completed { .. } => "completed",
+            Self::Rejected { .. } => "rejected",
+            Self::Canceled { .. } => "cancelled",
         }
     }
 
@@ -155,64 +292,66 @@ impl Order {
     pub fn placed(&self) -> &Placed {
         match self {
             Self::Pending(placed)
-            | Self::Approved(placed)
-            | Self::Rejected(placed, _)
-            | Self::Canceled(placed) => placed,
+            | Self::Approved { placed, .. }
+            | Self::Ready { placed, .. }
+            | Self::Completed { placed, .. }
+            | Self::Rejected { placed, .. }
+            | Self::Canceled { placed, .. } => placed,
         }
     }
 
-    /// Why it was rejected, if it was.
+    /// The list by which it is, was, or would have been collected, where that is known.
+    pub fn shopping_id(&self) -> Option<ShoppingListId> {
+        match self {
+            Self::Pending(_) => None,
+            Self::Approved { shopping_id, .. }
+            | Self::Ready { shopping_id, .. }
+            | Self::Completed { shopping_id, .. }
+            | Self::Rejected { shopping_id, .. }
+            | Self::Canceled { shopping_id, .. } => *shopping_id,
+        }
+    }
+
+    /// The invoice that was paid, if one was.
+    pub fn invoice_id(&self) -> Option<InvoiceId> {
+        match self {
+            Self::Completed { invoice_id, .. } => Some(*invoice_id),
+            Self::Pending(_)
+            | Self::Approved { .. }
+            | Self::Ready { .. }
+            | Self::Rejected { .. }
+            | Self::Canceled { .. } => None,
+        }
+    }
+
+    /// Why it was rejected or cancelled, if it was and somebody said.
     pub fn reason(&self) -> Option<&Reason> {
         match self {
-            Self::Rejected(_, reason) => Some(reason),
-            Self::Pending(_) | Self::Approved(_) | Self::Canceled(_) => None,
+            Self::Rejected { reason, .. } => Some(reason),
+            Self::Canceled { reason, .. } => reason.as_ref(),
+            Self::Pending(_) | Self::Approved { .. } | Self::Ready { .. } | Self::Completed { .. } => None,
         }
     }
 }
 
 impl Aggregate for Order {
     const CATEGORY: &'static str = "ordering.Order";
-    const STATE_SCHEMA: u16 = 1;
+    const STATE_SCHEMA: u16 = 2;
     type Command = OrderCommand;
     type Event = OrderEvent;
     type Refusal = OrderRefusal;
 
     fn decide(state: Option<&Self>, command: &OrderCommand) -> Result<Vec<OrderEvent>, OrderRefusal> {
-        use OrderCommand::{Approve, Cancel, Create, Reject};
-        match (state, command) {
-            (None, Create { customer_id, payment_id, items }) => create(*customer_id, *payment_id, items),
-            (Some(_), Create { .. }) => Err(OrderRefusal::AlreadyCreated),
-            (None, Approve | Reject { .. } | Cancel) => Err(OrderRefusal::NotFound),
-
-            (Some(Self::Pending(placed)), Approve) => {
-                let (customer_id, payment_id) = (placed.customer_id, placed.payment_id);
-                Ok(vec![OrderEvent::OrderApproved(OrderApproved {
-                    customer_id,
-                    payment_id,
-                    shopping_id: None,
-                })])
-            }
-            (Some(Self::Approved(_)), Approve) => Ok(vec![]),
-            (Some(order @ (Self::Rejected(..) | Self::Canceled(_))), Approve) => {
-                Err(OrderRefusal::CannotBeApproved { status: order.status() })
-            }
-
-            // Approved too: when the answer to the approval is lost for good, the saga undoes it.
-            (Some(Self::Pending(placed) | Self::Approved(placed)), Reject { reason }) => {
-                let (customer_id, payment_id) = (placed.customer_id, placed.payment_id);
-                let reason = reason.as_str().to_owned();
-                Ok(vec![OrderEvent::OrderRejected(OrderRejected { customer_id, payment_id, reason })])
-            }
-            // A compensation is harmless where there is nothing left to undo.
-            (Some(Self::Rejected(..) | Self::Canceled(_)), Reject { .. }) => Ok(vec![]),
-
-            (Some(Self::Pending(placed)), Cancel) => {
-                let (customer_id, payment_id) = (placed.customer_id, placed.payment_id);
-                Ok(vec![OrderEvent::OrderCanceled(OrderCanceled { customer_id, payment_id, reason: None })])
-            }
-            (Some(order @ (Self::Approved(_) | Self::Rejected(..) | Self::Canceled(_))), Cancel) => {
-                Err(OrderRefusal::CannotBeCanceled { status: order.status() })
-            }
+        match command {
+            OrderCommand::Create { customer_id, payment_id, items } => match state {
+                None => create(*customer_id, *payment_id, items),
+                Some(_) => Err(OrderRefusal::AlreadyCreated),
+            },
+            OrderCommand::Approve { shopping_id } => approve(known(state)?, *shopping_id),
+            OrderCommand::Ready { shopping_id } => ready(known(state)?, *shopping_id),
+            OrderCommand::Complete { invoice_id } => complete(known(state)?, *invoice_id),
+            OrderCommand::Reject { reason } => reject(known(state)?, reason),
+            OrderCommand::Cancel { reason } => cancel(known(state)?, reason.as_ref()),
         }
     }
 
@@ -224,17 +363,47 @@ impl Aggregate for Order {
                 items: e.items.clone(),
                 total: e.total,
             })),
-            (Some(Self::Pending(placed)), OrderEvent::OrderApproved(_)) => Ok(Self::Approved(placed)),
-            (Some(Self::Pending(placed) | Self::Approved(placed)), OrderEvent::OrderRejected(e)) => {
-                Ok(Self::Rejected(placed, Reason::new(&e.reason)))
+            (Some(Self::Pending(placed)), OrderEvent::OrderApproved(e)) => {
+                Ok(Self::Approved { placed, shopping_id: e.shopping_id })
             }
-            (Some(Self::Pending(placed)), OrderEvent::OrderCanceled(_)) => Ok(Self::Canceled(placed)),
+            (Some(Self::Approved { placed, shopping_id }), OrderEvent::OrderReadied(_)) => {
+                Ok(Self::Ready { placed, shopping_id })
+            }
+            (Some(Self::Ready { placed, shopping_id }), OrderEvent::OrderCompleted(e)) => {
+                Ok(Self::Completed { placed, shopping_id, invoice_id: e.invoice_id })
+            }
+            (Some(order @ (Self::Pending(_) | Self::Approved { .. })), OrderEvent::OrderRejected(e)) => {
+                let (shopping_id, reason) = (order.shopping_id(), Reason::new(&e.reason));
+                Ok(Self::Rejected { placed: order.into_placed(), shopping_id, reason })
+            }
+            (Some(order @ (Self::Pending(_) | Self::Approved { .. })), OrderEvent::OrderCanceled(e)) => {
+                let (shopping_id, reason) = (order.shopping_id(), e.reason.as_deref().map(Reason::new));
+                Ok(Self::Canceled { placed: order.into_placed(), shopping_id, reason })
+            }
             (state, event) => Err(BrokenHistory {
                 event: event.event_type(),
                 state: state.as_ref().map_or("none", Order::status),
             }),
         }
     }
+}
+
+impl Order {
+    fn into_placed(self) -> Placed {
+        match self {
+            Self::Pending(placed)
+            | Self::Approved { placed, .. }
+            | Self::Ready { placed, .. }
+            | Self::Completed { placed, .. }
+            | Self::Rejected { placed, .. }
+            | Self::Canceled { placed, .. } => placed,
+        }
+    }
+}
+
+/// The order that there is.
+fn known(state: Option<&Order>) -> Result<&Order, OrderRefusal> {
+    state.ok_or(OrderRefusal::NotFound)
 }
 
 fn create(
@@ -245,8 +414,19 @@ fn create(
     if items.is_empty() {
         return Err(OrderRefusal::HasNoItems);
     }
+    if items.len() > MAX_LINES {
+        return Err(OrderRefusal::TooManyProducts);
+    }
+    let mut products: Vec<ProductId> = items.iter().map(|item| item.product_id).collect();
+    products.sort_unstable();
+    if products.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(OrderRefusal::ProductIsRepeated);
+    }
     if items.iter().any(|item| item.quantity == 0) {
         return Err(OrderRefusal::QuantityMustBePositive);
+    }
+    if items.iter().any(|item| item.quantity > MAX_QUANTITY) {
+        return Err(OrderRefusal::QuantityIsTooLarge);
     }
     if items.iter().any(|item| item.price.is_negative()) {
         return Err(OrderRefusal::PriceCannotBeNegative);
@@ -254,4 +434,93 @@ fn create(
     let total = total(items).map_err(|_| OrderRefusal::TotalIsInvalid)?;
     let items = items.to_vec();
     Ok(vec![OrderEvent::OrderCreated(OrderCreated { customer_id, payment_id, items, total })])
+}
+
+fn approve(order: &Order, shopping_id: Option<ShoppingListId>) -> Result<Vec<OrderEvent>, OrderRefusal> {
+    match order {
+        Order::Pending(placed) => {
+            let (customer_id, payment_id) = (placed.customer_id, placed.payment_id);
+            Ok(vec![OrderEvent::OrderApproved(OrderApproved { customer_id, payment_id, shopping_id })])
+        }
+        // A repeat that comes late enough finds the order collected, or even paid.
+        Order::Approved { .. } | Order::Ready { .. } | Order::Completed { .. } => {
+            collected_by(order, shopping_id)?;
+            Ok(vec![])
+        }
+        Order::Rejected { .. } | Order::Canceled { .. } => {
+            Err(OrderRefusal::CannotBeApproved { status: order.status() })
+        }
+    }
+}
+
+fn ready(order: &Order, shopping_id: ShoppingListId) -> Result<Vec<OrderEvent>, OrderRefusal> {
+    match order {
+        Order::Pending(_) => Err(OrderRefusal::IsNotApprovedYet),
+        Order::Approved { placed, .. } => {
+            collected_by(order, Some(shopping_id))?;
+            let (customer_id, payment_id, total) = (placed.customer_id, placed.payment_id, placed.total);
+            Ok(vec![OrderEvent::OrderReadied(OrderReadied { customer_id, payment_id, total })])
+        }
+        Order::Ready { .. } | Order::Completed { .. } => {
+            collected_by(order, Some(shopping_id))?;
+            Ok(vec![])
+        }
+        Order::Rejected { .. } | Order::Canceled { .. } => {
+            Err(OrderRefusal::CannotBeReadied { status: order.status() })
+        }
+    }
+}
+
+/// A list that somebody made by hand for an order that has one already says nothing about the order. Where either is
+/// not known, there is nothing to compare.
+fn collected_by(order: &Order, by: Option<ShoppingListId>) -> Result<(), OrderRefusal> {
+    match (order.shopping_id(), by) {
+        (Some(own), Some(by)) if own != by => Err(OrderRefusal::HasAnotherShoppingList { shopping_id: own }),
+        (None | Some(_), None | Some(_)) => Ok(()),
+    }
+}
+
+fn complete(order: &Order, invoice_id: InvoiceId) -> Result<Vec<OrderEvent>, OrderRefusal> {
+    match order {
+        Order::Pending(_) | Order::Approved { .. } => {
+            Err(OrderRefusal::IsNotReadyYet { status: order.status() })
+        }
+        Order::Ready { placed, .. } => {
+            let (customer_id, payment_id) = (placed.customer_id, placed.payment_id);
+            Ok(vec![OrderEvent::OrderCompleted(OrderCompleted { customer_id, payment_id, invoice_id })])
+        }
+        Order::Completed { invoice_id: paid, .. } if *paid == invoice_id => Ok(vec![]),
+        Order::Completed { .. } | Order::Rejected { .. } | Order::Canceled { .. } => {
+            Err(OrderRefusal::CannotBeCompleted { status: order.status() })
+        }
+    }
+}
+
+fn reject(order: &Order, reason: &Reason) -> Result<Vec<OrderEvent>, OrderRefusal> {
+    match order {
+        // Approved too: when the answer to the approval is lost for good, the saga undoes it.
+        Order::Pending(placed) | Order::Approved { placed, .. } => {
+            let (customer_id, payment_id) = (placed.customer_id, placed.payment_id);
+            let reason = reason.as_str().to_owned();
+            Ok(vec![OrderEvent::OrderRejected(OrderRejected { customer_id, payment_id, reason })])
+        }
+        // A compensation is harmless where there is nothing left to undo.
+        Order::Rejected { .. } | Order::Canceled { .. } => Ok(vec![]),
+        Order::Ready { .. } | Order::Completed { .. } => {
+            Err(OrderRefusal::CannotBeRejected { status: order.status() })
+        }
+    }
+}
+
+fn cancel(order: &Order, reason: Option<&Reason>) -> Result<Vec<OrderEvent>, OrderRefusal> {
+    match order {
+        Order::Pending(placed) | Order::Approved { placed, .. } => {
+            let (customer_id, payment_id) = (placed.customer_id, placed.payment_id);
+            let reason = reason.map(|reason| reason.as_str().to_owned());
+            Ok(vec![OrderEvent::OrderCanceled(OrderCanceled { customer_id, payment_id, reason })])
+        }
+        Order::Ready { .. } | Order::Completed { .. } | Order::Rejected { .. } | Order::Canceled { .. } => {
+            Err(OrderRefusal::CannotBeCanceled { status: order.status() })
+        }
+    }
 }

@@ -3,11 +3,29 @@
 //! Events arrive at least once and in any order. A policy's command id follows from its name and
 //! the event's id, so a repeat changes nothing; what an event's body needs is in the event, or, when the
 //! bus could not carry it, in the event table.
+//!
+//! What comes of an event that moves an order on:
+//!
+//! | the event comes | outcome |
+//! | --- | --- |
+//! | in time | the order moves on |
+//! | again | nothing; it is acknowledged |
+//! | too early: the order is not yet where it can move on from | it goes back to its queue, and comes again when that step has had the time to arrive |
+//! | too late: the order was rejected or cancelled, or moved on by another list or invoice | it is acknowledged, with a warning in the log |
+//! | for an order that there is not, or with a body that makes no sense | it goes back to its queue, and from there to the dead-letter queue, where somebody sees it |
 
 use std::sync::Arc;
 
-use contracts::{Envelope, baskets::BasketEvent, ordering::OrderEvent};
-use event_store::{EventStore, Expect};
+use contracts::{
+    Envelope,
+    baskets::BasketEvent,
+    depot::ShoppingListEvent,
+    ids::{OrderId, shopping_list_of},
+    ordering::OrderEvent,
+    payments::InvoiceEvent,
+};
+use event_store::{EventStore, Expect, TransactError};
+use kernel::StreamId;
 use lambda::{
     Call, Fault,
     policy::{subject, unexpected, whole},
@@ -15,7 +33,7 @@ use lambda::{
 
 use crate::{
     Ordering,
-    order::OrderCommand,
+    order::{Order, OrderCommand, OrderRefusal},
     sagas::{OrderSagaInput, OrderSagas, Started},
 };
 
@@ -37,6 +55,69 @@ impl Ordering {
         };
         self.transact(subject(&event)?, Expect::New, command, &call).await?;
         Ok(())
+    }
+
+    /// When a shopping list is completed, its order is ready. The saga lets the depot begin before it approves the order,
+    /// so a quick bot may be done first: then the event waits for the approval.
+    ///
+    /// # Errors
+    /// When the order is not approved yet, or there is none: the event goes back to its queue.
+    pub async fn ready_order(self: Arc<Self>, event: Envelope) -> Result<(), Fault> {
+        let completed = match whole::<ShoppingListEvent>(&self.store, &event).await? {
+            ShoppingListEvent::ShoppingListCompleted(completed) => completed,
+            other => return Err(unexpected(&other)),
+        };
+        let call = Call::by_policy("ready-order", &event, self.ports.clock.now());
+        // The event happened to the list; whose list it is stands in its body.
+        let command = OrderCommand::Ready { shopping_id: subject(&event)? };
+        self.move_on(completed.order_id, &command, &call).await
+    }
+
+    /// When an order's invoice is paid, the order is completed.
+    ///
+    /// # Errors
+    /// When the order is not ready yet, or there is none: the event goes back to its queue.
+    pub async fn complete_order(self: Arc<Self>, event: Envelope) -> Result<(), Fault> {
+        let paid = match whole::<InvoiceEvent>(&self.store, &event).await? {
+            InvoiceEvent::InvoicePaid(paid) => paid,
+            other => return Err(unexpected(&other)),
+        };
+        let call = Call::by_policy("complete-order", &event, self.ports.clock.now());
+        let command = OrderCommand::Complete { invoice_id: subject(&event)? };
+        self.move_on(paid.order_id, &command, &call).await
+    }
+
+    async fn move_on(&self, id: OrderId, command: &OrderCommand, call: &Call) -> Result<(), Fault> {
+        let stream = StreamId::of::<Order, _>(id);
+        let refusal = match self.store.transact::<Order>(&stream, Expect::Any, command, &call.meta()).await {
+            Ok(_) => return Ok(()),
+            Err(TransactError::Refused(refusal)) => refusal,
+            Err(error) => return Err(error.into()),
+        };
+        match refusal {
+            OrderRefusal::IsNotApprovedYet | OrderRefusal::IsNotReadyYet { .. } => {
+                Err(Fault::unavailable(format!("too early: {refusal}")))
+            }
+            OrderRefusal::CannotBeReadied { .. }
+            | OrderRefusal::CannotBeCompleted { .. }
+            | OrderRefusal::HasAnotherShoppingList { .. } => {
+                // What was done for it is undone by those who did it, when they hear of the cancellation.
+                tracing::warn!(order = %id, why = %refusal, "too late: nothing changes");
+                Ok(())
+            }
+            OrderRefusal::NotFound
+            | OrderRefusal::AlreadyCreated
+            | OrderRefusal::HasNoItems
+            | OrderRefusal::TooManyProducts
+            | OrderRefusal::ProductIsRepeated
+            | OrderRefusal::QuantityMustBePositive
+            | OrderRefusal::QuantityIsTooLarge
+            | OrderRefusal::PriceCannotBeNegative
+            | OrderRefusal::TotalIsInvalid
+            | OrderRefusal::CannotBeApproved { .. }
+            | OrderRefusal::CannotBeRejected { .. }
+            | OrderRefusal::CannotBeCanceled { .. } => Err(TransactError::Refused(refusal).into()),
+        }
     }
 }
 
@@ -61,9 +142,12 @@ impl SagaStarter {
             OrderEvent::OrderCreated(created) => created,
             other => return Err(unexpected(&other)),
         };
+        let order_id = subject(&event)?;
         let input = OrderSagaInput {
-            order_id: subject(&event)?,
+            order_id,
+            customer_id: created.customer_id,
             payment_id: created.payment_id,
+            shopping_id: shopping_list_of(order_id),
             correlation: event.correlation,
             causation: event.id,
             trace: event.trace.clone(),

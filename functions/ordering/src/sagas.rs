@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use aws_sdk_sfn::{Client, error::DisplayErrorContext, operation::start_execution::StartExecutionError};
-use contracts::ids::{OrderId, PaymentId};
+use contracts::ids::{CustomerId, OrderId, PaymentId, ShoppingListId};
 use kernel::{TraceParent, Uuid};
 use lambda::Fault;
 use serde::Serialize;
@@ -24,8 +24,12 @@ pub trait OrderSagas: Send + Sync {
 pub struct OrderSagaInput {
     /// The order; also the execution's name.
     pub order_id: OrderId,
+    /// Who ordered.
+    pub customer_id: CustomerId,
     /// What it is paid with.
     pub payment_id: PaymentId,
+    /// The list by which it will be collected: an order has one, and its id follows from the order's.
+    pub shopping_id: ShoppingListId,
     /// Shared by all that follows from the checkout.
     pub correlation: Uuid,
     /// The OrderCreated event.

@@ -5,13 +5,19 @@ use std::sync::Arc;
 use contracts::{
     Envelope,
     baskets::BasketItem,
-    ids::{CustomerId, OrderId, PaymentId, ProductId, StoreId},
+    ids::{CustomerId, InvoiceId, OrderId, PaymentId, ProductId, ShoppingListId, StoreId},
     ordering::OrderEvent,
 };
 use kernel::{Money, Version, money::decimal};
 use lambda::{Answer, Call, Fault, settled};
 use projection::{ApplyError, Index, Projection, Projector};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    docs::{ListedOrders, ShownOrder},
+    order::Order,
+};
 
 /// The view: one row for each order.
 pub struct Orders;
@@ -29,11 +35,17 @@ pub struct OrderRow {
     pub customer_id: CustomerId,
     /// What the customer pays with.
     pub payment_id: PaymentId,
-    /// `pending`, `approved`, `rejected` or `cancelled`.
+    /// `pending`, `approved`, `ready`, `completed`, `rejected` or `cancelled`.
     pub status: String,
-    /// Why it was rejected.
+    /// Why it was rejected or cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// By which list it is collected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shopping_id: Option<ShoppingListId>,
+    /// The invoice that was paid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invoice_id: Option<InvoiceId>,
     /// The lines.
     pub items: Vec<BasketItem>,
     /// Sum of the lines.
@@ -46,15 +58,15 @@ pub struct OrderRow {
 
 impl Projection for Orders {
     const NAME: &'static str = "orders";
-    const SCHEMA: u16 = 1;
+    const SCHEMA: u16 = 2;
     const CATEGORY: &'static str = "ordering.Order";
     type Row = OrderRow;
 
     fn apply(row: Option<OrderRow>, event: &Envelope) -> Result<OrderRow, ApplyError> {
         let at = format!("{:.9}", event.at);
-        let changed = |status: &str, reason: Option<String>| {
-            let row = row.clone().ok_or_else(|| ApplyError::without_row(event))?;
-            Ok(OrderRow { status: status.to_owned(), reason, changed_at: at.clone(), ..row })
+        let changed = |status: &str| {
+            let row = row.ok_or_else(|| ApplyError::without_row(event))?;
+            Ok::<_, ApplyError>(OrderRow { status: status.to_owned(), changed_at: at.clone(), ..row })
         };
         match event.event::<OrderEvent>()? {
             OrderEvent::OrderCreated(created) => Ok(OrderRow {
@@ -66,16 +78,26 @@ impl Projection for Orders {
                 payment_id: created.payment_id,
                 status: "pending".to_owned(),
                 reason: None,
+                shopping_id: None,
+                invoice_id: None,
                 items: created.items,
                 total: created.total,
                 placed_at: at.clone(),
                 changed_at: at,
             }),
-            OrderEvent::OrderApproved(_) => changed("approved", None),
-            OrderEvent::OrderRejected(rejected) => changed("rejected", Some(rejected.reason)),
-            OrderEvent::OrderCanceled(canceled) => changed("cancelled", canceled.reason),
-            OrderEvent::OrderReadied(_) => changed("ready", None),
-            OrderEvent::OrderCompleted(_) => changed("completed", None),
+            OrderEvent::OrderApproved(approved) => {
+                Ok(OrderRow { shopping_id: approved.shopping_id, ..changed("approved")? })
+            }
+            OrderEvent::OrderReadied(_) => changed("ready"),
+            OrderEvent::OrderCompleted(completed) => {
+                Ok(OrderRow { invoice_id: Some(completed.invoice_id), ..changed("completed")? })
+            }
+            OrderEvent::OrderRejected(rejected) => {
+                Ok(OrderRow { reason: Some(rejected.reason), ..changed("rejected")? })
+            }
+            OrderEvent::OrderCanceled(canceled) => {
+                Ok(OrderRow { reason: canceled.reason, ..changed("cancelled")? })
+            }
         }
     }
 }
@@ -106,8 +128,8 @@ impl OrderViews {
         let min_version = call.query_number("minVersion")?.map(Version::new);
         let found = self.projector.read(&id.to_string(), min_version).await?;
         let found = found.ok_or_else(|| Fault::not_found("order", id))?;
-        let view = OrderView::of(&found.row, Some(found.applied));
-        Answer::view(&serde_json::json!({ "order": view }), Some(found.applied))
+        let order = OrderView::of_row(found.row, Some(found.applied));
+        Answer::view(&ShownOrder { order }, Some(found.applied))
     }
 
     /// `GET /api/orders?customerId=&limit=&cursor=`: a customer's orders, newest first. A list lags behind
@@ -123,70 +145,113 @@ impl OrderViews {
             customer.parse().map_err(|_| Fault::invalid("ID_IS_MALFORMED", "customerId must be a UUID"))?;
         let request = call.list_request(customer.to_string(), true)?;
         let page = self.projector.list(&BY_CUSTOMER, &request).await?;
-        let orders: Vec<OrderView> = page.rows.iter().map(|row| OrderView::of(row, None)).collect();
-        Answer::view(&serde_json::json!({ "orders": orders, "next": page.next }), None)
+        let orders = page.rows.into_iter().map(|row| OrderView::of_row(row, None)).collect();
+        Answer::view(&ListedOrders { orders, next: page.next }, None)
     }
 }
 
-/// What is shown of a row.
-#[derive(Debug, Serialize)]
+/// What is shown of an order.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct OrderView {
+pub struct OrderView {
+    /// The order.
     id: OrderId,
+    /// Who ordered.
     customer_id: CustomerId,
+    /// What the customer pays with.
     payment_id: PaymentId,
+    /// `pending`, `approved`, `ready`, `completed`, `rejected` or `cancelled`.
     status: String,
+    /// Why it was rejected or cancelled: a code. A customer who cancels need not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-    items: Vec<ItemView>,
+    /// The shopping list by which it is collected; from the approval on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shopping_id: Option<ShoppingListId>,
+    /// The invoice that was paid, once it is completed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    invoice_id: Option<InvoiceId>,
+    /// The lines.
+    items: Vec<OrderItemView>,
+    /// Sum of the lines.
     #[serde(with = "decimal")]
+    #[schema(value_type = kernel::schema::Amount)]
     total: Money,
-    placed_at: String,
-    changed_at: String,
+    /// When it was placed: in lists, and where the view is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    placed_at: Option<String>,
+    /// When it last changed: in lists, and where the view is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    changed_at: Option<String>,
+    /// How many events there are in its stream; not in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<Version>,
 }
 
 impl OrderView {
-    fn of(row: &OrderRow, version: Option<Version>) -> Self {
+    /// Shows an order.
+    pub fn of(id: OrderId, order: &Order, version: Version) -> Self {
+        let placed = order.placed();
+        Self {
+            id,
+            customer_id: placed.customer_id,
+            payment_id: placed.payment_id,
+            status: order.status().to_owned(),
+            reason: order.reason().map(|reason| reason.as_str().to_owned()),
+            shopping_id: order.shopping_id(),
+            invoice_id: order.invoice_id(),
+            items: placed.items.iter().cloned().map(OrderItemView::of).collect(),
+            total: placed.total,
+            placed_at: None,
+            changed_at: None,
+            version: Some(version),
+        }
+    }
+
+    fn of_row(row: OrderRow, version: Option<Version>) -> Self {
         Self {
             id: row.id,
             customer_id: row.customer_id,
             payment_id: row.payment_id,
-            status: row.status.clone(),
-            reason: row.reason.clone(),
-            items: row.items.iter().map(ItemView::of).collect(),
+            status: row.status,
+            reason: row.reason,
+            shopping_id: row.shopping_id,
+            invoice_id: row.invoice_id,
+            items: row.items.into_iter().map(OrderItemView::of).collect(),
             total: row.total,
-            placed_at: row.placed_at.clone(),
-            changed_at: row.changed_at.clone(),
+            placed_at: Some(row.placed_at),
+            changed_at: Some(row.changed_at),
             version,
         }
     }
 }
 
 /// A line of an order.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct ItemView {
+pub struct OrderItemView {
+    /// The store that sells it.
     store_id: StoreId,
+    /// What the store was called when it was ordered.
     store_name: String,
+    /// The product.
     product_id: ProductId,
+    /// What it was called when it was ordered.
     product_name: String,
+    /// Price of one piece.
     #[serde(with = "decimal")]
+    #[schema(value_type = kernel::schema::Amount)]
     price: Money,
+    /// Pieces.
+    #[schema(minimum = 1)]
     quantity: u32,
 }
 
-impl ItemView {
-    /// Shows a line.
-    pub fn of(item: &BasketItem) -> Self {
-        Self {
-            store_id: item.store_id,
-            store_name: item.store_name.clone(),
-            product_id: item.product_id,
-            product_name: item.product_name.clone(),
-            price: item.price,
-            quantity: item.quantity,
-        }
+impl OrderItemView {
+    fn of(item: BasketItem) -> Self {
+        let BasketItem { store_id, product_id, store_name, product_name, price, quantity } = item;
+        Self { store_id, store_name, product_id, product_name, price, quantity }
     }
 }

@@ -17,6 +17,7 @@ use kernel::{StreamId, Version};
 use crate::{
     codec::{self, Item},
     commit::{Commit, NewCommit},
+    failure::Failure,
     log::{AppendError, CommitLog, Page, ScanPage, Segment, StoreError},
     meter::Meter,
 };
@@ -209,46 +210,12 @@ fn append_error(error: SdkError<PutItemError>, ours: &Commit) -> AppendError {
     }
 }
 
-/// Codes after which the same request may work later.
-const PASSING: &[&str] = &[
-    "ThrottlingException",
-    "ProvisionedThroughputExceededException",
-    "RequestLimitExceeded",
-    "InternalServerError",
-    "ServiceUnavailable",
-    "TransactionInProgressException",
-    "LimitExceededException",
-];
-
 fn store_error<E>(operation: &'static str, error: SdkError<E>) -> StoreError
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
-    match &error {
-        SdkError::ServiceError(service) => {
-            let code = service.err().code().unwrap_or("unknown");
-            let why = format!("{code}: {}", service.err().message().unwrap_or("no message"));
-            if PASSING.contains(&code) || service.raw().status().as_u16() >= 500 {
-                StoreError::Unavailable { operation, why }
-            } else {
-                StoreError::Refused { operation, why }
-            }
-        }
-        SdkError::ConstructionFailure(_) => StoreError::Refused { operation, why: describe(&error) },
-        _ => StoreError::Unavailable { operation, why: describe(&error) },
-    }
-}
-
-/// The whole chain of causes in one line.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
+    let Failure { passing, why } = error.into();
+    if passing { StoreError::Unavailable { operation, why } } else { StoreError::Refused { operation, why } }
 }
 
 /// Creates the event table, for tests and benches. In deployments the template does it.

@@ -43,6 +43,7 @@
 mod codec;
 mod commit;
 mod dynamo;
+mod failure;
 mod log;
 mod memory;
 mod meter;
@@ -51,6 +52,7 @@ mod store;
 pub use codec::{CodecError, from_stream_record, item_bytes};
 pub use commit::{Commit, CommittedEvent, NewCommit, Snapshot};
 pub use dynamo::{DynamoLog, create_table};
+pub use failure::Failure;
 pub use log::{AppendError, CommitLog, Page, ScanPage, Segment, StoreError};
 pub use memory::MemoryLog;
 pub use meter::{Meter, Reading};

@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cent_survives_the_way_out_and_back() {
+    fn d21_every_cent_survives_the_way_out_and_back() {
         for minor in (0..200_000).chain(Money::MAX_MINOR - 20_000..=Money::MAX_MINOR) {
             for minor in [minor, -minor] {
                 let json = serde_json::to_string(&Priced(cents(minor))).unwrap();
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fraction_of_a_cent_is_refused_not_rounded() {
+    fn d21_a_fraction_of_a_cent_is_refused_not_rounded() {
         for bad in ["9.999", "0.001", "1e400", "\"9.99\"", "null"] {
             assert!(serde_json::from_str::<Priced>(bad).is_err(), "{bad} passed");
         }

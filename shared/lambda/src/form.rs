@@ -33,6 +33,11 @@ impl<'a> Form<'a> {
         self.fields?.get(field).filter(|value| !value.is_null())
     }
 
+    /// Whether the field is there, and not null: for fields that may be left out.
+    pub fn has(&self, field: &str) -> bool {
+        self.get(field).is_some()
+    }
+
     /// A UUID. `blank` is the code when it is missing or empty.
     pub fn id<K>(&self, field: &str, blank: &'static str) -> Option<Id<K>> {
         let text = self.text(field, blank)?;
@@ -211,6 +216,14 @@ mod tests {
         assert_eq!((form.text_or_empty("number"), form.text_or_empty("long")), (None, None));
         let codes: Vec<_> = form.fault().details.into_iter().map(|d| d.code).collect();
         assert_eq!(codes, ["NOT_A_TEXT", "TEXT_IS_TOO_LONG"]);
+    }
+
+    #[test]
+    fn a_field_that_may_be_left_out_may_be_null() {
+        let body = json!({ "price": 0, "null": null });
+        let form = Form::of(&body);
+        assert_eq!(["price", "null", "missing"].map(|field| form.has(field)), [true, false, false]);
+        assert!(form.is_clean());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use aws_sdk_dynamodb::{
         Projection as IndexProjection, ProjectionType, ScalarAttributeType,
     },
 };
+use event_store::Failure;
 use kernel::Version;
 
 use crate::{
@@ -190,47 +191,16 @@ fn string<P: Projection>(item: &Item, name: &str) -> Result<String, ViewError> {
         .ok_or_else(|| malformed::<P>("?", format!("{name} is not a string")))
 }
 
-/// Codes after which the same request may work later.
-const PASSING: &[&str] = &[
-    "ThrottlingException",
-    "ProvisionedThroughputExceededException",
-    "RequestLimitExceeded",
-    "InternalServerError",
-    "ServiceUnavailable",
-    "TransactionInProgressException",
-    "LimitExceededException",
-];
-
 fn view_error<P: Projection, E>(operation: &'static str, error: SdkError<E>) -> ViewError
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
-    let (passing, why) = match &error {
-        SdkError::ServiceError(service) => {
-            let code = service.err().code().unwrap_or("unknown");
-            let why = format!("{code}: {}", service.err().message().unwrap_or("no message"));
-            (PASSING.contains(&code) || service.raw().status().as_u16() >= 500, why)
-        }
-        SdkError::ConstructionFailure(_) => (false, describe(&error)),
-        _ => (true, describe(&error)),
-    };
+    let Failure { passing, why } = error.into();
     if passing {
         ViewError::Unavailable { view: P::NAME, operation, why }
     } else {
         ViewError::Refused { view: P::NAME, operation, why }
     }
-}
-
-/// The whole chain of causes in one line.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// Creates the table of a view, for tests and benches. In deployments the template does it.

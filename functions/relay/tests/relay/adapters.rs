@@ -241,7 +241,7 @@ async fn a_parked_record_reaches_the_queue_or_is_not_taken_for_parked() {
 }
 
 #[tokio::test]
-async fn the_relay_through_the_real_sdk_acknowledges_what_eventbridge_accepted() {
+async fn d23_the_relay_through_the_real_sdk_acknowledges_what_eventbridge_accepted() {
     let throttled = json!({ "ErrorCode": "ThrottlingException" });
     let wire = Wire::new([
         ok(2, json!([{ "EventId": "1" }, throttled, throttled])),

@@ -72,7 +72,7 @@ async fn a_throttled_bus_is_left_in_peace_for_growing_and_uneven_pauses() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_leads_to_duplicates_and_not_to_a_loss() {
+async fn d23_a_lost_answer_leads_to_duplicates_and_not_to_a_loss() {
     let stage = Stage::new(|call, entries| if call == 0 { Answer::Lost } else { all_accepted(entries) });
     assert_eq!(stage.run(commits(&[3])).await, Ok(vec![]));
     assert_eq!(set(stage.accepted()), all_ids(&[3]));
@@ -95,7 +95,7 @@ async fn an_answer_with_too_few_verdicts_acknowledges_no_more_than_it_says() {
 }
 
 #[tokio::test]
-async fn a_call_that_always_fails_does_not_starve_the_others() {
+async fn d22_a_call_that_always_fails_does_not_starve_the_others() {
     // Some entry of the first ten brings every call down that it is in.
     let stage = Stage::new(|_, entries| {
         let poor = |entry| envelope(entry).id == event_id(0, 4);

@@ -43,6 +43,7 @@ both_logs! {
         of_64_writers_of_one_version_exactly_one_wins_and_all_others_learn_who,
         of_64_commands_at_once_none_is_lost_and_none_counts_twice,
         nobody_spends_what_another_writer_has_already_spent,
+        d25_what_one_command_decides_is_one_commit_however_many_events,
         commits_that_overlap_cannot_both_land,
         a_writer_who_expects_a_version_is_told_when_another_one_stands,
         a_writer_who_expects_a_version_is_told_when_it_is_overtaken,

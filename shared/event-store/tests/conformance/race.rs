@@ -116,6 +116,18 @@ pub async fn nobody_spends_what_another_writer_has_already_spent(world: World) {
     assert_eq!(world.history(&stream).await.len() as i64, 1 + spent, "no commit without a success");
 }
 
+pub async fn d25_what_one_command_decides_is_one_commit_however_many_events(world: World) {
+    let stream = stream("many");
+    world.send(&stream, post([1, 2, 3])).await.unwrap();
+    world.send(&stream, post([4, 5])).await.unwrap();
+    let commits = world.history(&stream).await;
+    let sizes: Vec<(u64, usize)> = commits.iter().map(|c| (c.version.get(), c.events.len())).collect();
+    assert_eq!(sizes, [(1, 3), (4, 2)]);
+    let versions: Vec<u64> =
+        commits.iter().flat_map(|c| c.envelopes().map(|e| e.version.get()).collect::<Vec<_>>()).collect();
+    assert_eq!(versions, [1, 2, 3, 4, 5], "each event has a place of its own");
+}
+
 pub async fn commits_that_overlap_cannot_both_land(world: World) {
     for (name, long_first) in [("long-first", true), ("short-first", false)] {
         let stream = stream(name);

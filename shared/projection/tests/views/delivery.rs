@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::stage::{Ledgers, Stage, Watched, closed, noted, opened, raw, without_body};
 
 #[tokio::test]
-async fn a_duplicate_changes_nothing_and_writes_nothing() {
+async fn d24_a_duplicate_changes_nothing_and_writes_nothing() {
     for stage in Stage::both().await {
         let events = stage.commit("a", vec![opened("o", "1"), noted(5)]).await;
         assert_eq!(stage.projector.deliver(&events[0]).await, Ok(Delivered::Applied), "{}", stage.name);

@@ -1,0 +1,87 @@
+//! The routes of ordering, for the documents of the API.
+
+use api_docs::Operation;
+use contracts::ids::{CustomerId, PaymentId, ProductId};
+use kernel::Money;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::views::OrderView;
+
+const TAG: &str = "Ordering";
+
+/// Every route of the context.
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::post("/api/ordering", "createOrder", TAG, "Places an order without a basket.")
+            .takes::<CreateOrder>()
+            .refuses(404),
+        Operation::get("/api/ordering/{id}", "getOrder", TAG, "Shows an order as it is now.")
+            .shows::<ShownOrder>(),
+        Operation::delete(
+            "/api/ordering/{id}",
+            "cancelOrder",
+            TAG,
+            "Cancels an order that is pending or approved.",
+        ),
+        Operation::get("/api/orders", "listOrders", TAG, "Lists a customer's orders, newest first.")
+            .query("customerId", "Whose orders: a UUID.", true)
+            .pages()
+            .shows::<ListedOrders>(),
+        Operation::get(
+            "/api/orders/{id}",
+            "getOrderView",
+            TAG,
+            "Shows an order as lists do, at least as new as asked for.",
+        )
+        .number("minVersion", "Answer no older than this version, as a command answered it.")
+        .refuses(409)
+        .shows::<ShownOrder>(),
+    ]
+}
+
+/// An order to be placed.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct CreateOrder {
+    /// Who orders.
+    pub customer_id: CustomerId,
+    /// The payment that covers it.
+    pub payment_id: PaymentId,
+    /// What is ordered: at most 100 different products. A product that is named twice is ordered once, with the sum of
+    /// the pieces.
+    #[schema(min_items = 1)]
+    pub items: Vec<WantedItem>,
+}
+
+/// Pieces of one product.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct WantedItem {
+    /// The product.
+    pub product_id: ProductId,
+    /// Pieces; at most 10,000 of one product.
+    #[schema(minimum = 1, maximum = 10000)]
+    pub quantity: u32,
+    /// The price of one piece that the customer was shown. Another one than the store's is refused; left out, the
+    /// store's is taken.
+    #[schema(value_type = Option<kernel::schema::Amount>)]
+    pub price: Option<Money>,
+}
+
+/// One order.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ShownOrder {
+    /// The order.
+    pub order: OrderView,
+}
+
+/// A page of orders.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ListedOrders {
+    /// The orders, newest first.
+    pub orders: Vec<OrderView>,
+    /// The `cursor` of the next page; null on the last one.
+    #[schema(required)]
+    pub next: Option<String>,
+}
