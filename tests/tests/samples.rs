@@ -13,6 +13,8 @@ use testing::{EmbeddedDynamo, FixedService, FunctionProcess};
 
 /// The story: function, binary, and what its answer must contain.
 const STORY: &[(&str, &str, &[&str])] = &[
+    ("openapi", "portal", &["\"statusCode\":200", "\"isBase64Encoded\":true", "application/json"]),
+    ("swagger-ui", "portal", &["\"statusCode\":200", "\"isBase64Encoded\":true", "text/javascript"]),
     ("create-store", "stores", &["\"statusCode\":200", "\\\"version\\\":1"]),
     ("enable-participation", "stores", &["\"statusCode\":200", "\\\"version\\\":2"]),
     ("rebrand-store", "stores", &["\"statusCode\":200", "\\\"version\\\":3"]),
@@ -24,16 +26,17 @@ const STORY: &[(&str, &str, &[&str])] = &[
     ("increase-product-price", "stores", &["\"statusCode\":200", "\\\"version\\\":2"]),
     ("decrease-product-price", "stores", &["\"statusCode\":200", "\\\"version\\\":3"]),
     ("rebrand-product", "stores", &["\"statusCode\":200", "\\\"version\\\":4"]),
-    ("get-product", "stores", &["\"statusCode\":200", "Braeburn", "\\\"price\\\":0.99"]),
+    ("get-product", "stores", &["\"statusCode\":200", "Braeburn", "\\\"price\\\":0.75"]),
     ("project-catalogue", "stores", &["\"batchItemFailures\":[]"]),
-    ("list-products", "stores", &["\"statusCode\":200", "Braeburn", "\\\"price\\\":0.99"]),
-    ("disable-participation", "stores", &["\"statusCode\":200", "\\\"version\\\":4"]),
+    ("list-products", "stores", &["\"statusCode\":200", "Braeburn", "\\\"price\\\":0.75"]),
     ("register-customer", "customers", &["\"statusCode\":200", "\\\"version\\\":1"]),
     ("change-sms-number", "customers", &["\"statusCode\":200", "\\\"version\\\":2"]),
     ("get-customer", "customers", &["\"statusCode\":200", "+1 555 0100", "\\\"enabled\\\":true"]),
     ("authorize-customer", "customers", &["\"version\":3"]),
     ("disable-customer", "customers", &["\"statusCode\":200", "\\\"version\\\":4"]),
     ("enable-customer", "customers", &["\"statusCode\":200", "\\\"version\\\":5"]),
+    ("project-basket-stores", "baskets", &["\"batchItemFailures\":[]"]),
+    ("project-basket-products", "baskets", &["\"batchItemFailures\":[]"]),
     ("start-basket", "baskets", &["\"statusCode\":200", "\\\"version\\\":1"]),
     ("add-item", "baskets", &["\"statusCode\":200", "\\\"version\\\":2"]),
     ("remove-item", "baskets", &["\"statusCode\":200", "\\\"version\\\":3"]),
@@ -73,8 +76,7 @@ const STORY: &[(&str, &str, &[&str])] = &[
     ("settle-cancelled-order", "payments", &["\"batchItemFailures\":[]"]),
     ("reject-order", "ordering", &["\"version\":2"]),
     ("remove-product", "stores", &["\"statusCode\":200", "\\\"version\\\":5"]),
-    ("openapi", "portal", &["\"statusCode\":200", "\"isBase64Encoded\":true", "application/json"]),
-    ("swagger-ui", "portal", &["\"statusCode\":200", "\"isBase64Encoded\":true", "text/javascript"]),
+    ("disable-participation", "stores", &["\"statusCode\":200", "\\\"version\\\":4"]),
     ("relay", "relay", &["\"batchItemFailures\":[]"]),
 ];
 
@@ -104,6 +106,8 @@ async fn every_sample_event_is_understood_by_its_function() {
     let of_stores = [ALL_STORES, PARTICIPATING_STORES];
     projection::create_table::<Mall>(&dynamo.client(), "mall", &of_stores).await.unwrap();
     projection::create_table::<Catalogue>(&dynamo.client(), "catalogue", &[BY_STORE]).await.unwrap();
+    projection::create_table::<catalogue::Products>(&dynamo.client(), "basket-products", &[]).await.unwrap();
+    projection::create_table::<catalogue::Stores>(&dynamo.client(), "basket-stores", &[]).await.unwrap();
     let bus = FixedService::start(json!({ "FailedEntryCount": 0, "Entries": [{ "EventId": "1" }] })).await;
     let sagas = FixedService::start(json!({ "executionArn": "arn", "startDate": 1.0 })).await;
     let environment = [
@@ -114,6 +118,9 @@ async fn every_sample_event_is_understood_by_its_function() {
         ("ORDERS_TABLE", "orders".to_owned()),
         ("MALL_TABLE", "mall".to_owned()),
         ("CATALOGUE_TABLE", "catalogue".to_owned()),
+        ("BASKET_PRODUCTS_TABLE", "basket-products".to_owned()),
+        ("BASKET_STORES_TABLE", "basket-stores".to_owned()),
+        ("ONLY_PARTICIPATING_STORES", "true".to_owned()),
         ("EVENT_BUS", "mallard".to_owned()),
         ("PARKED_QUEUE_URL", "http://localhost/queue".to_owned()),
         ("ORDER_SAGA_ARN", "arn:aws:states:us-east-1:000000000000:stateMachine:order-saga".to_owned()),
