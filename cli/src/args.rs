@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     Result,
     build::{self, Arch, How},
-    cloud, demo, deploy, logs,
+    cloud, demo, deploy, docs, logs,
     paths::Repo,
     shoppers, status,
     target::{Choice, Target},
@@ -74,6 +74,10 @@ enum Command {
     Status(Choice),
     /// Show what the functions log
     Logs(logs::Options),
+    /// Make the documents anew: schemas of the events, OpenAPI, AsyncAPI, and the pages made of them
+    ///
+    /// Refuses, and writes nothing, when an event changed so that readers of its schema version would break.
+    Docs,
     /// Stop the local cloud
     ///
     /// What was deployed to it is gone with it.
@@ -122,6 +126,7 @@ impl Mall {
             }
             Command::Status(choice) => status::run(&repo, &home, &choice).await?,
             Command::Logs(options) => logs::run(&home, &options).await?,
+            Command::Docs => docs::write(&repo).await?,
             Command::Down => match cloud::down(&home)? {
                 true => ui::line(format!("{} The local cloud is stopped", ui::good("✓"))),
                 false => ui::line("The local cloud was not running."),

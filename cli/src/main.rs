@@ -10,6 +10,7 @@
 //! | `target` | local cloud, another endpoint, or AWS |
 //! | `build`, `deploy`, `stack` | from source to a running stack |
 //! | `status`, `logs` | looking at it |
+//! | `docs` | the documents that are made from the code |
 //! | `demo` | shoppers walk through it |
 //! | `shoppers` | many of them at once, measured |
 //! | `test` | every check there is, in order |
@@ -23,6 +24,7 @@ mod build;
 mod cloud;
 mod demo;
 mod deploy;
+mod docs;
 mod errors;
 mod files;
 mod logs;

@@ -14,6 +14,8 @@ use testing::{EmbeddedDynamo, FixedService, FunctionProcess};
 
 /// The story: function, binary, and what its answer must contain.
 const STORY: &[(&str, &str, &[&str])] = &[
+    ("openapi", "portal", &["\"statusCode\":200", "\"isBase64Encoded\":true", "application/json"]),
+    ("swagger-ui", "portal", &["\"statusCode\":200", "\"isBase64Encoded\":true", "text/javascript"]),
     ("create-store", "stores", &["\"statusCode\":200", "\\\"version\\\":1"]),
     ("enable-participation", "stores", &["\"statusCode\":200", "\\\"version\\\":2"]),
     ("rebrand-store", "stores", &["\"statusCode\":200", "\\\"version\\\":3"]),
@@ -174,7 +176,8 @@ fn no_function_is_without_a_sample_and_no_sample_without_a_function() {
     story.sort();
     assert_eq!(samples, story);
     let mut deployed = Vec::new();
-    for template in ["baskets", "customers", "inventory", "ordering", "payments", "relay", "stores"] {
+    for template in ["baskets", "customers", "inventory", "ordering", "payments", "portal", "relay", "stores"]
+    {
         let text = std::fs::read_to_string(repository().join(format!("infra/{template}.yaml"))).unwrap();
         deployed
             .extend(text.lines().filter_map(|line| line.trim().strip_prefix("Handler: ").map(str::to_owned)));

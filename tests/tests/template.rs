@@ -21,7 +21,7 @@ fn the_templates_are_found() {
     let templates = templates_of(repository());
     let contexts: Vec<&str> = templates.iter().map(|template| template.context.as_str()).collect();
     for context in
-        ["baskets", "customers", "inventory", "ordering", "payments", "relay", "stores", "template"]
+        ["baskets", "customers", "inventory", "ordering", "payments", "portal", "relay", "stores", "template"]
     {
         assert!(
             contexts.contains(&context),
