@@ -6,6 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
+use catalogue::{Products, Stores};
+use depot::views::{ALL_BOTS, ALL_LISTS, BOTS_BY_STATUS, Bots, LISTS_BY_STATUS, ShoppingLists};
 use ordering::views::{BY_CUSTOMER, Orders};
 use serde_json::{Value, json};
 use stores::views::{ALL_STORES, BY_STORE, Catalogue, Mall, PARTICIPATING_STORES};
@@ -27,6 +29,28 @@ const STORY: &[(&str, &str, &[&str])] = &[
     ("get-product", "stores", &["\"statusCode\":200", "Braeburn", "\\\"price\\\":0.99"]),
     ("project-catalogue", "stores", &["\"batchItemFailures\":[]"]),
     ("list-products", "stores", &["\"statusCode\":200", "Braeburn", "\\\"price\\\":0.99"]),
+    ("project-depot-products", "depot", &["\"batchItemFailures\":[]"]),
+    ("project-depot-stores", "depot", &["\"batchItemFailures\":[]"]),
+    ("create-shopping-list", "depot", &["\"statusCode\":200", "\\\"version\\\":1"]),
+    ("initiate-shopping", "depot", &["\"version\":2"]),
+    ("project-shopping-lists", "depot", &["\"batchItemFailures\":[]"]),
+    ("list-available-shopping-lists", "depot", &["\"statusCode\":200", "\\\"pieces\\\":3"]),
+    ("register-bot", "depot", &["\"statusCode\":200", "\\\"version\\\":1"]),
+    ("assign-shopping-list", "depot", &["\"statusCode\":200", "\\\"version\\\":3"]),
+    ("get-bot", "depot", &["\"statusCode\":200", "\\\"status\\\":\\\"active\\\""]),
+    ("start-shopping", "depot", &["\"statusCode\":200", "\\\"version\\\":4"]),
+    ("list-shopping-lists", "depot", &["\"statusCode\":200", "\\\"shoppingLists\\\":[]"]),
+    ("complete-shopping-list", "depot", &["\"statusCode\":200", "\\\"version\\\":5"]),
+    (
+        "get-shopping-list",
+        "depot",
+        &["\"statusCode\":200", "\\\"status\\\":\\\"completed\\\"", "\\\"quantity\\\":3"],
+    ),
+    ("free-bot", "depot", &["\"batchItemFailures\":[]"]),
+    ("project-bots", "depot", &["\"batchItemFailures\":[]"]),
+    ("list-bots", "depot", &["\"statusCode\":200", "R2"]),
+    ("cancel-shopping-list", "depot", &["\"version\":5"]),
+    ("cancel-shopping-on-cancellation", "depot", &["\"batchItemFailures\":[]"]),
     ("remove-product", "stores", &["\"statusCode\":200", "\\\"version\\\":5"]),
     ("disable-participation", "stores", &["\"statusCode\":200", "\\\"version\\\":4"]),
     ("register-customer", "customers", &["\"statusCode\":200", "\\\"version\\\":1"]),
@@ -84,6 +108,12 @@ async fn every_sample_event_is_understood_by_its_function() {
     let of_stores = [ALL_STORES, PARTICIPATING_STORES];
     projection::create_table::<Mall>(&dynamo.client(), "mall", &of_stores).await.unwrap();
     projection::create_table::<Catalogue>(&dynamo.client(), "catalogue", &[BY_STORE]).await.unwrap();
+    let of_lists = [ALL_LISTS, LISTS_BY_STATUS];
+    projection::create_table::<ShoppingLists>(&dynamo.client(), "shopping-lists", &of_lists).await.unwrap();
+    let of_bots = [ALL_BOTS, BOTS_BY_STATUS];
+    projection::create_table::<Bots>(&dynamo.client(), "bots", &of_bots).await.unwrap();
+    projection::create_table::<Products>(&dynamo.client(), "depot-products", &[]).await.unwrap();
+    projection::create_table::<Stores>(&dynamo.client(), "depot-stores", &[]).await.unwrap();
     let bus = FixedService::start(json!({ "FailedEntryCount": 0, "Entries": [{ "EventId": "1" }] })).await;
     let sagas = FixedService::start(json!({ "executionArn": "arn", "startDate": 1.0 })).await;
     let environment = [
@@ -94,6 +124,10 @@ async fn every_sample_event_is_understood_by_its_function() {
         ("ORDERS_TABLE", "orders".to_owned()),
         ("MALL_TABLE", "mall".to_owned()),
         ("CATALOGUE_TABLE", "catalogue".to_owned()),
+        ("SHOPPING_LISTS_TABLE", "shopping-lists".to_owned()),
+        ("BOTS_TABLE", "bots".to_owned()),
+        ("DEPOT_PRODUCTS_TABLE", "depot-products".to_owned()),
+        ("DEPOT_STORES_TABLE", "depot-stores".to_owned()),
         ("EVENT_BUS", "mallard".to_owned()),
         ("PARKED_QUEUE_URL", "http://localhost/queue".to_owned()),
         ("ORDER_SAGA_ARN", "arn:aws:states:us-east-1:000000000000:stateMachine:order-saga".to_owned()),
@@ -129,7 +163,7 @@ fn no_function_is_without_a_sample_and_no_sample_without_a_function() {
     story.sort();
     assert_eq!(samples, story);
     let mut deployed = Vec::new();
-    for template in ["baskets", "customers", "ordering", "payments", "relay", "stores"] {
+    for template in ["baskets", "customers", "depot", "ordering", "payments", "relay", "stores"] {
         let text = std::fs::read_to_string(repository().join(format!("infra/{template}.yaml"))).unwrap();
         deployed
             .extend(text.lines().filter_map(|line| line.trim().strip_prefix("Handler: ").map(str::to_owned)));
