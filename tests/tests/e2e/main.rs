@@ -18,6 +18,7 @@
 
 mod chaos;
 mod contract;
+mod depot;
 mod lifecycle;
 mod shopkeeper;
 mod shopper;
