@@ -2,11 +2,13 @@
 
 use std::{
     collections::HashMap,
+    io::Cursor,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use serde::Deserialize;
+use zip::{CompressionMethod, DateTime, ZipWriter, write::SimpleFileOptions};
 
 use crate::{
     errors::{Error, Result},
@@ -84,7 +86,9 @@ pub async fn functions(repo: &Repo, how: How) -> Result<()> {
             let built = plain(repo, release, &task).await?;
             for name in BINARIES {
                 let from = built.get(*name).ok_or_else(|| Error::NoExecutable((*name).into()))?;
-                place(from, &repo.bootstrap(name)).await?;
+                let bootstrap = repo.bootstrap(name);
+                place(from, &bootstrap).await?;
+                pack(&bootstrap, &repo.package(name))?;
             }
         }
         How::Lambda(arch) => lambda(repo, arch, &task).await?,
@@ -137,6 +141,7 @@ async fn lambda(repo: &Repo, arch: Arch, task: &ui::Task) -> Result<()> {
         run = run.args(["--bin", name]);
     }
     let done = run
+        .args(["--output-format", "zip"])
         .arg("--lambda-dir")
         .arg(repo.root().join("build/lambda"))
         .watched(|_, line| task.at(progress.see(line)))
@@ -169,6 +174,25 @@ async fn place(from: &Path, to: &Path) -> Result<()> {
     };
     files::remove(&bare)?;
     copied
+}
+
+/// Packs an executable as Lambda takes it. SAM would do it as well, but once for every function that the executable is
+/// deployed as, which takes most of a deployment's time; a package that is there is only uploaded, and that once. The
+/// same executable gives the same package, byte for byte, by which SAM and the fingerprint know it.
+fn pack(bootstrap: &Path, package: &Path) -> Result<()> {
+    let packed = || -> std::io::Result<Vec<u8>> {
+        let mut executable = std::fs::File::open(bootstrap)?;
+        let options = SimpleFileOptions::default()
+            .compression_method(CompressionMethod::Deflated)
+            .last_modified_time(DateTime::default())
+            .unix_permissions(0o755);
+        let mut package = ZipWriter::new(Cursor::new(Vec::new()));
+        package.start_file("bootstrap", options)?;
+        std::io::copy(&mut executable, &mut package)?;
+        Ok(package.finish()?.into_inner())
+    };
+    let bytes = packed().map_err(Error::file("cannot pack", bootstrap))?;
+    files::write(package, &bytes)
 }
 
 /// Colours in what cargo says, if they will be seen.
@@ -251,6 +275,21 @@ fn executable(line: &str) -> Option<(String, PathBuf)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_same_executable_gives_the_same_package_and_stays_executable() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (bootstrap, package) = (dir.path().join("bootstrap"), dir.path().join("bootstrap.zip"));
+        std::fs::write(&bootstrap, b"an executable").expect("written");
+        pack(&bootstrap, &package).expect("packed");
+        let first = std::fs::read(&package).expect("a package");
+        pack(&bootstrap, &package).expect("packed again");
+        assert_eq!(std::fs::read(&package).expect("a package"), first);
+        let mut opened = zip::ZipArchive::new(Cursor::new(first)).expect("a zip");
+        let file = opened.by_name("bootstrap").expect("the executable");
+        assert_eq!(file.unix_mode().map(|mode| mode & 0o777), Some(0o755));
+        assert_eq!(file.size(), 13);
+    }
 
     #[test]
     fn executables_are_found_among_cargos_messages() {

@@ -259,7 +259,7 @@ fn reasons(output: &str) -> String {
 fn fingerprint(repo: &Repo, parameters: &Parameters) -> Result<String> {
     let mut inputs = vec![repo.template()];
     inputs.extend(templates(repo)?);
-    inputs.extend(build::BINARIES.iter().map(|name| repo.bootstrap(name)));
+    inputs.extend(build::BINARIES.iter().map(|name| repo.package(name)));
     let named: Vec<(String, PathBuf)> = inputs.into_iter().map(|path| (repo.shown(&path), path)).collect();
     hash(&named, &parameters.overrides().join(" "))
 }

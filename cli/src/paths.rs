@@ -54,9 +54,14 @@ impl Repo {
         self.root.join("template.yaml")
     }
 
-    /// What Lambda is given for a binary.
+    /// What Lambda runs for a binary.
     pub fn bootstrap(&self, binary: &str) -> PathBuf {
         self.root.join("build/lambda").join(binary).join("bootstrap")
+    }
+
+    /// The same, packed: what the templates name.
+    pub fn package(&self, binary: &str) -> PathBuf {
+        self.root.join("build/lambda").join(binary).join("bootstrap.zip")
     }
 
     /// The cloud of `up`, `deploy`, `demo` and so on.
