@@ -6,7 +6,7 @@ use kernel::Money;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::views::OrderView;
+use crate::{timeline::TimelineView, views::OrderView};
 
 const TAG: &str = "Ordering";
 
@@ -37,6 +37,13 @@ pub fn operations() -> Vec<Operation> {
         .number("minVersion", "Answer no older than this version, as a command answered it.")
         .refuses(409)
         .shows::<ShownOrder>(),
+        Operation::get(
+            "/api/orders/{id}/timeline",
+            "getOrderTimeline",
+            TAG,
+            "Tells what happened to an order, and what it waits for.",
+        )
+        .shows::<ShownTimeline>(),
     ]
 }
 
@@ -84,4 +91,11 @@ pub struct ListedOrders {
     /// The `cursor` of the next page; null on the last one.
     #[schema(required)]
     pub next: Option<String>,
+}
+
+/// The story of one order.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ShownTimeline {
+    /// The story.
+    pub timeline: TimelineView,
 }

@@ -5,6 +5,7 @@
 //! | [`order`] | the aggregate: states, commands, rules |
 //! | [`api`] | the use cases |
 //! | [`catalogue`] | what products cost and are called, for orders without a basket |
+//! | [`timeline`] | what became of an order, told to its customer from the streams of all contexts |
 //! | [`views`] | orders by customer and by id: projection and queries |
 //! | [`policies`] | when a basket is checked out, create the order; when an order is created, start its saga; when its list is completed, it is ready; when its invoice is paid, it is completed |
 //! | [`sagas`] | the port to the order saga, and Step Functions behind it |
@@ -16,6 +17,7 @@ pub mod docs;
 pub mod order;
 pub mod policies;
 pub mod sagas;
+pub mod timeline;
 pub mod views;
 
 use event_store::EventStore;

@@ -35,6 +35,7 @@ async fn function(name: String) -> Result<Option<Function>, String> {
     Ok(Some(match name.as_str() {
         "create-order" => use_case(&ordering(), &ports, Ordering::create_order),
         "get-order" => use_case(&ordering(), &ports, Ordering::get_order),
+        "get-order-timeline" => use_case(&ordering(), &ports, Ordering::get_order_timeline),
         "cancel-order" => use_case(&ordering(), &ports, Ordering::cancel_order),
         "approve-order" => use_case(&ordering(), &ports, Ordering::approve_order),
         "reject-order" => use_case(&ordering(), &ports, Ordering::reject_order),
