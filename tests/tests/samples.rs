@@ -52,7 +52,11 @@ const STORY: &[(&str, &str, &[&str])] = &[
     ("ready-order", "ordering", &["\"batchItemFailures\":[]"]),
     ("complete-order", "ordering", &["\"batchItemFailures\":[]"]),
     ("get-order-view", "ordering", &["\"statusCode\":200", "\\\"status\\\":\\\"completed\\\"", "invoiceId"]),
-    ("get-order-timeline", "ordering", &["\"statusCode\":200", "OrderCreated", "OrderCompleted", "PaymentConfirmed"]),
+    (
+        "get-order-timeline",
+        "ordering",
+        &["\"statusCode\":200", "OrderCreated", "OrderCompleted", "PaymentConfirmed"],
+    ),
     ("release-payment", "payments", &["\"version\":3"]),
     ("create-order", "ordering", &["\"statusCode\":200", "\\\"version\\\":1"]),
     ("cancel-order", "ordering", &["\"statusCode\":200", "\\\"version\\\":2"]),
