@@ -9,7 +9,7 @@ use crate::{
     build::{self, Arch, How},
     cloud, demo, deploy, logs,
     paths::Repo,
-    status,
+    saga, status,
     target::{Choice, Target},
     test, ui,
 };
@@ -68,6 +68,9 @@ enum Command {
     Status(Choice),
     /// Show what the functions log
     Logs(logs::Options),
+    /// Look at order sagas, and finish by hand what one could not
+    #[command(subcommand)]
+    Saga(saga::Command),
     /// Stop the local cloud
     ///
     /// What was deployed to it is gone with it.
@@ -110,6 +113,7 @@ impl Mall {
             }
             Command::Status(choice) => status::run(&repo, &home, &choice).await?,
             Command::Logs(options) => logs::run(&home, &options).await?,
+            Command::Saga(command) => saga::run(&home, command).await?,
             Command::Down => match cloud::down(&home)? {
                 true => ui::line(format!("{} The local cloud is stopped", ui::good("✓"))),
                 false => ui::line("The local cloud was not running."),

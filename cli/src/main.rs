@@ -10,6 +10,7 @@
 //! | `target` | local cloud, another endpoint, or AWS |
 //! | `build`, `deploy`, `stack` | from source to a running stack |
 //! | `status`, `logs` | looking at it |
+//! | `saga` | what becomes of orders, and finishing by hand |
 //! | `demo` | shoppers walk through it |
 //! | `test` | every check there is, in order |
 
@@ -29,6 +30,7 @@ mod paths;
 mod ports;
 mod process;
 mod python;
+mod saga;
 mod stack;
 mod status;
 mod target;
