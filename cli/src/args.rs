@@ -7,9 +7,9 @@ use clap::{Parser, Subcommand};
 use crate::{
     Result,
     build::{self, Arch, How},
-    cloud, demo, deploy, logs,
+    cloud, demo, deploy, docs, logs,
     paths::Repo,
-    saga, status,
+    saga, shoppers, status,
     target::{Choice, Target},
     test, ui,
 };
@@ -26,9 +26,15 @@ pub struct Mall {
 enum Command {
     /// Take two shoppers through the mall and watch what happens
     ///
-    /// Starts the local cloud, builds and deploys if needed, then shops over HTTP: one order is approved, the other is
-    /// rejected because its payment does not cover it. The cloud is left up.
+    /// Starts the local cloud, builds and deploys if needed, then shops over HTTP: one order is approved, collected by a bot,
+    /// paid for and completed; the other is rejected because its payment does not cover it. The cloud is left up.
     Demo(demo::Options),
+    /// Let many shoppers, shopkeepers, bots and payers loose on the deployed mall, and measure it
+    ///
+    /// Clients browse, buy, register, open stores, add and rename products and change prices, at random but from a seed; bots
+    /// collect what is ordered and payers pay for it. Ends with a report. Ctrl-C ends it early, with the report. The exit
+    /// code is not 0 when an answer was unexpected, or an order did not come to its end.
+    Shoppers(shoppers::Options),
     /// Run every check: format, lints, dependencies, templates, tests, end-to-end
     ///
     /// Starts a cloud of its own on a free port and stops it afterwards, so a cloud that is up is not disturbed.
@@ -71,6 +77,10 @@ enum Command {
     /// Look at order sagas, and finish by hand what one could not
     #[command(subcommand)]
     Saga(saga::Command),
+    /// Make the documents anew: schemas of the events, OpenAPI, AsyncAPI, and the pages made of them
+    ///
+    /// Refuses, and writes nothing, when an event changed so that readers of its schema version would break.
+    Docs,
     /// Stop the local cloud
     ///
     /// What was deployed to it is gone with it.
@@ -78,12 +88,18 @@ enum Command {
 }
 
 impl Mall {
+    /// Whether it listens for interruptions itself, to end with what it has.
+    pub fn ends_itself(&self) -> bool {
+        matches!(self.command, Command::Shoppers(_))
+    }
+
     /// Does it.
     pub async fn run(self) -> Result<ExitCode> {
         let repo = Repo::find()?;
         let home = repo.home();
         match self.command {
             Command::Demo(options) => demo::run(&repo, &options).await?,
+            Command::Shoppers(options) => return shoppers::run(&home, &options).await,
             Command::Test(options) => return test::run(&repo, &options).await,
             Command::Up { port } => {
                 let cloud = cloud::up(&repo, &home, port).await?;
@@ -114,6 +130,7 @@ impl Mall {
             Command::Status(choice) => status::run(&repo, &home, &choice).await?,
             Command::Logs(options) => logs::run(&home, &options).await?,
             Command::Saga(command) => saga::run(&home, command).await?,
+            Command::Docs => docs::write(&repo).await?,
             Command::Down => match cloud::down(&home)? {
                 true => ui::line(format!("{} The local cloud is stopped", ui::good("✓"))),
                 false => ui::line("The local cloud was not running."),

@@ -66,6 +66,11 @@ pub enum Error {
     #[error("nothing answers at {url} ({why})")]
     EndpointSilent { url: String, why: String },
 
+    #[error("the documents were not made:\n{said}")]
+    Docs { said: String },
+    #[error("{what} ended without a report")]
+    NoReport { what: String, log: PathBuf },
+
     // ---- build and deployment
     #[error("the build failed:\n{tail}")]
     Build { tail: String },
@@ -179,6 +184,11 @@ impl Error {
             Error::EndpointSilent { .. } => {
                 "Start it, or unset AWS_ENDPOINT_URL to use the local cloud that `mall` runs itself.".into()
             }
+
+            Error::Docs { .. } => {
+                "The same by hand: MALL_WRITE_DOCS=1 cargo test --workspace --test documents".into()
+            }
+            Error::NoReport { log, .. } => see(log),
 
             Error::Build { .. } => "The same by hand: cargo build".into(),
             Error::NoExecutable(name) => {

@@ -11,7 +11,9 @@
 //! | `build`, `deploy`, `stack` | from source to a running stack |
 //! | `status`, `logs` | looking at it |
 //! | `saga` | what becomes of orders, and finishing by hand |
+//! | `docs` | the documents that are made from the code |
 //! | `demo` | shoppers walk through it |
+//! | `shoppers` | many of them at once, measured |
 //! | `test` | every check there is, in order |
 
 // The ports rule (time, ids and waiting come in from outside) makes product code repeatable. This is a tool: it lives
@@ -23,6 +25,7 @@ mod build;
 mod cloud;
 mod demo;
 mod deploy;
+mod docs;
 mod errors;
 mod files;
 mod logs;
@@ -31,6 +34,7 @@ mod ports;
 mod process;
 mod python;
 mod saga;
+mod shoppers;
 mod stack;
 mod status;
 mod target;
@@ -55,6 +59,9 @@ fn main() -> ExitCode {
     };
     // An interruption drops the command wherever it stands, and what it started goes with it.
     let outcome = runtime.block_on(async {
+        if asked.ends_itself() {
+            return asked.run().await;
+        }
         tokio::select! {
             outcome = asked.run() => outcome,
             name = interrupted() => Err(Error::Interrupted(name)),
@@ -68,6 +75,7 @@ fn main() -> ExitCode {
     })
 }
 
+/// Waits for the user, or the system, to end the program: by which signal.
 async fn interrupted() -> &'static str {
     let listen = |kind| signal(kind).ok();
     let (mut interrupt, mut terminate, mut hang_up) =

@@ -29,7 +29,7 @@ impl Repo {
         self.root.join(".mall")
     }
 
-    /// One of the two Python environments, shared by all clouds of this checkout.
+    /// One of the Python environments, shared by all clouds of this checkout.
     pub fn venv(&self, name: &str) -> PathBuf {
         self.mall().join("venv").join(name)
     }

@@ -1,5 +1,6 @@
-//! Python for the local cloud: finds one that is new enough and keeps two environments with pinned, hashed
-//! packages. Two, because the emulator and the SAM CLI want different versions of the same packages.
+//! Python for the local cloud: finds one that is new enough and keeps environments with pinned, hashed packages. The
+//! emulator and the SAM CLI have one each, because they want different versions of the same packages; the tests of the
+//! API have theirs, because nobody else needs it.
 
 use std::{
     path::{Path, PathBuf},
@@ -43,6 +44,8 @@ const WAIT_FOR_OTHERS: Duration = Duration::from_secs(1200);
 pub const CLOUD: &str = "cloud";
 /// The environment of the SAM CLI, with cfn-lint and boto3.
 pub const SAM: &str = "sam";
+/// The environment of the tests of the API against its document.
+pub const SCHEMATHESIS: &str = "schemathesis";
 
 /// A Python that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,12 +56,21 @@ struct Python {
     missing: Option<&'static str>,
 }
 
-/// Makes both environments, or finds them as they should be.
+/// Makes the environments of the local cloud, or finds them as they should be.
 pub async fn ensure(repo: &Repo) -> Result<()> {
+    ensure_these(repo, &[CLOUD, SAM]).await
+}
+
+/// Makes the environment of the tests of the API, or finds it as it should be.
+pub async fn ensure_schemathesis(repo: &Repo) -> Result<()> {
+    ensure_these(repo, &[SCHEMATHESIS]).await
+}
+
+async fn ensure_these(repo: &Repo, names: &[&'static str]) -> Result<()> {
     // `demo` and `test` may be started side by side on a fresh checkout.
     let _lock = files::lock(&repo.mall().join("setup.lock"), WAIT_FOR_OTHERS).await?;
     let mut python = None;
-    for name in [CLOUD, SAM] {
+    for &name in names {
         let venv = Venv::of(repo, name)?;
         if venv.is_ready() {
             continue;

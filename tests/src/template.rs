@@ -558,6 +558,59 @@ pub fn nested_stacks_get_their_parameters(templates: &[Template]) -> Vec<String>
 
 // ---- reading
 
+// ---- what the templates connect
+
+/// A function that a rule of the bus sends events to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Subscription {
+    /// The context that the function belongs to.
+    pub context: String,
+    /// The function, as its Handler names it.
+    pub function: String,
+    /// What the rule lets through: `source`.
+    pub sources: Vec<String>,
+    /// What the rule lets through: `detail-type`.
+    pub events: Vec<String>,
+}
+
+/// Who hears of which events, through a rule and a queue. Panics on a rule whose events nobody takes from the queue.
+pub fn subscriptions(templates: &[Template]) -> Vec<Subscription> {
+    let mut found = vec![];
+    for template in templates {
+        for rule in template.of_kind("AWS::Events::Rule") {
+            let pattern = &rule.properties["EventPattern"];
+            let texts =
+                |name: &str| items(&pattern[name]).filter_map(Value::as_str).map(str::to_owned).collect();
+            for queue in items(&rule.properties["Targets"]).map(|target| &target["Arn"]) {
+                let takes = |function: &Resource<'_>| events(*function).any(|event| event.source == queue);
+                let function = template.functions().find(takes);
+                let function = function.unwrap_or_else(|| panic!("{rule}: nobody takes its events"));
+                found.push(Subscription {
+                    context: template.context.clone(),
+                    function: function.properties["Handler"].as_str().unwrap_or_default().to_owned(),
+                    sources: texts("source"),
+                    events: texts("detail-type"),
+                });
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The routes of the HTTP API with the context that serves each: `GET /api/stores`.
+pub fn routes(templates: &[Template]) -> Vec<(&str, &str)> {
+    let routes = templates.iter().flat_map(|template| template.of_kind("AWS::ApiGatewayV2::Route"));
+    routes
+        .filter_map(|route| Some((route.template.context.as_str(), route.properties["RouteKey"].as_str()?)))
+        .collect()
+}
+
+/// The functions of a context, as their Handlers name them.
+pub fn handlers(template: &Template) -> Vec<&str> {
+    template.functions().filter_map(|function| function.properties["Handler"].as_str()).collect()
+}
+
 /// An event of a function: what makes Lambda call it, besides the API.
 struct Event<'a> {
     name: &'a str,

@@ -20,6 +20,9 @@ use crate::{
 /// A function's first start on a busy machine takes seconds.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// A context hears of what another one did within moments; on a cold start, or when a function was busy, later.
+const NEWS: Duration = Duration::from_secs(90);
+
 /// The API, and the timeline that hears of every request.
 pub struct Api<'a> {
     client: Client,
@@ -43,10 +46,34 @@ impl<'a> Api<'a> {
 
     /// A command: `{id, version}` comes back.
     pub async fn command(&self, method: Method, path: &str, body: Value) -> Result<Done> {
+        self.until_answered(method, path, body, Duration::ZERO).await
+    }
+
+    /// A command on what another context was told a moment ago: as long as that has not heard of it, it says that it is not
+    /// found, and is asked again.
+    pub async fn on_news(&self, method: Method, path: &str, body: Value) -> Result<Done> {
+        self.until_answered(method, path, body, NEWS).await
+    }
+
+    async fn until_answered(
+        &self,
+        method: Method,
+        path: &str,
+        body: Value,
+        patience: Duration,
+    ) -> Result<Done> {
         let request = format!("{method} {path}");
-        let (at, started) = (Timestamp::now(), Instant::now());
-        let (answer, status, _) = self.send(method, path, Some(body)).await?;
-        let what = What::Request { line: short(&request), status, took: started.elapsed() };
+        let first = Instant::now();
+        // What is told is the request that was answered otherwise; those before it changed nothing.
+        let (at, took, status, answer) = loop {
+            let (at, started) = (Timestamp::now(), Instant::now());
+            let (answer, status, _) = self.send(method.clone(), path, Some(body.clone())).await?;
+            if status != 404 || first.elapsed() >= patience {
+                break (at, started.elapsed(), status, answer);
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        };
+        let what = What::Request { line: short(&request), status, took };
         self.watch.note(Entry { at, source: String::new(), what });
         let answer = answer?;
         let id = answer["id"].as_str().and_then(|id| id.parse().ok());

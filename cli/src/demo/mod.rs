@@ -1,4 +1,4 @@
-//! `mall demo`: from nothing to two orders, one approved and one rejected, with everything that happens on the way.
+//! `mall demo`: from nothing to two orders, one completed and one rejected, with everything that happens on the way.
 
 mod api;
 mod story;
@@ -56,7 +56,7 @@ pub async fn run(repo: &Repo, options: &Options) -> Result<()> {
 /// What to do next. Every line works when it is pasted into a shell.
 fn try_by_hand(stack: &Stack, target: &Target, told: &story::Told) {
     ui::heading("Try it by hand");
-    let ada = &told.approved;
+    let ada = &told.completed;
     // Another key for every run: with another body, an old one would be refused.
     let key = ada.order.simple();
     ui::line(format!("  API='{}'", stack.api));

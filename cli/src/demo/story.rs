@@ -1,8 +1,11 @@
-//! Two shoppers. Ada's payment covers her basket, Bob's does not.
+//! Two shoppers. Ada's order goes all the way: it is approved, a bot collects it, she pays, and the goods are hers. Bob's
+//! payment does not cover his lamp: his order is rejected, and all that was done for it is undone.
 
 use std::time::Duration;
 
+use contracts::ids::{OrderId, shopping_list_of};
 use jiff::Timestamp;
+use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -18,47 +21,52 @@ use crate::{
 const BASKET: &str = "baskets.Basket";
 const ORDER: &str = "ordering.Order";
 const PAYMENT: &str = "payments.Payment";
+const INVOICE: &str = "payments.Invoice";
+const LIST: &str = "depot.ShoppingList";
+const BOT: &str = "depot.Bot";
+const STOCK: &str = "inventory.StockItem";
 
-/// From the checkout to the end of the saga. Queues poll, functions start cold, and a message whose function was
-/// busy comes back after its visibility time-out of a minute.
+/// For anything that follows by events. Queues poll, functions start cold, and a message whose function was busy comes back
+/// after its visibility time-out of a minute.
 const PATIENCE: Duration = Duration::from_secs(150);
 
-/// The read model follows the events within moments.
+/// A read model follows the events within moments.
 const VIEW: Duration = Duration::from_secs(60);
+
+/// Pages that are looked through for a shopping list.
+const PAGES: usize = 20;
 
 /// A product on a store's shelf.
 struct Product {
-    store: &'static str,
+    id: Uuid,
     name: &'static str,
-    price: f64,
+    /// What Ada, or Bob, finds there.
+    stock: Stock,
 }
 
-const BOOK: Product = Product { store: "Corner Books", name: "Domain-Driven Design", price: 54.90 };
-const PEARS: Product = Product { store: "Green Grocer", name: "Conference pears", price: 3.20 };
-const LAMP: Product = Product { store: "Bright Side", name: "Desk lamp", price: 39.00 };
+/// How many pieces there are of a product, as the inventory shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stock {
+    pub on_hand: u64,
+    pub reserved: u64,
+}
 
-impl Product {
-    /// Stable ids: the same product is the same in every run.
-    fn id(&self) -> Uuid {
-        id_of(&format!("{}/{}", self.store, self.name))
-    }
-
-    fn add(&self, quantity: u32) -> Value {
-        json!({
-            "productId": self.id(),
-            "quantity": quantity,
-            "product": {"storeId": id_of(self.store), "storeName": self.store, "name": self.name, "price": self.price},
-        })
+impl Stock {
+    fn shown(self) -> String {
+        format!("{} on hand, {} reserved", self.on_hand, self.reserved)
     }
 }
 
-fn id_of(name: &str) -> Uuid {
-    Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("https://mallard.example/{name}").as_bytes())
+/// A product's stock through an order.
+pub struct Shelf {
+    pub product: &'static str,
+    pub before: Stock,
+    pub after: Stock,
 }
 
 /// Both orders.
 pub struct Told {
-    pub approved: Order,
+    pub completed: Order,
     pub rejected: Order,
 }
 
@@ -72,94 +80,247 @@ pub struct Order {
     pub status: String,
     /// What the read model answers when asked for the customer's orders.
     pub answer: String,
+    pub shelves: Vec<Shelf>,
     pub events: usize,
     pub transitions: u32,
     /// From the checkout to the order's last event.
     pub took: Duration,
 }
 
-/// One shopper's plan.
-struct Plan {
+/// A shopper after the checkout.
+struct CheckedOut<'a> {
     shopper: &'static str,
-    intention: &'static str,
-    basket: &'static [(Product, u32)],
-    /// Second thoughts: taken out again.
-    removes: Option<(Product, u32)>,
-    pays: f64,
-    ends: &'static str,
+    customer: Uuid,
+    order: Uuid,
+    payment: Uuid,
+    list: Uuid,
+    products: Vec<&'a Product>,
+    at: Timestamp,
 }
 
 /// Tells both stories.
 pub async fn tell(api: &Api<'_>, watch: &Watch) -> Result<Told> {
-    let ada = Plan {
-        shopper: "Ada",
-        intention: "Ada shops at two stores; her payment covers it",
-        basket: &[(BOOK, 1), (PEARS, 4)],
-        removes: Some((PEARS, 1)),
-        pays: 80.00,
-        ends: "approved",
-    };
-    let bob = Plan {
-        shopper: "Bob",
-        intention: "Bob authorizes 20.00 for a lamp of 39.00: his order has to be rejected, and undone",
-        basket: &[(LAMP, 1)],
-        removes: None,
-        pays: 20.00,
-        ends: "rejected",
-    };
-    Ok(Told { approved: shop(api, watch, ada).await?, rejected: shop(api, watch, bob).await? })
+    heading(watch, "Three stores open, and stock what they sell");
+    let book = sell(api, watch, "Corner Books", "Level 1", "Domain-Driven Design", 54.90, 5).await?;
+    let pears = sell(api, watch, "Green Grocer", "Level 0", "Conference pears", 3.20, 40).await?;
+    let lamp = sell(api, watch, "Bright Side", "Level 2", "Desk lamp", 39.00, 3).await?;
+    watch.let_go();
+
+    heading(watch, "Ada shops at two stores; her payment covers it");
+    let ada = register(api, "Ada Lovelace", "+44 20 7946 0001").await?;
+    let Done { id: basket, .. } = api.post("/api/baskets", json!({ "customerId": ada })).await?;
+    follow(watch, basket, &[&book, &pears]);
+    add(api, basket, &book, 1).await?;
+    add(api, basket, &pears, 4).await?;
+    // Second thoughts.
+    let less = json!({"productId": pears.id, "quantity": 1});
+    api.put(&format!("/api/baskets/{basket}/removeItem"), less).await?;
+    let order = check_out(api, watch, "Ada", ada, basket, 80.00, vec![&book, &pears]).await?;
+    until_saga_ends(watch, basket).await?;
+    expect(watch, ORDER, basket, "OrderApproved", order.shopper, "approved")?;
+
+    heading(watch, "A bot takes the list from the work queue and collects it");
+    let Done { id: bot, .. } = api.post("/api/depot/bots", json!({"name": "Marvin"})).await?;
+    watch.stream(BOT, bot);
+    until_available(api, order.list).await?;
+    let list = format!("/api/depot/shopping/{}", order.list);
+    api.put(&format!("{list}/assign"), json!({ "botId": bot })).await?;
+    api.put(&format!("{list}/start"), json!({})).await?;
+    api.put(&format!("{list}/complete"), json!({})).await?;
+    until_event(watch, ORDER, basket, "OrderReadied").await?;
+    until_event(watch, INVOICE, basket, "InvoiceCreated").await?;
+    until_event(watch, BOT, bot, "BotIdled").await?;
+
+    heading(watch, "Ada pays her invoice");
+    // An invoice has the id of its order.
+    api.put(&format!("/api/payments/invoices/{basket}/pay"), json!({})).await?;
+    until_event(watch, ORDER, basket, "OrderCompleted").await?;
+    until_event(watch, PAYMENT, order.payment, "PaymentCaptured").await?;
+    for product in &order.products {
+        until_event(watch, STOCK, product.id, "StockReduced").await?;
+    }
+    let mut completed = sum(api, watch, &order, "completed").await?;
+    completed.events += watch.events_of(BOT, bot).len();
+    watch.let_go();
+
+    heading(watch, "Bob authorizes 20.00 for a lamp of 39.00: his order has to be rejected, and undone");
+    let bob = register(api, "Bob Tables", "+44 20 7946 0002").await?;
+    let Done { id: basket, .. } = api.post("/api/baskets", json!({ "customerId": bob })).await?;
+    follow(watch, basket, &[&lamp]);
+    add(api, basket, &lamp, 1).await?;
+    let order = check_out(api, watch, "Bob", bob, basket, 20.00, vec![&lamp]).await?;
+    until_saga_ends(watch, basket).await?;
+    expect(watch, ORDER, basket, "OrderRejected", order.shopper, "rejected")?;
+    // The order's rejection is the last compensation: the others are there before it.
+    expect(watch, STOCK, lamp.id, "InventoryReleased", order.shopper, "rejected, and his lamp given back")?;
+    expect(
+        watch,
+        LIST,
+        order.list,
+        "ShoppingListCanceled",
+        order.shopper,
+        "rejected, and his list cancelled",
+    )?;
+    expect(
+        watch,
+        PAYMENT,
+        order.payment,
+        "PaymentReleased",
+        order.shopper,
+        "rejected, and his payment released",
+    )?;
+    let rejected = sum(api, watch, &order, "rejected").await?;
+    Ok(Told { completed, rejected })
 }
 
-async fn shop(api: &Api<'_>, watch: &Watch, plan: Plan) -> Result<Order> {
+fn heading(watch: &Watch, text: &str) {
     watch.flush();
-    ui::heading(format!("{} {}", plan.intention, ui::dim("(times are UTC)")));
+    ui::heading(format!("{text} {}", ui::dim("(times are UTC)")));
+}
 
-    let customer = Uuid::now_v7();
-    let Done { id: basket, .. } = api.post("/api/baskets", json!({"customerId": customer})).await?;
+/// Opens a store that sells one product, of which so many pieces come in.
+async fn sell(
+    api: &Api<'_>,
+    watch: &Watch,
+    store: &'static str,
+    location: &'static str,
+    product: &'static str,
+    price: f64,
+    pieces: u64,
+) -> Result<Product> {
+    let Done { id, .. } = api.post("/api/stores", json!({"name": store, "location": location})).await?;
+    api.put(&format!("/api/stores/{id}/participating"), json!({})).await?;
+    let body = json!({"name": product, "description": "", "sku": "", "price": price});
+    let Done { id: product_id, .. } = api.post(&format!("/api/stores/{id}/products"), body).await?;
+    watch.stream(STOCK, product_id);
+    let more = json!({ "quantity": pieces });
+    api.on_news(Method::POST, &format!("/api/inventory/{product_id}/add"), more).await?;
+    until_event(watch, STOCK, product_id, "StockAdded").await?;
+    let stock = stock(api, product_id).await?;
+    Ok(Product { id: product_id, name: product, stock })
+}
+
+async fn register(api: &Api<'_>, name: &str, sms_number: &str) -> Result<Uuid> {
+    Ok(api.post("/api/customers", json!({"name": name, "smsNumber": sms_number})).await?.id)
+}
+
+/// Follows a basket, and what will come of it: an order has the id of its basket, an invoice that of its order.
+fn follow(watch: &Watch, basket: Uuid, products: &[&Product]) {
     watch.stream(BASKET, basket);
-    // An order has the id of its basket.
     watch.stream(ORDER, basket);
     watch.saga(basket);
-    for (product, quantity) in plan.basket {
-        api.put(&format!("/api/baskets/{basket}/addItem"), product.add(*quantity)).await?;
-    }
-    if let Some((product, quantity)) = &plan.removes {
-        let less = json!({"productId": product.id(), "quantity": quantity});
-        api.put(&format!("/api/baskets/{basket}/removeItem"), less).await?;
-    }
-    let payment = api.post("/api/payments", json!({"customerId": customer, "amount": plan.pays})).await?;
-    watch.stream(PAYMENT, payment.id);
-    api.put(&format!("/api/baskets/{basket}/checkout"), json!({"paymentId": payment.id})).await?;
+    watch.stream(LIST, list_of(basket));
+    watch.stream(INVOICE, basket);
+    products.iter().for_each(|product| watch.stream(STOCK, product.id));
+}
 
-    let checked_out = Timestamp::now();
-    until_saga_ends(watch, basket).await?;
-    watch.flush();
-    let (view, answer) = until_view_follows(api, customer, basket).await?;
-    watch.flush();
-    let status = view["status"].as_str().unwrap_or("unknown").to_owned();
-    if status != plan.ends {
-        return Err(Error::WrongEnd { shopper: plan.shopper, expected: plan.ends, found: status });
-    }
+fn list_of(order: Uuid) -> Uuid {
+    shopping_list_of(OrderId::new(order)).uuid()
+}
 
-    let all = [
-        watch.events_of(BASKET, basket),
-        watch.events_of(PAYMENT, payment.id),
-        watch.events_of(ORDER, basket),
-    ];
-    let began =
-        all[0].iter().find(|event| event.event_type == "BasketCheckedOut").map_or(checked_out, |e| e.at);
-    let last = all[2].last();
-    Ok(Order {
-        shopper: plan.shopper,
-        customer,
-        order: basket,
-        version: last.map_or(0, |event| event.version.get()),
-        status,
-        answer,
-        events: all.iter().map(Vec::len).sum(),
-        transitions: watch.saga_of(basket).transitions,
-        took: last.and_then(|event| event.at.duration_since(began).try_into().ok()).unwrap_or_default(),
+async fn add(api: &Api<'_>, basket: Uuid, product: &Product, quantity: u32) -> Result<Done> {
+    let item = json!({"productId": product.id, "quantity": quantity});
+    api.on_news(Method::PUT, &format!("/api/baskets/{basket}/addItem"), item).await
+}
+
+async fn check_out<'a>(
+    api: &Api<'_>,
+    watch: &Watch,
+    shopper: &'static str,
+    customer: Uuid,
+    basket: Uuid,
+    pays: f64,
+    products: Vec<&'a Product>,
+) -> Result<CheckedOut<'a>> {
+    let payment = api.post("/api/payments", json!({"customerId": customer, "amount": pays})).await?.id;
+    watch.stream(PAYMENT, payment);
+    api.put(&format!("/api/baskets/{basket}/checkout"), json!({ "paymentId": payment })).await?;
+    let (list, at) = (list_of(basket), Timestamp::now());
+    Ok(CheckedOut { shopper, customer, order: basket, payment, list, products, at })
+}
+
+/// What is on the shelf now, as the inventory shows it.
+async fn stock(api: &Api<'_>, product: Uuid) -> Result<Stock> {
+    let path = format!("/api/inventory/{product}");
+    let (answer, text) = api.query(&path).await?;
+    stock_in(&answer["stock"]).ok_or(Error::Unexpected {
+        request: format!("GET {path}"),
+        expected: "pieces on hand and reserved",
+        body: text,
     })
+}
+
+fn stock_in(shown: &Value) -> Option<Stock> {
+    Some(Stock { on_hand: shown["onHand"].as_u64()?, reserved: shown["reserved"].as_u64()? })
+}
+
+/// Waits until a list is in the bots' work queue.
+async fn until_available(api: &Api<'_>, list: Uuid) -> Result<()> {
+    let started = tokio::time::Instant::now();
+    while !is_available(api, list).await? {
+        if started.elapsed() > VIEW {
+            let what = "the shopping list's arrival in the work queue".into();
+            return Err(Error::Waiting { what, limit: VIEW, last: "other lists, or none".into() });
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
+async fn is_available(api: &Api<'_>, list: Uuid) -> Result<bool> {
+    let mut cursor = String::new();
+    for _ in 0..PAGES {
+        let (answer, _) = api.query(&format!("/api/depot/shopping/available?limit=50{cursor}")).await?;
+        let lists = answer["shoppingLists"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if lists.iter().any(|row| row["id"].as_str() == Some(list.to_string().as_str())) {
+            return Ok(true);
+        }
+        match answer["next"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return Ok(false),
+        }
+    }
+    Ok(false)
+}
+
+/// Waits until an event is seen in a stream that is followed.
+async fn until_event(watch: &Watch, category: &str, id: Uuid, event_type: &str) -> Result<()> {
+    let started = tokio::time::Instant::now();
+    while !has(watch, category, id, event_type) {
+        if started.elapsed() > PATIENCE {
+            let last = watch.events_of(category, id).last().map(|event| event.event_type.clone());
+            return Err(Error::Waiting {
+                what: event_type.to_owned(),
+                limit: PATIENCE,
+                last: last.unwrap_or_else(|| format!("no event in {category}/{id}")),
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+fn has(watch: &Watch, category: &str, id: Uuid, event_type: &str) -> bool {
+    watch.events_of(category, id).iter().any(|event| event.event_type == event_type)
+}
+
+/// What the saga should have caused, once it has ended.
+fn expect(
+    watch: &Watch,
+    category: &str,
+    id: Uuid,
+    event_type: &str,
+    shopper: &'static str,
+    expected: &'static str,
+) -> Result<()> {
+    if has(watch, category, id, event_type) {
+        return Ok(());
+    }
+    let found = watch.events_of(category, id).last().map_or_else(
+        || format!("not: {category}/{id} has no events"),
+        |event| format!("not: {} is the last event of {category}/{id}", event.event_type),
+    );
+    Err(Error::WrongEnd { shopper, expected, found })
 }
 
 /// Waits for the saga to end, and for the last event it caused.
@@ -183,15 +344,68 @@ async fn until_saga_ends(watch: &Watch, order: Uuid) -> Result<()> {
     }
 }
 
-/// Asks the read model until the order is no longer pending there. Gives the order and the whole answer.
-async fn until_view_follows(api: &Api<'_>, customer: Uuid, order: Uuid) -> Result<(Value, String)> {
+/// What became of an order that is at its end.
+async fn sum(api: &Api<'_>, watch: &Watch, order: &CheckedOut<'_>, ends: &'static str) -> Result<Order> {
+    let (view, answer) = until_view_follows(api, order.customer, order.order, ends).await?;
+    watch.flush();
+    let status = view["status"].as_str().unwrap_or("unknown").to_owned();
+    if status != ends {
+        return Err(Error::WrongEnd { shopper: order.shopper, expected: ends, found: status });
+    }
+    let mut shelves = Vec::new();
+    for product in &order.products {
+        let after = stock(api, product.id).await?;
+        shelves.push(Shelf { product: product.name, before: product.stock, after });
+    }
+    let mut streams = vec![
+        watch.events_of(BASKET, order.order),
+        watch.events_of(ORDER, order.order),
+        watch.events_of(PAYMENT, order.payment),
+        watch.events_of(INVOICE, order.order),
+        watch.events_of(LIST, order.list),
+    ];
+    // Of the stock only what the order did to it: it was put there before.
+    let of_this_order = json!(order.order.to_string());
+    streams.extend(order.products.iter().map(|product| {
+        let mut events = watch.events_of(STOCK, product.id);
+        events.retain(|event| event.data.as_ref().is_some_and(|data| data["orderId"] == of_this_order));
+        events
+    }));
+    let began =
+        streams[0].iter().find(|event| event.event_type == "BasketCheckedOut").map_or(order.at, |e| e.at);
+    let last = streams[1].last();
+    Ok(Order {
+        shopper: order.shopper,
+        customer: order.customer,
+        order: order.order,
+        version: last.map_or(0, |event| event.version.get()),
+        status,
+        answer,
+        shelves,
+        events: streams.iter().map(Vec::len).sum(),
+        transitions: watch.saga_of(order.order).transitions,
+        took: last.and_then(|event| event.at.duration_since(began).try_into().ok()).unwrap_or_default(),
+    })
+}
+
+/// Asks the read model until the order is at an end there, and that is the right one or will not change any more. Gives the
+/// order and the whole answer.
+async fn until_view_follows(
+    api: &Api<'_>,
+    customer: Uuid,
+    order: Uuid,
+    ends: &str,
+) -> Result<(Value, String)> {
     let started = tokio::time::Instant::now();
     loop {
         let (answer, text) = api.query(&format!("/api/orders?customerId={customer}")).await?;
         let orders = answer["orders"].as_array().cloned().unwrap_or_default();
         let ours = orders.into_iter().find(|view| view["id"].as_str() == Some(order.to_string().as_str()));
         match ours {
-            Some(view) if view["status"] != "pending" => return Ok((view, text)),
+            Some(view) if view["status"] == ends => return Ok((view, text)),
+            Some(view) if matches!(view["status"].as_str(), Some("rejected" | "cancelled" | "completed")) => {
+                return Ok((view, text));
+            }
             seen if started.elapsed() > VIEW => {
                 let last = seen.map_or_else(|| "no such order".into(), |view| view.to_string());
                 return Err(Error::Waiting {
@@ -205,21 +419,30 @@ async fn until_view_follows(api: &Api<'_>, customer: Uuid, order: Uuid) -> Resul
     }
 }
 
-/// What came of it: the read model's answers, and the table at the end.
+/// What came of it: the read model's answers, and the tables at the end.
 pub fn sum_up(told: &Told) {
-    for order in [&told.approved, &told.rejected] {
+    let orders = [&told.completed, &told.rejected];
+    for order in orders {
         ui::heading(format!("What the read model answers {}", order.shopper));
         ui::line(ui::dim(format!("  GET /api/orders?customerId={}", order.customer)));
         // Down to the lines of an order, each on one line.
         pretty(&order.answer, 4).lines().for_each(|line| ui::line(format!("  {line}")));
     }
+    ui::heading("What was in stock");
+    let mut rows = vec![["product", "wanted by", "before", "after"].map(str::to_owned).to_vec()];
+    for order in orders {
+        rows.extend(order.shelves.iter().map(|Shelf { product, before, after }| {
+            vec![(*product).into(), order.shopper.into(), before.shown(), after.shown()]
+        }));
+    }
+    ui::table(&rows).into_iter().for_each(ui::line);
     ui::heading("What happened");
     let mut rows = vec![
         ["shopper", "order", "status", "events", "saga transitions", "checkout to end"]
             .map(str::to_owned)
             .to_vec(),
     ];
-    for order in [&told.approved, &told.rejected] {
+    for order in orders {
         rows.push(vec![
             order.shopper.into(),
             order.order.to_string(),
@@ -230,4 +453,24 @@ pub fn sum_up(told: &Told) {
         ]);
     }
     ui::table(&rows).into_iter().for_each(ui::line);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stock_that_is_not_counted_is_not_taken_for_none() {
+        let shown = json!({"onHand": 5, "reserved": 1, "available": 4});
+        assert_eq!(stock_in(&shown), Some(Stock { on_hand: 5, reserved: 1 }));
+        assert_eq!(stock_in(&json!({"tracked": false})), None);
+        assert_eq!(stock_in(&Value::Null), None);
+    }
+
+    #[test]
+    fn an_order_and_its_list_find_each_other_without_being_told() {
+        let order = Uuid::from_u128(7);
+        assert_eq!(list_of(order), list_of(order));
+        assert_ne!(list_of(order), list_of(Uuid::from_u128(8)));
+    }
 }

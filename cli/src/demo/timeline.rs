@@ -10,7 +10,7 @@ use jiff::{Timestamp, ToSpan};
 use crate::ui;
 
 /// How long an entry waits for earlier ones. Longer than it takes to read all sources once.
-const PATIENCE_MS: i64 = 400;
+const PATIENCE_MS: i64 = 600;
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -145,7 +145,7 @@ mod tests {
         timeline.add(event(1000, 1));
         assert_eq!(timeline.ready(at(1100)), []);
         timeline.add(saga(900, 1));
-        assert_eq!(timeline.ready(at(1500)), [saga(900, 1), event(1000, 1)]);
+        assert_eq!(timeline.ready(at(1700)), [saga(900, 1), event(1000, 1)]);
         assert_eq!(timeline.rest(), []);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -46,6 +46,7 @@ pub struct Watch {
 struct Seen {
     timeline: Timeline,
     streams: BTreeMap<String, Vec<Envelope>>,
+    followed: BTreeSet<String>,
     sagas: BTreeMap<Uuid, Saga>,
 }
 
@@ -74,7 +75,12 @@ impl Watch {
 
     /// Follows a stream from now on.
     pub fn stream(&self, category: &str, id: Uuid) {
-        self.seen.borrow_mut().streams.entry(format!("{category}/{id}")).or_default();
+        self.seen.borrow_mut().followed.insert(format!("{category}/{id}"));
+    }
+
+    /// Follows no stream any longer. What was seen stays known.
+    pub fn let_go(&self) {
+        self.seen.borrow_mut().followed.clear();
     }
 
     /// Follows the saga of an order from now on.
@@ -120,7 +126,7 @@ impl Watch {
 
     /// Looks once at everything.
     pub async fn look(&self) -> Result<()> {
-        let streams: Vec<String> = self.seen.borrow().streams.keys().cloned().collect();
+        let streams: Vec<String> = self.seen.borrow().followed.iter().cloned().collect();
         for name in streams {
             self.look_at_stream(&name).await?;
         }
@@ -233,19 +239,34 @@ fn event(envelope: &Envelope) -> What {
     What::Event {
         version: envelope.version.get(),
         event_type: envelope.event_type.clone(),
-        detail: envelope.data.as_ref().map(detail).unwrap_or_default(),
+        detail: envelope.data.as_ref().map(|data| detail(&envelope.event_type, data)).unwrap_or_default(),
     }
 }
 
 /// What is worth knowing of an event's body, in a few words.
-fn detail(data: &Value) -> String {
+fn detail(event_type: &str, data: &Value) -> String {
     let item = &data["item"];
     let mut parts = Vec::new();
     if let (Some(quantity), Some(name)) = (item["quantity"].as_u64(), item["productName"].as_str()) {
         parts.push(format!("{quantity} × {name}"));
     }
     if let Some(quantity) = data["quantity"].as_u64() {
-        parts.push(format!("{quantity} less"));
+        parts.push(match event_type {
+            "BasketItemRemoved" | "StockReduced" => format!("{quantity} less"),
+            "StockAdded" => format!("{quantity} more"),
+            "InventoryReserved" => format!("{quantity} kept"),
+            "InventoryReleased" => format!("{quantity} given back"),
+            _ => quantity.to_string(),
+        });
+    }
+    for (name, field) in [("on hand", "onHand"), ("available", "available")] {
+        if let Some(count) = data[field].as_u64() {
+            parts.push(format!("{count} {name}"));
+        }
+    }
+    if let Some(stops) = data["stops"].as_array() {
+        let stores = stops.iter().filter_map(|stop| stop["storeName"].as_str()).collect::<Vec<_>>();
+        parts.push(format!("at {}", stores.join(" and ")));
     }
     for (name, field) in [("at", &item["price"]), ("total", &data["total"]), ("amount", &data["amount"])] {
         if let Ok(money) = serde_json::from_value::<Money>(field.clone()) {
@@ -301,8 +322,18 @@ mod tests {
     fn an_event_is_told_in_a_few_words() {
         let price = json!({"minor": 320, "currency": "USD"});
         let added = json!({"item": {"quantity": 4, "productName": "Pears", "price": price}});
-        assert_eq!(detail(&added), "4 × Pears, at 3.20 USD");
-        assert_eq!(detail(&json!({"reason": "X", "customerId": "c"})), "X");
-        assert_eq!(detail(&json!({})), "");
+        assert_eq!(detail("BasketItemAdded", &added), "4 × Pears, at 3.20 USD");
+        assert_eq!(detail("OrderRejected", &json!({"reason": "X", "customerId": "c"})), "X");
+        assert_eq!(
+            detail("StockReduced", &json!({"quantity": 3, "onHand": 9, "reason": "Sold"})),
+            "3 less, 9 on hand, Sold"
+        );
+        assert_eq!(
+            detail("InventoryReserved", &json!({"quantity": 3, "available": 9})),
+            "3 kept, 9 available"
+        );
+        let stops = json!({"stops": [{"storeName": "Corner Books"}, {"storeName": "Green Grocer"}]});
+        assert_eq!(detail("ShoppingListCreated", &stops), "at Corner Books and Green Grocer");
+        assert_eq!(detail("ShoppingListInitiated", &json!({})), "");
     }
 }

@@ -1,11 +1,11 @@
-//! End to end: a cloud of its own on a free port, the stack deployed to it, and the tests that talk to it from outside.
-//! The cloud goes however this ends.
+//! End to end: a cloud of its own on a free port, the stack deployed to it, and the tests that talk to it from outside:
+//! the shoppers' and those of the API ([`super::api`]). The cloud goes however this ends.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Tester, empty, report::Outcome};
+use super::{Part, Tester, empty, report::Outcome};
 use crate::{
     build::{How, cargo},
     cloud::{self, Temporary},
@@ -20,9 +20,9 @@ use crate::{
 const TESTS: Duration = Duration::from_secs(1800);
 
 impl Tester<'_> {
-    pub(super) async fn e2e(&mut self) -> Result<()> {
+    pub(super) async fn deployed(&mut self) -> Result<()> {
         let began = Timestamp::now();
-        let started = self.begin("End to end: cloud and deployment");
+        let started = self.begin("Cloud and deployment");
         // Kept in a variable of its own: it stops the cloud when it is dropped.
         let (temporary, target, stack) = match self.set_up().await {
             Ok(ready) => ready,
@@ -33,24 +33,13 @@ impl Tester<'_> {
         };
         self.end(Outcome { name: "deployment", passed: 1, took: started.elapsed(), ..empty() });
 
-        // One at a time: one of them kills functions, and would fail the others by it.
-        // The same packages as in the other steps: with `-p` cargo would choose other features and compile the AWS SDK anew.
-        let (set, unset) = target.environment();
-        let tests = cargo("the end-to-end tests", TESTS)
-            .args([
-                "test",
-                "--workspace",
-                "--test",
-                "e2e",
-                "--",
-                "--ignored",
-                "--nocapture",
-                "--test-threads=1",
-            ])
-            .without_env(unset)
-            .envs(set)
-            .envs(self.contract(&target, &stack));
-        let passed = self.tests("end to end", "End to end: shoppers, crashes, recovery", tests, true).await?;
+        let mut passed = true;
+        if self.options.wants(Part::E2e) {
+            passed &= self.e2e(&target, &stack).await?;
+        }
+        if self.options.wants(Part::Api) {
+            passed &= self.api(&target, &stack).await?;
+        }
         if !passed {
             // The reason of a failure is often in what the functions said, and that goes with the cloud.
             let task = ui::task("Keeping the functions' logs and the events");
@@ -72,6 +61,28 @@ impl Tester<'_> {
             None => {}
         }
         Ok(())
+    }
+
+    /// Says whether all of them passed.
+    async fn e2e(&mut self, target: &Target, stack: &Stack) -> Result<bool> {
+        // One at a time: one of them kills functions, and would fail the others by it.
+        // The same packages as in the other steps: with `-p` cargo would choose other features and compile the AWS SDK anew.
+        let (set, unset) = target.environment();
+        let tests = cargo("the end-to-end tests", TESTS)
+            .args([
+                "test",
+                "--workspace",
+                "--test",
+                "e2e",
+                "--",
+                "--ignored",
+                "--nocapture",
+                "--test-threads=1",
+            ])
+            .without_env(unset)
+            .envs(set)
+            .envs(self.contract(target, stack));
+        self.tests("end to end", "End to end: shoppers, crashes, recovery", tests, true).await
     }
 
     async fn set_up(&self) -> Result<(Option<Temporary>, Target, Stack)> {

@@ -1,6 +1,7 @@
 //! `mall test`: every check there is, in order. A failed step does not keep later ones from being run, unless they need
 //! what it was to make.
 
+mod api;
 mod deny;
 mod e2e;
 mod report;
@@ -41,10 +42,10 @@ pub struct Options {
     /// Run only this part (may be given more than once)
     #[arg(long, value_enum, value_name = "PART")]
     only: Vec<Part>,
-    /// Leave the cloud of the end-to-end tests up
+    /// Leave the cloud of the end-to-end and API tests up
     #[arg(long)]
     keep_up: bool,
-    /// Run the end-to-end tests against this cloud instead of one of their own
+    /// Run the end-to-end and API tests against this cloud instead of one of their own
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
     /// Show everything that the steps print
@@ -63,6 +64,8 @@ enum Part {
     Unit,
     /// End to end, on a cloud of its own
     E2e,
+    /// The API against its OpenAPI document, on the same cloud
+    Api,
 }
 
 impl Options {
@@ -94,9 +97,9 @@ pub async fn run(repo: &Repo, options: &Options) -> Result<ExitCode> {
         tester.infra().await?;
     }
     let builds = !options.wants(Part::Unit) || tester.unit().await?;
-    if options.wants(Part::E2e) {
+    if options.wants(Part::E2e) || options.wants(Part::Api) {
         if builds {
-            tester.e2e().await?;
+            tester.deployed().await?;
         } else {
             tester.skip("end to end", "the build failed");
         }

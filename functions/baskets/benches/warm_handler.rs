@@ -1,9 +1,11 @@
 //! What a warm handler costs beyond its two requests to DynamoDB: `cargo bench -p baskets`.
 //!
-//! One command (add or remove an item) goes through the whole function: HTTP event in, HTTP answer out. Beside
+//! One command (taking a piece of a product out) goes through the whole function: HTTP event in, HTTP answer out. Beside
 //! it, in the same process, with the same client and the same embedded DynamoDB, the two requests that it makes, bare: the
 //! backward Query and a conditional PutItem of an item of the same size. Rounds alternate, so that
 //! both see the same machine.
+//!
+//! Putting in makes two requests more, to the copy of the stores' goods. What those look-ups cost is a second table.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,11 +20,19 @@ use std::{
 };
 
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
-use baskets::Baskets;
+use baskets::{
+    Baskets, Shopping,
+    basket::MAX_QUANTITY,
+    goods::{Goods, Participation},
+};
+use catalogue::{Catalogue, Products, Stores};
+use contracts::ids::ProductId;
 use event_store::{DynamoLog, EventStore, SNAPSHOT_EVERY};
+use kernel::{Money, ports::Ports};
 use lambda::{Function, system_ports, use_case};
+use projection::{DynamoViews, MemoryViews, Projector, ViewStore};
 use serde_json::{Value, json};
-use testing::EmbeddedDynamo;
+use testing::{EmbeddedDynamo, Shelves, TestPorts};
 
 const WARM_UP: usize = 100;
 const ROUNDS: usize = 1000;
@@ -90,23 +100,29 @@ async fn main() {
     let client = dynamo.client();
     let ports = system_ports();
     let store = EventStore::new(Arc::new(DynamoLog::new(client.clone(), TABLE)), ports.clone());
-    let baskets = Arc::new(Baskets::new(store, ports.clone()));
+    projection::create_table::<Products>(&client, "products", &[]).await.unwrap();
+    projection::create_table::<Stores>(&client, "stores", &[]).await.unwrap();
+    let copy = Arc::new(DynamoViews::new(client.clone(), "products"));
+    let copy = copy_of(copy, Arc::new(DynamoViews::new(client.clone(), "stores")), &store, &ports);
+    let shopkeeper = TestPorts::new(1);
+    let shelves = Shelves::new(store.clone(), move || shopkeeper.command("shopkeeper"));
+    let fruit = shelves.open("Fruit & Veg").await;
+    let product = shelves.sell(fruit, "Apple", Money::from_minor(75).unwrap()).await;
+    let baskets = Arc::new(Baskets::new(store.clone(), ports.clone()));
+    let goods = Goods::new(copy, Participation::NotRequired);
+    let shopping = Arc::new(Shopping::new(Baskets::new(store.clone(), ports.clone()), goods));
     let start = use_case(&baskets, &ports, Baskets::start_basket);
-    let add = use_case(&baskets, &ports, Baskets::add_item);
+    let add = use_case(&shopping, &ports, Shopping::add_item);
     let remove = use_case(&baskets, &ports, Baskets::remove_item);
 
     let customer = uuid::Uuid::now_v7();
     let started = ok(&start, request("POST", "/api/baskets", None, json!({ "customerId": customer }))).await;
     let id = started["id"].as_str().unwrap().to_owned();
-    let product = uuid::Uuid::now_v7();
-    let item = json!({
-        "productId": product, "quantity": 2,
-        "product": { "storeId": uuid::Uuid::now_v7(), "storeName": "Fruit & Veg", "name": "Apple", "price": 0.75 },
-    });
+    let item = json!({ "productId": product, "quantity": MAX_QUANTITY });
     let put_in = request("PUT", &format!("/api/baskets/{id}/addItem"), Some(&id), item);
     let take_out = json!({ "productId": product, "quantity": 1 });
     let take_out = request("PUT", &format!("/api/baskets/{id}/removeItem"), Some(&id), take_out);
-    ok(&add, put_in.clone()).await;
+    ok(&add, put_in).await;
 
     let stream = format!("baskets.Basket/{id}");
     let newest = client
@@ -124,9 +140,8 @@ async fn main() {
 
     let (mut handler, mut requests) = (Vec::new(), Vec::new());
     for round in 0..WARM_UP + ROUNDS {
-        let (function, payload) = if round % 2 == 0 { (&add, &put_in) } else { (&remove, &take_out) };
         let began = Instant::now();
-        ok(function, payload.clone()).await;
+        ok(&remove, take_out.clone()).await;
         let through_handler = began.elapsed();
 
         let mut item = template;
@@ -148,4 +163,46 @@ async fn main() {
     println!("| one command through the handler | {handler:.0?} | | |");
     println!("| the same two requests, bare | {requests:.0?} | | |");
     println!("| ratio | {ratio:.2} | {BUDGET} | {verdict} |");
+
+    println!();
+    println!("| a look-up in the copy, median of {ROUNDS} | in memory | in DynamoDB, embedded |");
+    println!("| --- | --- | --- |");
+    let products = Arc::new(DynamoViews::new(client.clone(), "products"));
+    let in_table = copy_of(products, Arc::new(DynamoViews::new(client, "stores")), &store, &ports);
+    let in_memory = copy_of(Arc::new(MemoryViews::new()), Arc::new(MemoryViews::new()), &store, &ports);
+    let [memory, table] = [lookups(&in_memory, product).await, lookups(&in_table, product).await];
+    println!("| a product and its store, as the copy has them | {:.1?} | {:.0?} |", memory.0, table.0);
+    println!(
+        "| a product as the store has it now (events in DynamoDB) | {:.0?} | {:.0?} |",
+        memory.1, table.1
+    );
+}
+
+fn copy_of(
+    products: Arc<dyn ViewStore<Products>>,
+    stores: Arc<dyn ViewStore<Stores>>,
+    store: &EventStore,
+    ports: &Ports,
+) -> Catalogue {
+    Catalogue::new(
+        Projector::new(products, store.clone(), ports.clone()),
+        Projector::new(stores, store.clone(), ports.clone()),
+    )
+}
+
+/// Time of a hit, and of a look-up of the latest.
+async fn lookups(copy: &Catalogue, product: ProductId) -> (Duration, Duration) {
+    let (mut hits, mut latest) = (Vec::new(), Vec::new());
+    for round in 0..WARM_UP + ROUNDS {
+        let began = Instant::now();
+        assert!(copy.entry(product).await.unwrap().is_some());
+        let hit = began.elapsed();
+        let began = Instant::now();
+        assert!(copy.latest([product]).await.unwrap()[0].is_some());
+        if round >= WARM_UP {
+            hits.push(hit);
+            latest.push(began.elapsed());
+        }
+    }
+    (median(hits), median(latest))
 }

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use contracts::ids::{BasketId, CustomerKind, PaymentKind};
-use event_store::{Expect, Loaded};
+use contracts::{
+    baskets::{BasketEvent, PriceChange},
+    ids::{BasketId, CustomerKind, PaymentKind, ProductId},
+};
+use event_store::{Expect, Loaded, MAX_REDECISIONS, Outcome, TransactError};
 use kernel::{Id, StreamId};
-use lambda::{Answer, Call, Fault, Form};
+use lambda::{Answer, Call, Detail, Fault, Form};
 
 use crate::{
-    Baskets,
-    basket::{Basket, BasketCommand},
-    catalogue,
-    views::BasketView,
+    Baskets, Shopping,
+    basket::{Basket, BasketCommand, BasketRefusal, Prices},
+    views::{BasketView, OneBasket},
 };
 
 impl Baskets {
@@ -27,18 +29,6 @@ impl Baskets {
         self.transact(id, Expect::New, BasketCommand::Start { customer_id }, &call).await
     }
 
-    /// `PUT /api/baskets/{id}/addItem {productId, quantity, product}`.
-    ///
-    /// # Errors
-    /// 400 by the basket's rules, 404, 412.
-    pub async fn add_item(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
-        let id = basket_id(&call)?;
-        let form = Form::of(&call.body);
-        let (offer, quantity) = (catalogue::from_request(&form), form.integer("quantity"));
-        let (Some(offer), Some(quantity)) = (offer, quantity) else { return Err(form.fault()) };
-        self.transact(id, call.expect(), BasketCommand::AddItem { offer, quantity }, &call).await
-    }
-
     /// `PUT /api/baskets/{id}/removeItem {productId, quantity}`. A product that is not in the basket is
     /// out of it already: nothing happens.
     ///
@@ -52,18 +42,6 @@ impl Baskets {
             return Err(form.fault());
         };
         self.transact(id, call.expect(), BasketCommand::RemoveItem { product_id, quantity }, &call).await
-    }
-
-    /// `PUT /api/baskets/{id}/checkout {paymentId}`.
-    ///
-    /// # Errors
-    /// 400 by the basket's rules, 404, 412.
-    pub async fn checkout_basket(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
-        let id = basket_id(&call)?;
-        let form = Form::of(&call.body);
-        let payment_id: Option<Id<PaymentKind>> = form.id("paymentId", "PAYMENT_ID_CANNOT_BE_BLANK");
-        let Some(payment_id) = payment_id else { return Err(form.fault()) };
-        self.transact(id, call.expect(), BasketCommand::Checkout { payment_id }, &call).await
     }
 
     /// `DELETE /api/baskets/{id}`.
@@ -82,8 +60,8 @@ impl Baskets {
         let id = basket_id(&call)?;
         let loaded: Loaded<Basket> = self.store.load(&StreamId::of::<Basket, _>(id)).await?;
         let basket = loaded.state.as_ref().ok_or_else(|| Fault::not_found("basket", id))?;
-        let view = BasketView::of(id, basket, loaded.version())?;
-        Answer::view(&serde_json::json!({ "basket": view }), Some(loaded.version()))
+        let basket = BasketView::of(id, basket, loaded.version())?;
+        Answer::view(&OneBasket { basket }, Some(loaded.version()))
     }
 
     async fn transact(
@@ -93,10 +71,110 @@ impl Baskets {
         command: BasketCommand,
         call: &Call,
     ) -> Result<Answer, Fault> {
-        let stream = StreamId::of::<Basket, _>(id);
-        let outcome = self.store.transact::<Basket>(&stream, expect, &command, &call.meta()).await?;
+        let outcome = self.decided(id, expect, command, call).await?;
         Ok(Answer::committed(id, outcome.version))
     }
+
+    async fn decided(
+        &self,
+        id: BasketId,
+        expect: Expect,
+        command: BasketCommand,
+        call: &Call,
+    ) -> Result<Outcome<Basket>, TransactError<BasketRefusal>> {
+        let stream = StreamId::of::<Basket, _>(id);
+        self.store.transact::<Basket>(&stream, expect, &command, &call.meta()).await
+    }
+}
+
+impl Shopping {
+    /// `PUT /api/baskets/{id}/addItem {productId, quantity}`. What it is called and costs, the copy of the stores' goods
+    /// says.
+    ///
+    /// # Errors
+    /// 400 by the basket's rules, 404 when there is no such basket, or no store sells the product, 409 when only stores
+    /// that take part in the mall may sell and this one does not, 412.
+    pub async fn add_item(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
+        let id = basket_id(&call)?;
+        let form = Form::of(&call.body);
+        let product_id = form.id("productId", "PRODUCT_ID_CANNOT_BE_BLANK");
+        let (Some(product_id), Some(quantity)) = (product_id, form.integer("quantity")) else {
+            return Err(form.fault());
+        };
+        let on_offer = self.goods.on_offer(product_id).await?;
+        let command = BasketCommand::AddItem { product_id, quantity, on_offer };
+        self.baskets.transact(id, call.expect(), command, &call).await
+    }
+
+    /// `PUT /api/baskets/{id}/checkout {paymentId}`, at the prices of this moment. When any has risen, the basket takes the
+    /// new prices over and stays open; a checkout with a fresh key confirms them.
+    ///
+    /// # Errors
+    /// 400 by the basket's rules, 404, 409 when prices have risen or something is no longer sold, 412.
+    pub async fn checkout_basket(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
+        let id = basket_id(&call)?;
+        let form = Form::of(&call.body);
+        let payment_id: Option<Id<PaymentKind>> = form.id("paymentId", "PAYMENT_ID_CANNOT_BE_BLANK");
+        let Some(payment_id) = payment_id else { return Err(form.fault()) };
+        let mut attempt = 0;
+        loop {
+            let command = BasketCommand::Checkout { payment_id, prices: self.prices(id).await? };
+            match self.baskets.decided(id, call.expect(), command, &call).await {
+                // Something was put in after the prices were looked up.
+                Err(TransactError::Refused(BasketRefusal::PricesAreForAnotherBasket))
+                    if attempt < MAX_REDECISIONS =>
+                {
+                    attempt += 1;
+                }
+                outcome => return checked_out(id, &outcome?),
+            }
+        }
+    }
+
+    /// What the products in an open basket cost now. In any other basket there is nothing to charge.
+    async fn prices(&self, id: BasketId) -> Result<Prices, Fault> {
+        let loaded: Loaded<Basket> = self.baskets.store.load(&StreamId::of::<Basket, _>(id)).await?;
+        match &loaded.state {
+            Some(Basket::Open { items, .. }) => {
+                let ids: Vec<ProductId> = items.iter().map(|item| item.product_id).collect();
+                self.goods.prices(&ids).await
+            }
+            Some(Basket::CheckedOut { .. } | Basket::Canceled { .. }) | None => Ok(Prices::new()),
+        }
+    }
+}
+
+/// What a checkout led to, from its own events: so a repeat is answered as the first one was, whatever became of the
+/// basket since.
+fn checked_out(id: BasketId, outcome: &Outcome<Basket>) -> Result<Answer, Fault> {
+    let mut risen = None;
+    for event in &outcome.events {
+        match event {
+            BasketEvent::BasketCheckedOut(_) => return Ok(Answer::committed(id, outcome.version)),
+            BasketEvent::BasketRepriced(repriced) => risen = Some(prices_have_risen(&repriced.prices)),
+            BasketEvent::BasketStarted(_)
+            | BasketEvent::BasketItemAdded(_)
+            | BasketEvent::BasketItemRemoved(_)
+            | BasketEvent::BasketCanceled(_) => {}
+        }
+    }
+    Err(risen.unwrap_or_else(|| Fault::internal(format!("the checkout of basket {id} decided nothing"))))
+}
+
+/// 409, with every price that is another one now. The basket has the new ones already.
+fn prices_have_risen(changes: &[PriceChange]) -> Fault {
+    let detail = |change: &PriceChange| {
+        let PriceChange { product_id, old_price, price } = change;
+        let code = if change.is_rise() { "PRICE_HAS_RISEN" } else { "PRICE_HAS_FALLEN" };
+        Detail {
+            field: format!("items[{product_id}].productPrice"),
+            code: code.into(),
+            message: format!("product {product_id} costs {price} now, not {old_price}"),
+        }
+    };
+    let message = "prices have risen since these products were put in; the basket has the new prices now: look at it, \
+                   and check out again with a fresh Idempotency-Key to accept them";
+    Fault { details: changes.iter().map(detail).collect(), ..Fault::new(409, "PRICES_HAVE_RISEN", message) }
 }
 
 fn basket_id(call: &Call) -> Result<BasketId, Fault> {

@@ -1,13 +1,18 @@
 //! A shopping basket.
+//!
+//! Its lines have the prices that the shopper was shown: the first ones seen, until a checkout finds others. A checkout
+//! charges what products cost now, but never more than what was last shown: see [`BasketCommand::Checkout`].
+
+use std::collections::BTreeMap;
 
 use contracts::{
     baskets::{
         BasketCanceled, BasketCheckedOut, BasketEvent, BasketItem, BasketItemAdded, BasketItemRemoved,
-        BasketStarted, total,
+        BasketRepriced, BasketStarted, PriceChange, total,
     },
     ids::{CustomerId, PaymentId, ProductId, StoreId},
 };
-use kernel::{Aggregate, BrokenHistory, Event, Money, Refusal, RefusalKind};
+use kernel::{Aggregate, BrokenHistory, Currency, Event, Money, Refusal, RefusalKind};
 use serde::{Deserialize, Serialize};
 
 /// Most lines a basket holds: a checked-out basket with the longest names still fits one commit.
@@ -41,13 +46,11 @@ pub enum Basket {
     },
 }
 
-/// A product as it is offered now.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// A product as it is offered.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Offer {
     /// The store that sells it.
     pub store_id: StoreId,
-    /// The product.
-    pub product_id: ProductId,
     /// The store's name.
     pub store_name: String,
     /// The product's name.
@@ -58,10 +61,10 @@ pub struct Offer {
 
 impl Offer {
     /// A line of a basket, with this many pieces.
-    pub fn item(&self, quantity: u32) -> BasketItem {
+    pub fn item(&self, product_id: ProductId, quantity: u32) -> BasketItem {
         BasketItem {
             store_id: self.store_id,
-            product_id: self.product_id,
+            product_id,
             store_name: self.store_name.clone(),
             product_name: self.product_name.clone(),
             price: self.price,
@@ -70,7 +73,36 @@ impl Offer {
     }
 }
 
+/// What is on offer under a product's id.
+#[derive(Debug, Clone, PartialEq)]
+pub enum OnOffer {
+    /// A product that can be put into a basket.
+    Product(Offer),
+    /// A product of a store that does not take part in the mall, where only those that do may sell.
+    NotInTheMall {
+        /// The store's name.
+        store_name: String,
+    },
+    /// There never was such a product, or its store no longer sells it.
+    Nothing,
+}
+
+/// What a product costs when it is paid for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PriceNow {
+    /// Price of one piece.
+    Sold(Money),
+    /// No store sells it any longer.
+    NotSold,
+}
+
+/// Prices by product.
+pub type Prices = BTreeMap<ProductId, PriceNow>;
+
 /// What can be asked of a basket.
+///
+/// What was looked up for a command is no part of what was asked for, so it is left out of the command's JSON: a repeat
+/// is a repeat even when prices moved in between.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub enum BasketCommand {
     /// Take a basket.
@@ -80,10 +112,13 @@ pub enum BasketCommand {
     },
     /// Put pieces of a product in.
     AddItem {
-        /// The product as it is offered now.
-        offer: Offer,
+        /// The product.
+        product_id: ProductId,
         /// Pieces.
         quantity: i64,
+        /// What is on offer under its id. Looked up, see [`BasketCommand`].
+        #[serde(skip)]
+        on_offer: OnOffer,
     },
     /// Take pieces of a product out. More than there are takes out all.
     RemoveItem {
@@ -92,10 +127,14 @@ pub enum BasketCommand {
         /// Pieces.
         quantity: i64,
     },
-    /// Go to the checkout.
+    /// Go to the checkout. When prices have risen, the basket only takes them over and stays open: who checks out again
+    /// has seen them.
     Checkout {
         /// What pays for it.
         payment_id: PaymentId,
+        /// What the products in the basket cost now. Looked up, see [`BasketCommand`].
+        #[serde(skip)]
+        prices: Prices,
     },
     /// Leave the basket behind.
     Cancel,
@@ -128,6 +167,34 @@ pub enum BasketRefusal {
     /// Nothing to check out.
     #[error("the basket has no items")]
     HasNoItems,
+    /// No store sells what was asked for.
+    #[error("the product was not found: no store sells it")]
+    ProductNotFound,
+    /// The store that sells it is not in the mall.
+    #[error("the store {store_name} does not take part in the mall, so its products cannot be bought here")]
+    StoreDoesNotParticipate {
+        /// The store's name.
+        store_name: String,
+    },
+    /// Products in the basket that no store sells any longer.
+    #[error("no longer sold: {products}; take them out of the basket to check out")]
+    ProductIsNotSold {
+        /// Their names and ids.
+        products: String,
+    },
+    /// A product is priced in another currency than when it was put in.
+    #[error("{product} is now sold in {}, not in {}; take it out of the basket to check out", .now.code(), .seen.code())]
+    PriceIsInAnotherCurrency {
+        /// Its name and id.
+        product: String,
+        /// The currency in which the shopper saw its price.
+        seen: Currency,
+        /// The currency of its price now.
+        now: Currency,
+    },
+    /// The prices were looked up for other lines than there are: the basket changed in between.
+    #[error("the basket was changed at the same time; try again")]
+    PricesAreForAnotherBasket,
     /// The price is below zero.
     #[error("a price cannot be negative")]
     PriceCannotBeNegative,
@@ -147,15 +214,24 @@ impl Refusal for BasketRefusal {
             Self::QuantityIsTooLarge => "QUANTITY_IS_TOO_LARGE",
             Self::TooManyProducts => "BASKET_HAS_TOO_MANY_PRODUCTS",
             Self::HasNoItems => "BASKET_HAS_NO_ITEMS",
+            Self::ProductNotFound => "PRODUCT_NOT_FOUND",
+            Self::StoreDoesNotParticipate { .. } => "STORE_DOES_NOT_PARTICIPATE",
+            Self::ProductIsNotSold { .. } => "PRODUCT_IS_NOT_SOLD",
+            Self::PriceIsInAnotherCurrency { .. } => "PRICE_IS_IN_ANOTHER_CURRENCY",
+            Self::PricesAreForAnotherBasket => "BASKET_WAS_CHANGED",
             Self::PriceCannotBeNegative => "PRICE_CANNOT_BE_NEGATIVE",
             Self::TotalIsInvalid => "BASKET_TOTAL_IS_INVALID",
         }
     }
 
-    // The original API answers every rule of a basket with 400, and its clients expect that.
+    // The original API answers every rule of a basket with 400, and its clients expect that. What it has no rule for is 409.
     fn kind(&self) -> RefusalKind {
         match self {
-            Self::NotFound => RefusalKind::NotFound,
+            Self::NotFound | Self::ProductNotFound => RefusalKind::NotFound,
+            Self::StoreDoesNotParticipate { .. }
+            | Self::ProductIsNotSold { .. }
+            | Self::PriceIsInAnotherCurrency { .. }
+            | Self::PricesAreForAnotherBasket => RefusalKind::Conflict,
             Self::CannotBeModified
             | Self::CannotBeCanceled
             | Self::QuantityCannotBeNegative
@@ -173,8 +249,12 @@ impl Refusal for BasketRefusal {
             Self::QuantityCannotBeNegative | Self::QuantityCannotBeZero | Self::QuantityIsTooLarge => {
                 Some("quantity")
             }
-            Self::PriceCannotBeNegative => Some("price"),
+            Self::ProductNotFound | Self::StoreDoesNotParticipate { .. } => Some("productId"),
             Self::NotFound
+            | Self::PriceCannotBeNegative
+            | Self::ProductIsNotSold { .. }
+            | Self::PriceIsInAnotherCurrency { .. }
+            | Self::PricesAreForAnotherBasket
             | Self::CannotBeModified
             | Self::CannotBeCanceled
             | Self::TooManyProducts
@@ -238,9 +318,17 @@ impl Aggregate for Basket {
                 None => Ok(vec![BasketEvent::BasketStarted(BasketStarted { customer_id: *customer_id })]),
                 Some(_) => Err(BasketRefusal::CannotBeModified),
             },
-            BasketCommand::AddItem { offer, quantity } => {
+            BasketCommand::AddItem { product_id, quantity, on_offer } => {
                 let (_, items) = open(state)?;
-                add_item(items, offer, *quantity)
+                let quantity = pieces(*quantity)?;
+                match on_offer {
+                    OnOffer::Product(offer) => add_item(items, *product_id, offer, quantity),
+                    OnOffer::NotInTheMall { store_name } => {
+                        let store_name = store_name.clone();
+                        Err(BasketRefusal::StoreDoesNotParticipate { store_name })
+                    }
+                    OnOffer::Nothing => Err(BasketRefusal::ProductNotFound),
+                }
             }
             BasketCommand::RemoveItem { product_id, quantity } => {
                 let (_, items) = open(state)?;
@@ -256,13 +344,27 @@ impl Aggregate for Basket {
                 let product_id = *product_id;
                 Ok(vec![BasketEvent::BasketItemRemoved(BasketItemRemoved { product_id, quantity })])
             }
-            BasketCommand::Checkout { payment_id } => {
+            BasketCommand::Checkout { payment_id, prices } => {
                 let (customer_id, items) = open(state)?;
                 if items.is_empty() {
                     return Err(BasketRefusal::HasNoItems);
                 }
-                let (payment_id, items) = (*payment_id, items.to_vec());
-                Ok(vec![BasketEvent::BasketCheckedOut(BasketCheckedOut { customer_id, payment_id, items })])
+                let changes = price_changes(items, prices)?;
+                let mut items = items.to_vec();
+                reprice(&mut items, &changes);
+                total(&items).map_err(|_| BasketRefusal::TotalIsInvalid)?;
+                let has_risen = changes.iter().any(PriceChange::is_rise);
+                let mut events = Vec::new();
+                if !changes.is_empty() {
+                    events.push(BasketEvent::BasketRepriced(BasketRepriced { prices: changes }));
+                }
+                // Nobody pays more than what was last shown: who checks out again has seen the new prices.
+                if !has_risen {
+                    let payment_id = *payment_id;
+                    let done = BasketCheckedOut { customer_id, payment_id, items };
+                    events.push(BasketEvent::BasketCheckedOut(done));
+                }
+                Ok(events)
             }
             BasketCommand::Cancel => match open(state) {
                 Ok(_) => Ok(vec![BasketEvent::BasketCanceled(BasketCanceled {})]),
@@ -291,6 +393,10 @@ impl Aggregate for Basket {
                 items.retain(|line| line.quantity > 0);
                 Ok(Self::Open { customer_id, items })
             }
+            (Some(Self::Open { customer_id, mut items }), BasketEvent::BasketRepriced(repriced)) => {
+                reprice(&mut items, &repriced.prices);
+                Ok(Self::Open { customer_id, items })
+            }
             (Some(Self::Open { customer_id, items }), BasketEvent::BasketCheckedOut(done)) => {
                 Ok(Self::CheckedOut { customer_id, payment_id: done.payment_id, items })
             }
@@ -305,30 +411,80 @@ impl Aggregate for Basket {
     }
 }
 
-/// Adds to the line of the product, which keeps the price and the names that the shopper saw first.
-fn add_item(items: &[BasketItem], offer: &Offer, quantity: i64) -> Result<Vec<BasketEvent>, BasketRefusal> {
+/// How many pieces: at least one, at most [`MAX_QUANTITY`].
+fn pieces(quantity: i64) -> Result<u32, BasketRefusal> {
     match quantity {
-        ..0 => return Err(BasketRefusal::QuantityCannotBeNegative),
-        0 => return Err(BasketRefusal::QuantityCannotBeZero),
-        _ => {}
+        ..0 => Err(BasketRefusal::QuantityCannotBeNegative),
+        0 => Err(BasketRefusal::QuantityCannotBeZero),
+        some => u32::try_from(some)
+            .ok()
+            .filter(|some| *some <= MAX_QUANTITY)
+            .ok_or(BasketRefusal::QuantityIsTooLarge),
     }
+}
+
+/// Adds to the line of the product, which keeps the price and the names that the shopper saw first.
+fn add_item(
+    items: &[BasketItem],
+    product_id: ProductId,
+    offer: &Offer,
+    quantity: u32,
+) -> Result<Vec<BasketEvent>, BasketRefusal> {
     if offer.price.is_negative() {
         return Err(BasketRefusal::PriceCannotBeNegative);
     }
-    let there = line(items, offer.product_id);
-    let quantity = u32::try_from(quantity)
-        .ok()
-        .filter(|q| there.map_or(0, |line| line.quantity).saturating_add(*q) <= MAX_QUANTITY)
-        .ok_or(BasketRefusal::QuantityIsTooLarge)?;
+    let there = line(items, product_id);
+    if there.map_or(0, |line| line.quantity).saturating_add(quantity) > MAX_QUANTITY {
+        return Err(BasketRefusal::QuantityIsTooLarge);
+    }
     if there.is_none() && items.len() >= MAX_LINES {
         return Err(BasketRefusal::TooManyProducts);
     }
     let item = match there {
         Some(line) => BasketItem { quantity, ..line.clone() },
-        None => offer.item(quantity),
+        None => offer.item(product_id, quantity),
     };
     let mut after = items.to_vec();
     after.push(item.clone());
     total(&after).map_err(|_| BasketRefusal::TotalIsInvalid)?;
     Ok(vec![BasketEvent::BasketItemAdded(BasketItemAdded { item })])
+}
+
+/// What costs something else now than the shopper last saw, in the order of the lines.
+fn price_changes(items: &[BasketItem], prices: &Prices) -> Result<Vec<PriceChange>, BasketRefusal> {
+    let mut changes = Vec::new();
+    let mut not_sold = Vec::new();
+    for BasketItem { product_id, product_name, price: old_price, .. } in items {
+        let product = || format!("{product_name} ({product_id})");
+        let price = match prices.get(product_id) {
+            Some(PriceNow::Sold(price)) => *price,
+            Some(PriceNow::NotSold) => {
+                not_sold.push(product());
+                continue;
+            }
+            None => return Err(BasketRefusal::PricesAreForAnotherBasket),
+        };
+        if price.is_negative() {
+            return Err(BasketRefusal::PriceCannotBeNegative);
+        }
+        let (seen, now) = (old_price.currency(), price.currency());
+        if seen != now {
+            return Err(BasketRefusal::PriceIsInAnotherCurrency { product: product(), seen, now });
+        }
+        if price != *old_price {
+            changes.push(PriceChange { product_id: *product_id, old_price: *old_price, price });
+        }
+    }
+    match not_sold.is_empty() {
+        true => Ok(changes),
+        false => Err(BasketRefusal::ProductIsNotSold { products: not_sold.join(", ") }),
+    }
+}
+
+fn reprice(items: &mut [BasketItem], changes: &[PriceChange]) {
+    for change in changes {
+        if let Some(line) = items.iter_mut().find(|line| line.product_id == change.product_id) {
+            line.price = change.price;
+        }
+    }
 }

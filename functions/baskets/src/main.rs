@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use baskets::Baskets;
-use lambda::{Function, aws, serve, system_ports, use_case};
+use baskets::{Baskets, Shopping, goods::Goods};
+use catalogue::Catalogue;
+use lambda::{Function, aws, batch_consumer, serve, system_ports, use_case};
+use projection::{DynamoViews, Projector};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
@@ -12,15 +14,33 @@ async fn main() -> Result<(), lambda_runtime::Error> {
 
 async fn function(name: String) -> Result<Option<Function>, String> {
     let ports = system_ports();
-    let store = aws::event_store(&aws::config(), &ports)?;
-    let baskets = Arc::new(Baskets::new(store, ports.clone()));
+    let config = aws::config();
+    let store = aws::event_store(&config, &ports)?;
+    let context = || Baskets::new(store.clone(), ports.clone());
+    let baskets = || Arc::new(context());
+    let client = || aws_sdk_dynamodb::Client::new(&config);
+    let copy = || {
+        let products = Arc::new(DynamoViews::new(client(), aws::setting("BASKET_PRODUCTS_TABLE")?));
+        let stores = Arc::new(DynamoViews::new(client(), aws::setting("BASKET_STORES_TABLE")?));
+        Ok::<_, String>(Catalogue::new(
+            Projector::new(products, store.clone(), ports.clone()),
+            Projector::new(stores, store.clone(), ports.clone()),
+        ))
+    };
+    let shopping = || {
+        let participation = aws::setting("ONLY_PARTICIPATING_STORES")?;
+        let participation = participation.parse().map_err(|e: baskets::goods::NotASwitch| e.to_string())?;
+        Ok::<_, String>(Arc::new(Shopping::new(context(), Goods::new(copy()?, participation))))
+    };
     Ok(Some(match name.as_str() {
-        "start-basket" => use_case(&baskets, &ports, Baskets::start_basket),
-        "add-item" => use_case(&baskets, &ports, Baskets::add_item),
-        "remove-item" => use_case(&baskets, &ports, Baskets::remove_item),
-        "checkout-basket" => use_case(&baskets, &ports, Baskets::checkout_basket),
-        "cancel-basket" => use_case(&baskets, &ports, Baskets::cancel_basket),
-        "get-basket" => use_case(&baskets, &ports, Baskets::get_basket),
+        "start-basket" => use_case(&baskets(), &ports, Baskets::start_basket),
+        "add-item" => use_case(&shopping()?, &ports, Shopping::add_item),
+        "remove-item" => use_case(&baskets(), &ports, Baskets::remove_item),
+        "checkout-basket" => use_case(&shopping()?, &ports, Shopping::checkout_basket),
+        "cancel-basket" => use_case(&baskets(), &ports, Baskets::cancel_basket),
+        "get-basket" => use_case(&baskets(), &ports, Baskets::get_basket),
+        "project-basket-products" => batch_consumer(&Arc::new(copy()?), Catalogue::project_products),
+        "project-basket-stores" => batch_consumer(&Arc::new(copy()?), Catalogue::project_stores),
         _ => return Ok(None),
     }))
 }

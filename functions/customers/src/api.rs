@@ -10,7 +10,7 @@ use lambda::{Answer, Call, Fault, Form};
 use crate::{
     Customers,
     customer::{Customer, CustomerCommand},
-    views::CustomerView,
+    views::{CustomerAnswer, CustomerView},
 };
 
 impl Customers {
@@ -81,8 +81,8 @@ impl Customers {
         let id = customer_id(&call)?;
         let loaded: Loaded<Customer> = self.store.load(&StreamId::of::<Customer, _>(id)).await?;
         let customer = loaded.state.as_ref().ok_or_else(|| Fault::not_found("customer", id))?;
-        let view = CustomerView::of(id, customer, loaded.version());
-        Answer::view(&serde_json::json!({ "customer": view }), Some(loaded.version()))
+        let customer = CustomerView::of(id, customer, loaded.version());
+        Answer::view(&CustomerAnswer { customer }, Some(loaded.version()))
     }
 
     async fn transact(

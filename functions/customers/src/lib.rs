@@ -5,9 +5,11 @@
 //! | [`customer`] | the aggregate: states, commands, rules |
 //! | [`api`] | the use cases |
 //! | [`views`] | what is shown of a customer |
+//! | [`docs`] | the routes, for the API's document |
 
 pub mod api;
 pub mod customer;
+pub mod docs;
 pub mod views;
 
 use event_store::EventStore;

@@ -3,17 +3,23 @@
 use contracts::ids::CustomerId;
 use kernel::Version;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::customer::Customer;
 
 /// A customer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CustomerView {
+    /// The customer.
     id: CustomerId,
+    /// The customer's name.
     name: String,
+    /// Where the customer is texted.
     sms_number: String,
+    /// Whether the customer may order.
     enabled: bool,
+    /// The version it has reached.
     version: Version,
 }
 
@@ -29,4 +35,11 @@ impl CustomerView {
             version,
         }
     }
+}
+
+/// What `GET /api/customers/{id}` answers.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CustomerAnswer {
+    /// The customer.
+    pub customer: CustomerView,
 }

@@ -166,3 +166,21 @@ async fn a_saga_authorizes_a_customer_once_and_is_told_when_it_may_not() {
     let refused = desk.authorize(&id, "order-2:AuthorizeCustomer").await;
     assert_eq!(refused, Err("CUSTOMER_NOT_AUTHORIZED".into()), "what the saga compensates by");
 }
+
+#[test]
+fn no_route_is_missing_in_the_document_and_none_is_invented() {
+    let template =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../infra/customers.yaml"));
+    let mut routes: Vec<String> = template
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("RouteKey: ").map(str::to_owned))
+        .collect();
+    let mut documented: Vec<String> = customers::docs::operations()
+        .iter()
+        .map(|operation| format!("{} {}", format!("{:?}", operation.verb).to_uppercase(), operation.path))
+        .collect();
+    routes.sort();
+    documented.sort();
+    assert_eq!(documented, routes);
+}

@@ -1,2 +1,43 @@
-//! Being built.
-fn main() {}
+//! The inventory functions: one binary, one Lambda function per use case.
+
+use std::sync::Arc;
+
+use inventory::{Inventory, views::StockViews};
+use lambda::{Function, aws, batch_consumer, consumer, serve, system_ports, use_case};
+use projection::{DynamoViews, Projector};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    serve(function).await
+}
+
+async fn function(name: String) -> Result<Option<Function>, String> {
+    let ports = system_ports();
+    let config = aws::config();
+    let store = aws::event_store(&config, &ports)?;
+    let inventory = || Arc::new(Inventory::new(store.clone(), ports.clone()));
+    let views = || {
+        let client = aws_sdk_dynamodb::Client::new(&config);
+        let rows = Arc::new(DynamoViews::new(client, aws::setting("STOCK_TABLE")?));
+        Ok::<_, String>(Arc::new(StockViews::new(Projector::new(rows, store.clone(), ports.clone()))))
+    };
+    Ok(Some(match name.as_str() {
+        "get-stock" => use_case(&inventory(), &ports, Inventory::get_stock),
+        "add-stock" => use_case(&inventory(), &ports, Inventory::add_stock),
+        "set-stock" => use_case(&inventory(), &ports, Inventory::set_stock),
+        "reduce-stock" => use_case(&inventory(), &ports, Inventory::reduce_stock),
+        "set-low-stock-threshold" => use_case(&inventory(), &ports, Inventory::set_low_stock_threshold),
+        "start-tracking" => use_case(&inventory(), &ports, Inventory::start_tracking),
+        "stop-tracking" => use_case(&inventory(), &ports, Inventory::stop_tracking),
+        "reserve-inventory" => use_case(&inventory(), &ports, Inventory::reserve_inventory),
+        "release-inventory" => use_case(&inventory(), &ports, Inventory::release_inventory),
+        "release-inventory-on-cancellation" => {
+            consumer(&inventory(), Inventory::release_inventory_on_cancellation)
+        }
+        "sell-reserved-stock" => consumer(&inventory(), Inventory::sell_reserved_stock),
+        "project-stock-levels" => batch_consumer(&views()?, StockViews::project_stock_levels),
+        "list-stock" => use_case(&views()?, &ports, StockViews::list_stock),
+        "list-low-stock" => use_case(&views()?, &ports, StockViews::list_low_stock),
+        _ => return Ok(None),
+    }))
+}

@@ -1,18 +1,27 @@
-//! The use cases of a payment.
+//! The use cases of payments and invoices.
+//!
+//! Whose order it is, what it costs and what it is paid with are read from the order's own first event; what an
+//! invoice may be over is read from the payment's stream. Nothing of that is taken from a request.
 
 use std::sync::Arc;
 
-use contracts::ids::{CustomerKind, OrderKind, PaymentId};
+use contracts::{
+    ids::{CustomerKind, InvoiceId, OrderId, OrderKind, PaymentId, PaymentKind},
+    ordering::OrderCreated,
+};
 use event_store::{Expect, Loaded};
-use kernel::{Id, StreamId};
+use kernel::{Id, Money, StreamId};
 use lambda::{Answer, Call, Fault, Form, orders};
 
 use crate::{
     Payments,
+    invoice::{Invoice, InvoiceCommand},
     payment::{Payment, PaymentCommand},
-    views::PaymentView,
+    reason::Reason,
+    views::{InvoiceAnswer, InvoiceView, PaymentAnswer, PaymentView},
 };
 
+/// Payments.
 impl Payments {
     /// `POST /api/payments {customerId, amount}`.
     ///
@@ -28,31 +37,60 @@ impl Payments {
         self.transact(id, Expect::New, PaymentCommand::Authorize { customer_id, amount }, &call).await
     }
 
-    /// Holds the payment for an order; a step of the order saga. `{orderId}`
+    /// `PUT /api/payments/{id}/confirm {orderId}`: holds the order's total; also a step of the order saga.
     ///
     /// # Errors
-    /// 404, and 409 when the payment is not the customer's, does not cover the total, or is used.
+    /// 404, 412, and 409 when the payment is not the customer's, does not cover the total, or is used.
     pub async fn confirm_payment(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
-        let (id, order_id) = payment_and_order(&call)?;
-        let order = orders::placed(&self.store, order_id).await?;
-        if order.payment_id != id {
-            let message = format!("order {order_id} is not paid with payment {id}");
-            return Err(Fault::new(409, "PAYMENT_IS_NOT_OF_THIS_ORDER", message));
-        }
+        let (id, order_id, order) = self.payment_and_order(&call).await?;
         let (customer_id, total) = (order.customer_id, order.total);
         let command = PaymentCommand::Confirm { order_id, customer_id, total };
         self.transact(id, call.expect(), command, &call).await
     }
 
-    /// Gives the payment back; compensation in the order saga. `{orderId}` Harmless when there is
-    /// nothing to give back.
+    /// `PUT /api/payments/{id}/capture {orderId}`: takes what the order's invoice says, or the order's total
+    /// when there is no invoice. The same happens by itself when the invoice is paid.
     ///
     /// # Errors
-    /// 404 when there is no such order.
+    /// 404, 412, and 409 when the payment is not held for the order, or the order's invoice was canceled.
+    pub async fn capture_held_payment(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
+        let (id, order_id, order) = self.payment_and_order(&call).await?;
+        let amount = match self.invoice(order_id.as_kind()).await?.state {
+            None => order.total,
+            Some(Invoice::Pending(bill) | Invoice::Paid(bill)) => bill.amount,
+            Some(Invoice::Canceled(..) | Invoice::NeverMade(_)) => {
+                let message = format!("the invoice of order {order_id} was canceled: nothing is owed");
+                return Err(Fault::new(409, "INVOICE_WAS_CANCELLED", message));
+            }
+        };
+        let command = PaymentCommand::Capture { order_id, customer_id: order.customer_id, amount };
+        self.transact(id, call.expect(), command, &call).await
+    }
+
+    /// `PUT /api/payments/{id}/release {orderId}`: gives up the hold; also a compensation in the order saga.
+    /// Harmless when nothing is held for the order.
+    ///
+    /// # Errors
+    /// 404 when there is no such order, 412, and 409 when the order is paid with another payment, or
+    /// what was held is captured.
     pub async fn release_payment(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
-        let (id, order_id) = payment_and_order(&call)?;
-        let order = orders::placed(&self.store, order_id).await?;
+        let (id, order_id, order) = self.payment_and_order(&call).await?;
         let command = PaymentCommand::Release { order_id, customer_id: order.customer_id };
+        self.transact(id, call.expect(), command, &call).await
+    }
+
+    /// `PUT /api/payments/{id}/refund {orderId, reason}`: gives back all that was taken for the order.
+    ///
+    /// # Errors
+    /// 404, 412, and 409 when nothing was taken for the order.
+    pub async fn refund_payment(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
+        let form = Form::of(&call.body);
+        let order_id: Option<OrderId> = form.id("orderId", "ORDER_ID_CANNOT_BE_BLANK");
+        let reason = form.text("reason", "REASON_CANNOT_BE_BLANK").map(Reason::new);
+        let (Some(order_id), Some(reason)) = (order_id, reason) else { return Err(form.fault()) };
+        let id = call.id("payment")?;
+        let customer_id = self.order_paid_with(id, order_id).await?.customer_id;
+        let command = PaymentCommand::Refund { order_id, customer_id, reason };
         self.transact(id, call.expect(), command, &call).await
     }
 
@@ -62,13 +100,36 @@ impl Payments {
     /// 404.
     pub async fn get_payment(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id: PaymentId = call.id("payment")?;
-        let loaded: Loaded<Payment> = self.store.load(&StreamId::of::<Payment, _>(id)).await?;
+        let loaded = self.payment(id).await?;
         let payment = loaded.state.as_ref().ok_or_else(|| Fault::not_found("payment", id))?;
-        let view = PaymentView::of(id, payment, loaded.version());
-        Answer::view(&serde_json::json!({ "payment": view }), Some(loaded.version()))
+        let payment = PaymentView::of(id, payment, loaded.version());
+        Answer::view(&PaymentAnswer { payment }, Some(loaded.version()))
     }
 
-    async fn transact(
+    async fn payment(&self, id: PaymentId) -> Result<Loaded<Payment>, Fault> {
+        Ok(self.store.load(&StreamId::of::<Payment, _>(id)).await?)
+    }
+
+    /// The payment that a call is about, and the order that it names.
+    async fn payment_and_order(&self, call: &Call) -> Result<(PaymentId, OrderId, OrderCreated), Fault> {
+        let id = call.id("payment")?;
+        let form = Form::of(&call.body);
+        let order_id: Option<OrderId> = form.id("orderId", "ORDER_ID_CANNOT_BE_BLANK");
+        let Some(order_id) = order_id else { return Err(form.fault()) };
+        Ok((id, order_id, self.order_paid_with(id, order_id).await?))
+    }
+
+    /// The order, if it is paid with this payment.
+    async fn order_paid_with(&self, id: PaymentId, order_id: OrderId) -> Result<OrderCreated, Fault> {
+        let order = orders::placed(&self.store, order_id).await?;
+        if order.payment_id != id {
+            let message = format!("order {order_id} is not paid with payment {id}");
+            return Err(Fault::new(409, "PAYMENT_IS_NOT_OF_THIS_ORDER", message));
+        }
+        Ok(order)
+    }
+
+    pub(crate) async fn transact(
         &self,
         id: PaymentId,
         expect: Expect,
@@ -81,11 +142,128 @@ impl Payments {
     }
 }
 
-fn payment_and_order(call: &Call) -> Result<(PaymentId, Id<OrderKind>), Fault> {
-    let id = call.id("payment")?;
-    let form = Form::of(&call.body);
-    match form.id("orderId", "ORDER_ID_CANNOT_BE_BLANK") {
-        Some(order_id) => Ok((id, order_id)),
-        None => Err(form.fault()),
+/// Invoices.
+impl Payments {
+    /// `POST /api/payments/invoices {orderId}`: asks for the order's total, as happens by itself when the order is
+    /// ready. `paymentId` and `amount` may be given as in the original API; then they have to be the order's.
+    ///
+    /// # Errors
+    /// 400 when they are not, 404 when there is no such order, 409 when its invoice was canceled.
+    pub async fn create_invoice(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
+        let form = Form::of(&call.body);
+        let order_id: Option<Id<OrderKind>> = form.id("orderId", "ORDER_ID_CANNOT_BE_BLANK");
+        let payment_id: Option<Id<PaymentKind>> = match form.text_or_empty("paymentId") {
+            Some("") => None,
+            _ => form.id("paymentId", "PAYMENT_ID_CANNOT_BE_BLANK"),
+        };
+        let amount = match call.body.get("amount") {
+            None | Some(serde_json::Value::Null) => None,
+            Some(_) => form.money("amount"),
+        };
+        let Some(order_id) = order_id.filter(|_| form.is_clean()) else { return Err(form.fault()) };
+        let order = orders::placed(&self.store, order_id).await?;
+        if payment_id.is_some_and(|payment_id| payment_id != order.payment_id) {
+            let message = format!("order {order_id} is paid with another payment");
+            form.reject("paymentId", "PAYMENT_IS_NOT_OF_THIS_ORDER", message);
+        }
+        if amount.is_some_and(|amount| amount != order.total) {
+            let message = format!("order {order_id} costs {}", order.total);
+            form.reject("amount", "AMOUNT_IS_NOT_THE_TOTAL", message);
+        }
+        if !form.is_clean() {
+            return Err(form.fault());
+        }
+        let (customer_id, payment_id, amount) = (order.customer_id, order.payment_id, order.total);
+        let command = InvoiceCommand::Create { order_id, customer_id, payment_id, amount };
+        self.transact_invoice(order_id.as_kind(), command, &call).await
     }
+
+    /// `PUT /api/payments/invoices/{id}/adjust {amount}`.
+    ///
+    /// # Errors
+    /// 400 when the amount is negative or the invoice is not pending, 404, 412, and 409 when the payment does not
+    /// hold as much.
+    pub async fn adjust_invoice(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
+        let id = invoice_id(&call)?;
+        let form = Form::of(&call.body);
+        let Some(amount) = form.money("amount") else { return Err(form.fault()) };
+        let held = self.payment_of(id).await?.and_then(|payment| payment.held());
+        self.transact_invoice(id, InvoiceCommand::Adjust { amount, held }, &call).await
+    }
+
+    /// `PUT /api/payments/invoices/{id}/pay`.
+    ///
+    /// # Errors
+    /// 400 when the invoice is not pending, 404, 412, and 409 when the payment is not held for the order.
+    pub async fn pay_invoice(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
+        let id = invoice_id(&call)?;
+        let held = self.payment_of(id).await?.and_then(|payment| available(&payment));
+        self.transact_invoice(id, InvoiceCommand::Pay { held }, &call).await
+    }
+
+    /// `PUT /api/payments/invoices/{id}/cancel {reason?}`.
+    ///
+    /// # Errors
+    /// 400 when the invoice is not pending, 404, 412.
+    pub async fn cancel_invoice(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
+        let id = invoice_id(&call)?;
+        let form = Form::of(&call.body);
+        let reason = match form.text_or_empty("reason") {
+            Some("") => Reason::by_hand(),
+            Some(reason) => Reason::new(reason),
+            None => return Err(form.fault()),
+        };
+        self.transact_invoice(id, InvoiceCommand::Cancel { reason }, &call).await
+    }
+
+    /// `GET /api/payments/invoices/{id}`.
+    ///
+    /// # Errors
+    /// 404; also when the order was cancelled before there was an invoice.
+    pub async fn get_invoice(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
+        let id = invoice_id(&call)?;
+        let loaded = self.invoice(id).await?;
+        let view = loaded.state.as_ref().and_then(|invoice| InvoiceView::of(id, invoice, loaded.version()));
+        let invoice = view.ok_or_else(|| Fault::not_found("invoice", id))?;
+        Answer::view(&InvoiceAnswer { invoice }, Some(loaded.version()))
+    }
+
+    async fn invoice(&self, id: InvoiceId) -> Result<Loaded<Invoice>, Fault> {
+        Ok(self.store.load(&StreamId::of::<Invoice, _>(id)).await?)
+    }
+
+    /// The payment of an invoice, where there are both and it is used for the invoice's order.
+    ///
+    /// It is another stream than the invoice's, so it can change between this and what is decided on it. Then a paid
+    /// invoice cannot be captured, and its event ends in the dead-letter queue, where somebody sees it.
+    async fn payment_of(&self, id: InvoiceId) -> Result<Option<Payment>, Fault> {
+        let Some(invoice) = self.invoice(id).await?.state else { return Ok(None) };
+        let Some(bill) = invoice.bill() else { return Ok(None) };
+        let payment = self.payment(bill.payment_id).await?.state;
+        Ok(payment.filter(|payment| payment.order_id() == Some(bill.order_id)))
+    }
+
+    async fn transact_invoice(
+        &self,
+        id: InvoiceId,
+        command: InvoiceCommand,
+        call: &Call,
+    ) -> Result<Answer, Fault> {
+        let stream = StreamId::of::<Invoice, _>(id);
+        let outcome = self.store.transact::<Invoice>(&stream, call.expect(), &command, &call.meta()).await?;
+        Ok(Answer::committed(id, outcome.version))
+    }
+}
+
+/// What an invoice can be paid with: what is held, or was taken before the invoice said so.
+fn available(payment: &Payment) -> Option<Money> {
+    match payment {
+        Payment::Confirmed { held, .. } => Some(*held),
+        Payment::Captured { captured, .. } => Some(*captured),
+        Payment::Authorized { .. } | Payment::Refunded { .. } | Payment::Released { .. } => None,
+    }
+}
+
+fn invoice_id(call: &Call) -> Result<InvoiceId, Fault> {
+    call.id("invoice")
 }

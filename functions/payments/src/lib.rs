@@ -1,13 +1,21 @@
-//! The payments context: customers put up an amount; an order holds it; a failed order gives it back.
+//! The payments context: customers put up an amount; an order holds it; its invoice is paid, and the amount is taken; what
+//! a failed or cancelled order no longer needs is given back.
 //!
 //! | room | what is in it |
 //! | --- | --- |
-//! | [`payment`] | the aggregate: states, commands, rules |
+//! | [`payment`], [`invoice`] | the aggregates: states, commands, rules |
+//! | [`reason`] | why an invoice was canceled or a payment refunded |
 //! | [`api`] | the use cases |
-//! | [`views`] | what is shown of a payment |
+//! | [`policies`] | when an order is ready, paid or cancelled: what follows for its invoice and its payment |
+//! | [`views`] | what is shown of payments and invoices |
+//! | [`docs`] | the routes, for the API's document |
 
 pub mod api;
+pub mod docs;
+pub mod invoice;
 pub mod payment;
+pub mod policies;
+pub mod reason;
 pub mod views;
 
 use event_store::EventStore;

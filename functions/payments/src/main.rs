@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lambda::{Function, aws, serve, system_ports, use_case};
+use lambda::{Function, aws, consumer, serve, system_ports, use_case};
 use payments::Payments;
 
 #[tokio::main(flavor = "current_thread")]
@@ -19,6 +19,16 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         "get-payment" => use_case(&payments, &ports, Payments::get_payment),
         "confirm-payment" => use_case(&payments, &ports, Payments::confirm_payment),
         "release-payment" => use_case(&payments, &ports, Payments::release_payment),
+        "capture-held-payment" => use_case(&payments, &ports, Payments::capture_held_payment),
+        "refund-payment" => use_case(&payments, &ports, Payments::refund_payment),
+        "create-invoice" => use_case(&payments, &ports, Payments::create_invoice),
+        "get-invoice" => use_case(&payments, &ports, Payments::get_invoice),
+        "adjust-invoice" => use_case(&payments, &ports, Payments::adjust_invoice),
+        "pay-invoice" => use_case(&payments, &ports, Payments::pay_invoice),
+        "cancel-invoice" => use_case(&payments, &ports, Payments::cancel_invoice),
+        "invoice-order" => consumer(&payments, Payments::invoice_order),
+        "capture-payment" => consumer(&payments, Payments::capture_payment),
+        "settle-cancelled-order" => consumer(&payments, Payments::settle_cancelled_order),
         _ => return Ok(None),
     }))
 }

@@ -1,35 +1,111 @@
-//! What is shown of a payment.
+//! What is shown of payments and invoices. There are no lists: both are read from their own streams.
 
-use contracts::ids::{CustomerId, OrderId, PaymentId};
-use kernel::{Money, Version, money::decimal};
+use contracts::ids::{CustomerId, InvoiceId, OrderId, PaymentId};
+use kernel::{Money, Version, money::decimal, schema::Amount};
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use crate::payment::Payment;
+use crate::{
+    invoice::{Bill, Invoice},
+    payment::Payment,
+};
 
 /// A payment, for its customer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PaymentView {
+    /// The payment.
     id: PaymentId,
+    /// Who pays.
     customer_id: CustomerId,
+    /// Up to how much: what was put up.
     #[serde(with = "decimal")]
+    #[schema(value_type = Amount)]
     amount: Money,
+    /// `authorized`, `confirmed`, `captured`, `refunded` or `released`.
     status: &'static str,
+    /// The order it is, or was, used for.
     #[serde(skip_serializing_if = "Option::is_none")]
     order_id: Option<OrderId>,
+    /// What is held for the order.
+    #[serde(with = "decimal")]
+    #[schema(value_type = Amount)]
+    held: Money,
+    /// What was taken for the order.
+    #[serde(with = "decimal")]
+    #[schema(value_type = Amount)]
+    captured: Money,
+    /// What of that was given back.
+    #[serde(with = "decimal")]
+    #[schema(value_type = Amount)]
+    refunded: Money,
+    /// The version it has reached.
     version: Version,
 }
 
 impl PaymentView {
     /// Shows a payment.
     pub fn of(id: PaymentId, payment: &Payment, version: Version) -> Self {
+        let put_up = payment.put_up();
         Self {
             id,
-            customer_id: payment.customer_id(),
-            amount: payment.amount(),
+            customer_id: put_up.customer_id,
+            amount: put_up.amount,
             status: payment.status(),
             order_id: payment.order_id(),
+            held: payment.held().unwrap_or(Money::ZERO),
+            captured: payment.captured().unwrap_or(Money::ZERO),
+            refunded: payment.refunded().unwrap_or(Money::ZERO),
             version,
         }
     }
+}
+
+/// What `GET /api/payments/{id}` answers.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PaymentAnswer {
+    /// The payment.
+    pub payment: PaymentView,
+}
+
+/// An invoice, for its customer.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InvoiceView {
+    /// The invoice: it has the order's id.
+    id: InvoiceId,
+    /// The order.
+    order_id: OrderId,
+    /// Who owes, or owed.
+    customer_id: CustomerId,
+    /// The payment that is held for the order.
+    payment_id: PaymentId,
+    /// How much.
+    #[serde(with = "decimal")]
+    #[schema(value_type = Amount)]
+    amount: Money,
+    /// `pending`, `paid` or `canceled`.
+    status: &'static str,
+    /// Why it was canceled: a code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// The version it has reached.
+    version: Version,
+}
+
+impl InvoiceView {
+    /// Shows an invoice; nothing when it was never made.
+    pub fn of(id: InvoiceId, invoice: &Invoice, version: Version) -> Option<Self> {
+        let Bill { order_id, customer_id, payment_id, amount, .. } = *invoice.bill()?;
+        let reason = invoice.reason().map(|reason| reason.as_str().to_owned());
+        let status = invoice.status();
+        Some(Self { id, order_id, customer_id, payment_id, amount, status, reason, version })
+    }
+}
+
+/// What `GET /api/payments/invoices/{id}` answers.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct InvoiceAnswer {
+    /// The invoice.
+    pub invoice: InvoiceView,
 }

@@ -4,10 +4,16 @@
 
 use contracts::{
     ids::{CustomerId, OrderId},
-    payments::{PaymentAuthorized, PaymentConfirmed, PaymentEvent, PaymentReleased},
+    payments::{
+        PaymentAuthorized, PaymentCaptured, PaymentConfirmed, PaymentEvent, PaymentRefunded, PaymentReleased,
+    },
 };
-use kernel::{Id, Money};
-use payments::payment::{Payment, PaymentCommand, PaymentRefusal};
+use kernel::{Aggregate, Id, Money, aggregate::fold};
+use payments::{
+    payment::{Payment, PaymentCommand, PaymentRefusal},
+    reason::Reason,
+};
+use proptest::prelude::*;
 use testing::spec::given;
 
 fn customer(name: &str) -> CustomerId {
@@ -34,6 +40,15 @@ fn released(name: &str) -> PaymentEvent {
     PaymentEvent::PaymentReleased(PaymentReleased { order_id: order(name) })
 }
 
+fn captured(name: &str, minor: i64) -> PaymentEvent {
+    PaymentEvent::PaymentCaptured(PaymentCaptured { order_id: order(name), amount: cents(minor) })
+}
+
+fn refunded(name: &str, minor: i64) -> PaymentEvent {
+    let (order_id, amount, reason) = (order(name), cents(minor), "WILTED".to_owned());
+    PaymentEvent::PaymentRefunded(PaymentRefunded { order_id, amount, reason })
+}
+
 fn authorize(minor: i64) -> PaymentCommand {
     PaymentCommand::Authorize { customer_id: customer("ada"), amount: cents(minor) }
 }
@@ -44,6 +59,36 @@ fn confirm(who: &str, name: &str, minor: i64) -> PaymentCommand {
 
 fn release(who: &str, name: &str) -> PaymentCommand {
     PaymentCommand::Release { order_id: order(name), customer_id: customer(who) }
+}
+
+fn capture(who: &str, name: &str, minor: i64) -> PaymentCommand {
+    PaymentCommand::Capture { order_id: order(name), customer_id: customer(who), amount: cents(minor) }
+}
+
+fn refund(who: &str, name: &str) -> PaymentCommand {
+    let (order_id, customer_id, reason) = (order(name), customer(who), Reason::new("WILTED"));
+    PaymentCommand::Refund { order_id, customer_id, reason }
+}
+
+fn give_back(who: &str, name: &str, paid: Option<i64>) -> PaymentCommand {
+    PaymentCommand::GiveBack {
+        order_id: order(name),
+        customer_id: customer(who),
+        paid: paid.map(cents),
+        reason: Reason::new("WILTED"),
+    }
+}
+
+/// Ada's payment of 5.00, in each state that it can be in for order 1.
+fn every_state() -> [(&'static str, Vec<PaymentEvent>); 5] {
+    let (put_up, held, taken) = (authorized(500), confirmed("1", 100), captured("1", 100));
+    [
+        ("authorized", vec![put_up.clone()]),
+        ("confirmed", vec![put_up.clone(), held.clone()]),
+        ("captured", vec![put_up.clone(), held.clone(), taken.clone()]),
+        ("refunded", vec![put_up.clone(), held.clone(), taken, refunded("1", 100)]),
+        ("released", vec![put_up, held, released("1")]),
+    ]
 }
 
 #[test]
@@ -60,6 +105,9 @@ fn d8_a_payment_that_does_not_cover_the_total_is_not_confirmed() {
     given::<Payment>([authorized(500)])
         .when(confirm("ada", "1", 501))
         .then_refused(PaymentRefusal::DoesNotCoverTotal { amount: cents(500), total: cents(501) });
+    given::<Payment>([authorized(500)])
+        .when(confirm("ada", "1", -1))
+        .then_refused(PaymentRefusal::AmountCannotBeNegative);
 }
 
 #[test]
@@ -77,8 +125,120 @@ fn d8_one_payment_does_not_pay_for_two_orders() {
 }
 
 #[test]
-fn d16_a_payment_that_never_was_is_not_confirmed() {
-    given::<Payment>([]).when(confirm("ada", "1", 1)).then_refused(PaymentRefusal::NotFound);
+fn a_payment_belongs_to_the_customer_covers_the_total_and_is_used_once() {
+    for (state, history) in every_state() {
+        let story = || given::<Payment>(history.clone());
+        for command in [confirm("bob", "1", 100), capture("bob", "1", 100), refund("bob", "1")] {
+            story().when(command).then_refused(PaymentRefusal::BelongsToAnotherCustomer);
+        }
+        story().when(release("bob", "1")).then_nothing();
+        story().when(give_back("bob", "1", Some(100))).then_nothing();
+        let used = match state {
+            "authorized" => continue,
+            "released" => PaymentRefusal::WasReleased,
+            _ => PaymentRefusal::IsUsed,
+        };
+        for command in [confirm("ada", "2", 100), capture("ada", "2", 100), refund("ada", "2")] {
+            story().when(command).then_refused(used.clone());
+        }
+        story().when(release("ada", "2")).then_nothing();
+        story().when(give_back("ada", "2", Some(100))).then_nothing();
+    }
+}
+
+#[test]
+fn d16_a_payment_that_never_was_is_neither_confirmed_nor_captured_nor_refunded() {
+    for command in [confirm("ada", "1", 1), capture("ada", "1", 1), refund("ada", "1")] {
+        given::<Payment>([]).when(command).then_refused(PaymentRefusal::NotFound);
+    }
+}
+
+#[test]
+fn a_payment_keeps_what_it_holds_and_no_more_can_be_taken() {
+    let held = || given::<Payment>([authorized(500), confirmed("1", 100)]);
+    assert_eq!(held().state().unwrap().held(), Some(cents(100)));
+    held().when(capture("ada", "1", 100)).then([captured("1", 100)]);
+    held().when(capture("ada", "1", 99)).then([captured("1", 99)]);
+    held()
+        .when(capture("ada", "1", 101))
+        .then_refused(PaymentRefusal::HoldsLess { held: cents(100), amount: cents(101) });
+    held().when(capture("ada", "1", -1)).then_refused(PaymentRefusal::AmountCannotBeNegative);
+}
+
+#[test]
+fn what_is_not_confirmed_is_not_captured() {
+    given::<Payment>([authorized(500)])
+        .when(capture("ada", "1", 100))
+        .then_refused(PaymentRefusal::NotConfirmed);
+    given::<Payment>([authorized(500), released("1")])
+        .when(capture("ada", "1", 100))
+        .then_refused(PaymentRefusal::WasReleased);
+}
+
+#[test]
+fn capturing_twice_takes_the_money_once() {
+    given::<Payment>([authorized(500), confirmed("1", 100), captured("1", 100)])
+        .when(capture("ada", "1", 100))
+        .then_nothing()
+        .when(confirm("ada", "1", 100))
+        .then_nothing();
+}
+
+#[test]
+fn a_refund_gives_back_all_that_was_taken_and_only_once() {
+    given::<Payment>([authorized(500), confirmed("1", 100), captured("1", 99)])
+        .when(refund("ada", "1"))
+        .then([refunded("1", 99)])
+        .when(refund("ada", "1"))
+        .then_nothing()
+        .when(capture("ada", "1", 99))
+        .then_nothing()
+        .when(release("ada", "1"))
+        .then_nothing()
+        .when(confirm("ada", "1", 100))
+        .then_refused(PaymentRefusal::WasRefunded);
+}
+
+#[test]
+fn what_was_not_taken_is_not_refunded() {
+    let put_up = authorized(500);
+    for history in [vec![put_up.clone()], vec![put_up.clone(), confirmed("1", 100)]] {
+        given::<Payment>(history).when(refund("ada", "1")).then_refused(PaymentRefusal::NotCaptured);
+    }
+    given::<Payment>([put_up, released("1")])
+        .when(refund("ada", "1"))
+        .then_refused(PaymentRefusal::WasReleased);
+}
+
+#[test]
+fn a_captured_payment_is_not_silently_kept_by_a_release() {
+    given::<Payment>([authorized(500), confirmed("1", 100), captured("1", 100)])
+        .when(release("ada", "1"))
+        .then_refused(PaymentRefusal::WasCaptured);
+}
+
+#[test]
+fn a_cancelled_order_gets_back_whatever_has_become_of_its_payment() {
+    let expected = |state, paid: Option<i64>| match (state, paid) {
+        ("authorized", _) | ("confirmed", None) => vec![released("1")],
+        // The capture is still on its way: the books say all the same that it was taken and given back.
+        ("confirmed", Some(amount)) => vec![captured("1", amount), refunded("1", amount)],
+        ("captured", _) => vec![refunded("1", 100)],
+        _ => vec![],
+    };
+    for (state, history) in every_state() {
+        for paid in [None, Some(100), Some(40)] {
+            given::<Payment>(history.clone())
+                .when(give_back("ada", "1", paid))
+                .then(expected(state, paid))
+                .when(give_back("ada", "1", paid))
+                .then_nothing();
+        }
+    }
+    given::<Payment>([]).when(give_back("ada", "1", None)).then_nothing();
+    given::<Payment>([authorized(500), confirmed("1", 100)])
+        .when(give_back("ada", "1", Some(101)))
+        .then_refused(PaymentRefusal::HoldsLess { held: cents(100), amount: cents(101) });
 }
 
 #[test]
@@ -116,4 +276,96 @@ fn a_confirmation_that_arrives_after_its_compensation_is_refused() {
     given::<Payment>([authorized(500), released("1")])
         .when(confirm("ada", "1", 100))
         .then_refused(PaymentRefusal::WasReleased);
+}
+
+#[test]
+fn an_impossible_history_is_an_error_not_a_guess() {
+    for history in [
+        vec![confirmed("1", 100)],
+        vec![released("1")],
+        vec![authorized(500), authorized(500)],
+        vec![authorized(500), captured("1", 100)],
+        vec![authorized(500), confirmed("1", 100), refunded("1", 100)],
+        vec![authorized(500), confirmed("1", 100), captured("1", 100), released("1")],
+        vec![authorized(500), confirmed("1", 100), captured("1", 100), captured("1", 100)],
+        vec![authorized(500), released("1"), confirmed("1", 100)],
+    ] {
+        assert!(fold::<Payment>(None, &history).is_err(), "{history:?}");
+    }
+}
+
+fn any_command() -> impl Strategy<Value = PaymentCommand> {
+    let who = prop_oneof![4 => Just("ada"), 1 => Just("bob")];
+    let name = prop_oneof![4 => Just("1"), 1 => Just("2")];
+    (0..6_u8, who, name, -1..8_i64, prop::option::of(0..8_i64)).prop_map(|(pick, who, name, minor, paid)| {
+        match pick {
+            0 => authorize(minor),
+            1 => confirm(who, name, minor),
+            2 => capture(who, name, minor),
+            3 => release(who, name),
+            4 => refund(who, name),
+            _ => give_back(who, name, paid),
+        }
+    })
+}
+
+proptest! {
+    /// Whatever is asked: what was decided can be folded; no transition leads outside the state machine; only the
+    /// customer's own order gets anything; and no cent is made or lost, by the events as by the state.
+    #[test]
+    fn no_transition_leads_outside_the_state_machine_and_no_cent_is_lost(
+        commands in prop::collection::vec(any_command(), 0..40),
+    ) {
+        let mut state: Option<Payment> = None;
+        let mut history: Vec<PaymentEvent> = Vec::new();
+        for command in commands {
+            let Ok(events) = Payment::decide(state.as_ref(), &command) else { continue };
+            for event in &events {
+                let before = state.as_ref().map(Payment::status);
+                state = Some(Payment::evolve(state.clone(), event).unwrap());
+                let after = state.as_ref().map(Payment::status).unwrap();
+                let allowed = [
+                    (None, "authorized"),
+                    (Some("authorized"), "confirmed"),
+                    (Some("authorized"), "released"),
+                    (Some("confirmed"), "captured"),
+                    (Some("confirmed"), "released"),
+                    (Some("captured"), "refunded"),
+                ];
+                prop_assert!(allowed.contains(&(before, after)), "{before:?} -> {after}");
+            }
+            history.extend(events);
+
+            let Some(payment) = &state else { continue };
+            let sum = |pick: fn(&PaymentEvent) -> Option<Money>| {
+                history.iter().filter_map(pick).map(Money::minor).sum::<i64>()
+            };
+            let put_up = sum(|e| match e {
+                PaymentEvent::PaymentAuthorized(e) => Some(e.amount),
+                _ => None,
+            });
+            let taken = sum(|e| match e {
+                PaymentEvent::PaymentCaptured(e) => Some(e.amount),
+                _ => None,
+            });
+            let returned = sum(|e| match e {
+                PaymentEvent::PaymentRefunded(e) => Some(e.amount),
+                _ => None,
+            });
+            let minor = |money: Option<Money>| money.map_or(0, Money::minor);
+            prop_assert_eq!(put_up, payment.put_up().amount.minor());
+            prop_assert_eq!(taken, minor(payment.captured()));
+            prop_assert_eq!(returned, minor(payment.refunded()));
+            // Put up = free (released, or never needed) + held + captured; captured = refunded + kept.
+            let free = put_up - minor(payment.held()) - taken;
+            let kept = taken - returned;
+            prop_assert!((0..=put_up).contains(&free) && (0..=taken).contains(&kept));
+            match payment.status() {
+                "captured" => prop_assert_eq!((kept, returned), (taken, 0)),
+                "refunded" => prop_assert_eq!((kept, returned), (0, taken)),
+                "released" => prop_assert_eq!((free, taken, returned), (put_up, 0, 0)),
+                _ => prop_assert_eq!((taken, returned), (0, 0)),
+            }
+        }
+    }
 }

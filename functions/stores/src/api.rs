@@ -11,7 +11,7 @@ use crate::{
     Stores,
     product::{Goods, Product, ProductCommand},
     store::{Store, StoreCommand},
-    views::{ProductView, StoreView},
+    views::{OneProduct, OneStore, ProductView, StoreView},
 };
 
 impl Stores {
@@ -66,7 +66,7 @@ impl Stores {
         let loaded: Loaded<Store> = self.store.load(&StreamId::of::<Store, _>(id)).await?;
         let store = loaded.state.as_ref().ok_or_else(|| Fault::not_found("store", id))?;
         let view = StoreView::of(id, store, loaded.version());
-        Answer::view(&serde_json::json!({ "store": view }), Some(loaded.version()))
+        Answer::view(&OneStore { store: view }, Some(loaded.version()))
     }
 
     /// `POST /api/stores/{id}/products {name, description, sku, price}`. The store is looked up in its own
@@ -143,7 +143,7 @@ impl Stores {
         let goods = loaded.state.as_ref().and_then(Product::on_sale);
         let goods = goods.ok_or_else(|| Fault::not_found("product", id))?;
         let view = ProductView::of(id, goods, loaded.version());
-        Answer::view(&serde_json::json!({ "product": view }), Some(loaded.version()))
+        Answer::view(&OneProduct { product: view }, Some(loaded.version()))
     }
 
     async fn transact_store(

@@ -5,8 +5,10 @@
 //! | [`store`], [`product`] | the aggregates: states, commands, rules |
 //! | [`api`] | the use cases |
 //! | [`views`] | the mall (which stores there are) and the catalogue (what they sell): projections and queries |
+//! | [`docs`] | what the HTTP API looks like |
 
 pub mod api;
+pub mod docs;
 pub mod product;
 pub mod store;
 pub mod views;

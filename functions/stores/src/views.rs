@@ -12,6 +12,7 @@ use kernel::{Id, Money, Version, money::decimal};
 use lambda::{Answer, Call, Fault, settled};
 use projection::{ApplyError, Index, Projection, Projector};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{product::Goods, store::Store};
 
@@ -192,8 +193,8 @@ impl MallViews {
 
     async fn list(&self, index: &Index, call: &Call) -> Result<Answer, Fault> {
         let page = self.projector.list(index, &call.list_request(MALL, false)?).await?;
-        let stores: Vec<StoreView> = page.rows.into_iter().map(StoreView::of_row).collect();
-        Answer::view(&serde_json::json!({ "stores": stores, "next": page.next }), None)
+        let stores = page.rows.into_iter().map(StoreView::of_row).collect();
+        Answer::view(&StoreList { stores, next: page.next }, None)
     }
 }
 
@@ -222,19 +223,56 @@ impl CatalogueViews {
         let store_id: StoreId = call.id("store")?;
         let request = call.list_request(store_id.to_string(), false)?;
         let page = self.projector.list(&BY_STORE, &request).await?;
-        let products: Vec<ProductView> = page.rows.into_iter().map(ProductView::of_row).collect();
-        Answer::view(&serde_json::json!({ "products": products, "next": page.next }), None)
+        let products = page.rows.into_iter().map(ProductView::of_row).collect();
+        Answer::view(&ProductList { products, next: page.next }, None)
     }
 }
 
+/// One store.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OneStore {
+    /// The store.
+    pub store: StoreView,
+}
+
+/// A page of stores.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct StoreList {
+    /// The stores, in the order in which they were opened.
+    pub stores: Vec<StoreView>,
+    /// Where the next page starts; null when this is the last.
+    pub next: Option<String>,
+}
+
+/// One product.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OneProduct {
+    /// The product.
+    pub product: ProductView,
+}
+
+/// A page of products.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ProductList {
+    /// The products, in the order in which they were added.
+    pub products: Vec<ProductView>,
+    /// Where the next page starts; null when this is the last.
+    pub next: Option<String>,
+}
+
 /// What is shown of a store.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StoreView {
+    /// The store.
     id: StoreId,
+    /// What it is called.
     name: String,
+    /// Where in the mall it is.
     location: String,
+    /// Whether it takes part in the mall.
     participating: bool,
+    /// Its version; lists, which lag behind, have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<Version>,
 }
@@ -259,16 +297,24 @@ impl StoreView {
 }
 
 /// What is shown of a product.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProductView {
+    /// The product.
     id: ProductId,
+    /// The store that sells it.
     store_id: StoreId,
+    /// What it is called.
     name: String,
+    /// What it is; may be empty.
     description: String,
+    /// The store's own number for it; may be empty.
     sku: String,
+    /// Price of one piece.
     #[serde(with = "decimal")]
+    #[schema(value_type = kernel::schema::Amount)]
     price: Money,
+    /// Its version; lists, which lag behind, have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<Version>,
 }

@@ -188,4 +188,15 @@ impl Operation {
         self.refuses.push(status);
         self
     }
+
+    /// Whether it changes something.
+    pub fn is_command(&self) -> bool {
+        self.verb != Verb::Get
+    }
+
+    /// Whether its answer says which version it is about, as `ETag`: not those that are made of a view.
+    pub fn sends_version(&self) -> bool {
+        let lists = self.query.iter().any(|parameter| parameter.name == "cursor");
+        matches!(self.answers, Answers::Committed) || (self.path.contains('{') && !lists)
+    }
 }

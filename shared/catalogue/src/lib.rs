@@ -10,8 +10,8 @@
 //! * **A miss heals at once**: what is not in the copy is looked for in the event table before it is said not to
 //!   exist, so a product that was added a moment ago can be sold.
 //! * **A hit is one read** of one row, as new as the events that have arrived.
-//! * **[`Catalogue::latest`] is as new as the stores themselves**, for one more query per product: prices are charged
-//!   by it.
+//! * **[`Catalogue::latest`] and [`Catalogue::latest_store`] are as new as the stores themselves**, for one more query
+//!   per product or store: prices are charged by it.
 //!
 //! # Not guaranteed
 //!
@@ -85,6 +85,15 @@ impl Catalogue {
     /// When a table fails.
     pub async fn store(&self, id: StoreId) -> Result<Option<StoreCopy>, Fault> {
         copied(&self.stores, &id.to_string()).await
+    }
+
+    /// A store as it is now; `None` when there is no such store. Whoever turns a store away because of what the copy says
+    /// of it asks here first.
+    ///
+    /// # Errors
+    /// When a table fails.
+    pub async fn latest_store(&self, id: StoreId) -> Result<Option<StoreCopy>, Fault> {
+        Ok(self.stores.read_latest(&id.to_string()).await?.map(|found| found.row))
     }
 
     /// These products as the stores have them now, in the same order; `None` for what there never was.

@@ -126,6 +126,13 @@ pub struct PriceChange {
     pub price: Money,
 }
 
+impl PriceChange {
+    /// Whether it costs more than before.
+    pub fn is_rise(&self) -> bool {
+        self.price.minor() > self.old_price.minor()
+    }
+}
+
 impl Event for BasketEvent {
     const SCHEMAS: &'static [(&'static str, u16)] = &[
         ("BasketStarted", 1),

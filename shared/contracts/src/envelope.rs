@@ -3,21 +3,24 @@
 use kernel::{Actor, DecodeError, Event, RawEvent, StreamId, Timestamp, TraceParent, Uuid, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 /// One event of a stream as it travels on the bus (`detail` of the bus event).
 ///
 /// **Guaranteed**: the fields are those of the commit, byte for byte, however often and in
 /// whatever order the envelope arrives. **Not guaranteed**: that it arrives once, or after its
 /// predecessor: readers compare [`Envelope::version`] with what they applied.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Envelope {
     /// The event's id, the same in every delivery.
+    #[schema(value_type = String, format = "uuid")]
     pub id: Uuid,
     /// Its type, for example `OrderCreated`.
     #[serde(rename = "type")]
     pub event_type: String,
     /// Version of the body's schema.
+    #[schema(minimum = 1)]
     pub schema: u16,
     /// The stream.
     pub stream: StreamId,
@@ -28,22 +31,29 @@ pub struct Envelope {
     /// Version after the last event of the same commit.
     pub next: Version,
     /// When it was committed.
+    #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
     /// Who caused it.
+    #[schema(value_type = String)]
     pub actor: Actor,
     /// Shared by all that follows from one outside request.
+    #[schema(value_type = String, format = "uuid")]
     pub correlation: Uuid,
     /// What it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uuid")]
     pub causation: Option<Uuid>,
     /// Id of the command that was committed.
+    #[schema(value_type = String, format = "uuid")]
     pub command: Uuid,
     /// W3C trace context.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub trace: Option<TraceParent>,
     /// The body. Left out when it is too large for the bus: read it from the event table, by
     /// stream and version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub data: Option<Value>,
 }
 

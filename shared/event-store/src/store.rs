@@ -97,11 +97,15 @@ pub enum Expect {
 
 /// What a command led to.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Outcome<A> {
+pub struct Outcome<A: Aggregate> {
     /// The stream.
     pub stream: StreamId,
     /// Version of the stream after the command (after its first execution, for a repeat).
     pub version: Version,
+    /// What this command decided, as it stands in its own commit: for a repeat, what its first execution decided,
+    /// whatever happened since. Empty when there was nothing to do; nothing was written then, so a repeat of such
+    /// a command is decided anew.
+    pub events: Vec<A::Event>,
     /// The state after the command; for a repeat, the state as far as it was read to recognise it.
     pub state: Option<A>,
     /// Whether this was a repeat, answered with the first result; nothing was written.
@@ -179,7 +183,8 @@ pub struct Loaded<A> {
     seen: bool,
     /// Commits since (and with) the last snapshot: what the next load would read.
     unsnapped: u32,
-    recent: Vec<(CommandStamp, Version)>,
+    /// The commits that were read, in any order: repeats are recognised, and answered, by them.
+    recent: Vec<Commit>,
     last_at: Option<Timestamp>,
 }
 
@@ -205,21 +210,21 @@ impl<A: Aggregate> Loaded<A> {
         }
     }
 
-    /// Where an earlier execution of this command ended.
-    fn earlier(&self, id: CommandId) -> Option<&(CommandStamp, Version)> {
-        self.recent.iter().find(|(stamp, _)| stamp.id == id)
+    /// The commit of an earlier execution of this command.
+    fn earlier(&self, id: CommandId) -> Option<&Commit> {
+        self.recent.iter().find(|commit| commit.command.id == id)
     }
 
     /// One commit further. The commit must start where the head ends.
-    fn follow(mut self, commit: &Commit) -> Result<Self, StoreError> {
+    fn follow(mut self, commit: Commit) -> Result<Self, StoreError> {
         if commit.version != self.head.next {
-            return Err(gap(commit, self.head.next));
+            return Err(gap(&commit, self.head.next));
         }
-        self.state = fold_commit(self.state, commit, None)?;
+        self.state = fold_commit(self.state, &commit, None)?;
         self.head.next = commit.next;
         self.unsnapped = if commit.snapshot.is_some() { 1 } else { self.unsnapped + 1 };
-        self.recent.push((commit.command.clone(), commit.last()));
         self.last_at = Some(commit.at);
+        self.recent.push(commit);
         Ok(self)
     }
 }
@@ -235,16 +240,19 @@ fn fold_commit<A: Aggregate>(
     commit: &Commit,
     upto: Option<Version>,
 ) -> Result<Option<A>, StoreError> {
-    let corrupt = |why: String| StoreError::corrupt(&commit.stream, commit.version, why);
     // Saturating: a caller may ask for a version as high as there is.
     let take = upto.map_or(usize::MAX, |upto| {
         upto.get().saturating_add(1).saturating_sub(commit.version.get()) as usize
     });
-    let mut events = Vec::with_capacity(commit.events.len());
-    for committed in commit.events.iter().take(take) {
-        events.push(A::Event::from_raw(committed.event.clone()).map_err(|e| corrupt(e.to_string()))?);
-    }
-    fold::<A>(state, &events).map_err(|e| corrupt(e.to_string()))
+    let events = decoded::<A>(commit, take)?;
+    fold::<A>(state, &events).map_err(|e| StoreError::corrupt(&commit.stream, commit.version, e.to_string()))
+}
+
+/// The first events of a commit, at most `take`.
+fn decoded<A: Aggregate>(commit: &Commit, take: usize) -> Result<Vec<A::Event>, StoreError> {
+    let corrupt = |why: String| StoreError::corrupt(&commit.stream, commit.version, why);
+    let raw = commit.events.iter().take(take).map(|committed| committed.event.clone());
+    raw.map(|raw| A::Event::from_raw(raw).map_err(|e| corrupt(e.to_string()))).collect()
 }
 
 /// The state in a commit's snapshot, if it is of today's schema.
@@ -328,7 +336,6 @@ impl EventStore {
         for commit in newest_first[..from].iter().rev() {
             state = fold_commit(state, commit, None)?;
         }
-        let recent = newest_first.iter().map(|c| (c.command.clone(), c.last())).collect();
         let last = &newest_first[0];
         Ok(Loaded {
             state,
@@ -336,8 +343,8 @@ impl EventStore {
             seen: true,
             // With a snapshot, its own commit is read too; without, all were.
             unsnapped: u32::try_from((from + 1).min(newest_first.len())).unwrap_or(u32::MAX),
-            recent,
             last_at: Some(last.at),
+            recent: newest_first,
         })
     }
 
@@ -362,12 +369,13 @@ impl EventStore {
         };
         let mut attempt = 0;
         loop {
-            if let Some((stamp, version)) = loaded.earlier(meta.id) {
-                if stamp.hash != hash {
+            if let Some(earlier) = loaded.earlier(meta.id) {
+                if earlier.command.hash != hash {
                     return Err(TransactError::KeyReused);
                 }
-                let version = *version;
-                return Ok(Outcome { stream: stream.clone(), version, state: loaded.state, repeated: true });
+                let (version, events) = (earlier.last(), decoded::<A>(earlier, usize::MAX)?);
+                let stream = stream.clone();
+                return Ok(Outcome { stream, version, events, state: loaded.state, repeated: true });
             }
             if let Expect::At(expected) = expect
                 && loaded.version() != expected
@@ -389,14 +397,15 @@ impl EventStore {
                 Ok(events) => events,
             };
             let Some((commit, after)) = seal(&loaded, &events, hash.clone(), meta)? else {
-                let version = loaded.version();
-                return Ok(Outcome { stream: stream.clone(), version, state: loaded.state, repeated: false });
+                let (stream, version) = (stream.clone(), loaded.version());
+                return Ok(Outcome { stream, version, events, state: loaded.state, repeated: false });
             };
             match self.append(commit, attempt).await? {
                 Appended::Ours(version) => {
                     return Ok(Outcome {
                         stream: stream.clone(),
                         version,
+                        events,
                         state: Some(after),
                         repeated: false,
                     });
@@ -409,7 +418,7 @@ impl EventStore {
                     }
                     loaded = if same || loaded.seen {
                         // What the winner left is known without another read.
-                        loaded.follow(&winner)?
+                        loaded.follow(*winner)?
                     } else {
                         // "New" was wrong, perhaps for long: this winner only began the stream.
                         self.load(stream).await?

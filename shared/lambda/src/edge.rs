@@ -1,7 +1,10 @@
 //! HTTP requests and direct invocations become a [`Call`]; answers and faults become what the caller
 //! understands.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use kernel::{Actor, CommandId, TraceParent, Uuid, Version, ports::Ports};
@@ -150,18 +153,17 @@ fn checked_key(key: &str) -> Result<&str, Fault> {
 
 fn body(text: Option<&str>, base64: bool) -> Result<Value, Fault> {
     let Some(text) = text.filter(|t| !t.trim().is_empty()) else { return Ok(Value::Null) };
-    if text.len() > MAX_BODY {
-        let message = format!("the request body has {} bytes, at most {MAX_BODY} are taken", text.len());
+    let malformed = |why: String| Fault::invalid("BODY_IS_MALFORMED", format!("the body is not JSON: {why}"));
+    let bytes: Cow<'_, [u8]> = if base64 {
+        STANDARD.decode(text).map_err(|e| malformed(e.to_string()))?.into()
+    } else {
+        text.as_bytes().into()
+    };
+    if bytes.len() > MAX_BODY {
+        let message = format!("the request body has {} bytes, at most {MAX_BODY} are taken", bytes.len());
         return Err(Fault::new(413, "BODY_TOO_LARGE", message));
     }
-    let malformed = |why: String| Fault::invalid("BODY_IS_MALFORMED", format!("the body is not JSON: {why}"));
-    let parsed = if base64 {
-        let bytes = STANDARD.decode(text).map_err(|e| malformed(e.to_string()))?;
-        serde_json::from_slice(&bytes)
-    } else {
-        serde_json::from_str(text)
-    };
-    parsed.map_err(|e| malformed(e.to_string()))
+    serde_json::from_slice(&bytes).map_err(|e| malformed(e.to_string()))
 }
 
 /// `"7"`, `W/"7"` or `7`; `*` means any version.
@@ -340,6 +342,20 @@ mod tests {
         payload["body"] = json!("{oops");
         let fault = call(payload).unwrap_err();
         assert_eq!((fault.status, fault.code.as_ref()), (400, "BODY_IS_MALFORMED"));
+    }
+
+    #[test]
+    fn a_body_is_measured_as_it_was_sent_not_as_the_gateway_wraps_it() {
+        let sent = |base64: bool, length: usize| {
+            let text = json!("x".repeat(length - 2)).to_string();
+            let body = if base64 { STANDARD.encode(text) } else { text };
+            super::body(Some(&body), base64).map(drop).map_err(|fault| (fault.status, fault.message))
+        };
+        for base64 in [false, true] {
+            assert_eq!(sent(base64, MAX_BODY), Ok(()));
+            let (status, message) = sent(base64, MAX_BODY + 1).unwrap_err();
+            assert!(status == 413 && message.contains("262145"), "{message}");
+        }
     }
 
     #[test]

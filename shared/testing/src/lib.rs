@@ -8,6 +8,7 @@
 //! | [`faulty`] | a commit log that loses answers, throttles, and lets others write first |
 //! | [`delivery`] | the bus at its worst: shuffled, duplicated, with pieces missing |
 //! | [`runtime_api`] | Lambda around a function's own process |
+//! | [`shelves`] | the streams of stores and products, for those who read them |
 //! | [`recorder`] | a commit log that remembers a history, to put it into another log |
 //! | [`random`] | the small seeded generator behind the others |
 //!
@@ -23,6 +24,7 @@ pub mod ports;
 pub mod random;
 pub mod recorder;
 pub mod runtime_api;
+pub mod shelves;
 pub mod spec;
 
 pub use delivery::{Hostility, hostile};
@@ -32,4 +34,5 @@ pub use ports::TestPorts;
 pub use random::Seeded;
 pub use recorder::RecordingLog;
 pub use runtime_api::{FixedService, FunctionProcess};
+pub use shelves::Shelves;
 pub use spec::given;

@@ -44,14 +44,14 @@ async fn every_sort_of_no_is_a_problem_document_with_a_stable_code() {
         (
             Method::PUT,
             format!("/api/baskets/{basket}/addItem"),
-            Some(product("Apple", 1.0, 0)),
+            Some(product(&stack, "Apple", 1.0, 0).await),
             400,
             "QUANTITY_CANNOT_BE_ZERO",
         ),
         (
             Method::PUT,
             format!("/api/baskets/{basket}/addItem"),
-            Some(product("Apple", 1.0, -1)),
+            Some(product(&stack, "Apple", 1.0, -1).await),
             400,
             "QUANTITY_CANNOT_BE_NEGATIVE",
         ),
@@ -67,9 +67,16 @@ async fn every_sort_of_no_is_a_problem_document_with_a_stable_code() {
         (
             Method::PUT,
             format!("/api/baskets/{nobody}/addItem"),
-            Some(product("Apple", 1.0, 1)),
+            Some(product(&stack, "Apple", 1.0, 1).await),
             404,
             "BASKET_NOT_FOUND",
+        ),
+        (
+            Method::PUT,
+            format!("/api/baskets/{basket}/addItem"),
+            Some(json!({ "productId": nobody, "quantity": 1 })),
+            404,
+            "PRODUCT_NOT_FOUND",
         ),
         (Method::GET, format!("/api/ordering/{nobody}"), None, 404, "ORDER_NOT_FOUND"),
         (Method::GET, format!("/api/orders/{nobody}"), None, 404, "ORDER_NOT_FOUND"),
@@ -104,7 +111,7 @@ async fn a_repeated_request_takes_effect_once_and_another_payload_under_its_key_
     assert_problem(&send(json!({ "customerId": id() })).await.unwrap(), 422, "IDEMPOTENCY_KEY_REUSED");
 
     let basket = first.body["id"].as_str().unwrap();
-    let (path, item) = (format!("/api/baskets/{basket}/addItem"), product("Apple", 1.0, 2));
+    let (path, item) = (format!("/api/baskets/{basket}/addItem"), product(&stack, "Apple", 1.0, 2).await);
     for _ in 0..3 {
         let reply = stack.send(Method::PUT, &path, &headers, Some(item.clone())).await.unwrap();
         assert_eq!((reply.status, &reply.body["version"]), (200, &json!(2)), "{reply:?}");
@@ -123,7 +130,7 @@ async fn a_writer_with_an_outdated_etag_is_told_so() {
         let (stack, path) = (stack.clone(), path.clone());
         async move {
             stack
-                .send(Method::PUT, &path, &[("if-match", etag)], Some(product("Apple", 1.0, 1)))
+                .send(Method::PUT, &path, &[("if-match", etag)], Some(product(&stack, "Apple", 1.0, 1).await))
                 .await
                 .unwrap()
         }
@@ -150,7 +157,7 @@ async fn a_version_that_was_never_reached_is_not_waited_for() {
 async fn sixteen_clients_on_one_basket_lose_nothing() {
     let stack = Stack::deployed().await;
     let basket = start(&stack).await;
-    let item = product("Apple", 1.0, 1);
+    let item = product(&stack, "Apple", 1.0, 1).await;
     let mut clients = Vec::new();
     for _ in 0..16 {
         let (stack, basket, item) = (stack.clone(), basket.clone(), item.clone());

@@ -18,7 +18,9 @@
 
 mod chaos;
 mod contract;
+mod lifecycle;
 mod shopkeeper;
 mod shopper;
 mod stack;
+mod stock;
 mod story;

@@ -1,9 +1,10 @@
 //! A shopper with a basket, a payment, and patience.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 use super::stack::Stack;
 
@@ -19,11 +20,39 @@ pub struct CheckedOut {
     pub payment: String,
 }
 
-pub fn product(name: &str, price: f64, quantity: i64) -> Value {
-    json!({
-        "productId": id(), "quantity": quantity,
-        "product": { "storeId": id(), "storeName": "Fruit & Veg", "name": name, "price": price },
-    })
+/// What this run sells, by name and price.
+static SOLD: Mutex<BTreeMap<String, String>> = Mutex::const_new(BTreeMap::new());
+
+/// A product at this price: one for each name and price, for all tests of the run.
+pub async fn sold(stack: &Stack, name: &str, price: f64) -> String {
+    let mut sold = SOLD.lock().await;
+    let key = format!("{name} at {price}");
+    if let Some(id) = sold.get(&key) {
+        return id.clone();
+    }
+    let id = sell(stack, name, price).await;
+    sold.insert(key, id.clone());
+    id
+}
+
+/// A product of its own, in a store that takes part.
+pub async fn sell(stack: &Stack, name: &str, price: f64) -> String {
+    let body = json!({ "name": "Fruit & Veg", "location": "Hall 1" });
+    let (store, _) = stack.insist(Method::POST, "/api/stores", &id(), Some(body)).await;
+    assert_eq!(store.status, 200, "{store:?}");
+    let store = format!("/api/stores/{}", store.body["id"].as_str().unwrap());
+    let (takes_part, _) =
+        stack.insist(Method::PUT, &format!("{store}/participating"), &id(), Some(json!({}))).await;
+    assert_eq!(takes_part.status, 200, "{takes_part:?}");
+    let body = json!({ "name": name, "description": "", "sku": name, "price": price });
+    let (product, _) = stack.insist(Method::POST, &format!("{store}/products"), &id(), Some(body)).await;
+    assert_eq!(product.status, 200, "{product:?}");
+    product.body["id"].as_str().unwrap().to_owned()
+}
+
+/// Pieces of a product that is sold at this price, to put into a basket.
+pub async fn product(stack: &Stack, name: &str, price: f64, quantity: i64) -> Value {
+    json!({ "productId": sold(stack, name, price).await, "quantity": quantity })
 }
 
 /// Fills a basket with goods of 7.50, authorises `amount` and checks out. Every request may be repeated.
@@ -33,7 +62,8 @@ pub async fn check_out(stack: &Stack, amount: f64) -> CheckedOut {
         stack.insist(Method::POST, "/api/baskets", &key, Some(json!({ "customerId": customer }))).await;
     assert_eq!(started.0.status, 200, "{:?}", started.0);
     let order = started.0.body["id"].as_str().unwrap().to_owned();
-    for (n, item) in [product("Apple", 0.75, 4), product("Pear", 1.5, 3)].into_iter().enumerate() {
+    let items = [product(stack, "Apple", 0.75, 4).await, product(stack, "Pear", 1.5, 3).await];
+    for (n, item) in items.into_iter().enumerate() {
         let path = format!("/api/baskets/{order}/addItem");
         let (added, _) = stack.insist(Method::PUT, &path, &format!("{key}-{n}"), Some(item)).await;
         assert_eq!(added.status, 200, "{added:?}");

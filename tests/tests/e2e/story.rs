@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::{
-    shopper::{check_out, id, product, saga_ended, settled},
+    shopper::{check_out, id, product, saga_ended, sell, settled},
     stack::Stack,
 };
 
@@ -47,6 +47,37 @@ async fn a_payment_that_does_not_cover_the_total_ends_in_a_rejected_order_and_a_
 
 #[tokio::test]
 #[ignore = "needs a deployed stack"]
+async fn a_price_that_rose_is_shown_before_it_is_charged() {
+    let stack = Stack::deployed().await;
+    let fig = sell(&stack, "Fig", 2.0).await;
+    let customer = id();
+    let body = json!({ "customerId": customer, "amount": 5 });
+    let (paid, _) = stack.insist(Method::POST, "/api/payments", &id(), Some(body)).await;
+    let payment = json!({ "paymentId": paid.body["id"] });
+    let body = json!({ "customerId": customer });
+    let (basket, _) = stack.insist(Method::POST, "/api/baskets", &id(), Some(body)).await;
+    let basket = format!("/api/baskets/{}", basket.body["id"].as_str().unwrap());
+    let item = json!({ "productId": fig, "quantity": 2 });
+    stack.insist(Method::PUT, &format!("{basket}/addItem"), &id(), Some(item)).await;
+    let raise = format!("/api/stores/products/{fig}/increasePrice");
+    stack.insist(Method::PUT, &raise, &id(), Some(json!({ "price": 2.5 }))).await;
+
+    let (checkout, first) = (format!("{basket}/checkout"), id());
+    let (refused, _) = stack.insist(Method::PUT, &checkout, &first, Some(payment.clone())).await;
+    assert_eq!((refused.status, &refused.body["code"]), (409, &json!("PRICES_HAVE_RISEN")), "{refused:?}");
+    let shown = stack.get(&basket).await;
+    assert_eq!(
+        (&shown.body["basket"]["status"], &shown.body["basket"]["total"]),
+        (&json!("open"), &json!(5.0))
+    );
+    let (done, _) = stack.insist(Method::PUT, &checkout, &id(), Some(payment.clone())).await;
+    assert_eq!(done.status, 200, "{done:?}");
+    let (again, _) = stack.insist(Method::PUT, &checkout, &first, Some(payment)).await;
+    assert_eq!((again.status, &again.body["details"]), (409, &refused.body["details"]));
+}
+
+#[tokio::test]
+#[ignore = "needs a deployed stack"]
 async fn somebody_elses_payment_neither_pays_nor_is_released() {
     let stack = Stack::deployed().await;
     let (victim, thief, key) = (id(), id(), id());
@@ -57,7 +88,7 @@ async fn somebody_elses_payment_neither_pays_nor_is_released() {
         stack.insist(Method::POST, "/api/baskets", &key, Some(json!({ "customerId": thief }))).await;
     let basket = basket.body["id"].as_str().unwrap();
     let add = format!("/api/baskets/{basket}/addItem");
-    stack.insist(Method::PUT, &add, &id(), Some(product("Gold", 50.0, 1))).await;
+    stack.insist(Method::PUT, &add, &id(), Some(product(&stack, "Gold", 50.0, 1).await)).await;
     let checkout = format!("/api/baskets/{basket}/checkout");
     stack.insist(Method::PUT, &checkout, &id(), Some(json!({ "paymentId": payment }))).await;
     let order = settled(&stack, basket, PATIENCE).await;

@@ -1,11 +1,11 @@
 //! One command, sent more than once.
 
-use event_store::{Expect, SNAPSHOT_EVERY, TransactError};
+use event_store::{Expect, Outcome, SNAPSHOT_EVERY, TransactError};
 use kernel::{CommandId, Version};
 use testing::faulty::{OnAppend, OnRead};
 
 use crate::{
-    ledger::{Command, Ledger, post},
+    ledger::{Command, Entry, Ledger, post},
     world::{World, stream},
 };
 
@@ -131,11 +131,41 @@ pub async fn a_repeat_is_recognised_as_far_back_when_the_answer_is_cut_short(wor
     assert_eq!(world.history(&stream).await.len(), 30);
 }
 
+pub async fn a_repeat_is_told_what_its_first_execution_decided_whatever_happened_since(world: World) {
+    let stream = stream("decided");
+    world.send(&stream, post([1])).await.unwrap();
+    let meta = world.command();
+    let amounts = |outcome: Outcome<Ledger>| (outcome.events, outcome.repeated);
+    let decided = vec![Entry::Posted { amount: 2 }, Entry::Posted { amount: 3 }];
+    let first = world.send_as(&stream, Expect::Any, post([2, 3]), &meta).await.unwrap();
+    assert_eq!(amounts(first), (decided.clone(), false));
+    // Beside a snapshot, behind one, and at the end of the window.
+    for _ in 1..SNAPSHOT_EVERY {
+        let other = world.send(&stream, post([7, 8])).await.unwrap();
+        assert_eq!(amounts(other), (vec![Entry::Posted { amount: 7 }, Entry::Posted { amount: 8 }], false));
+        let again = world.send_as(&stream, Expect::Any, post([2, 3]), &meta).await.unwrap();
+        assert_eq!(amounts(again), (decided.clone(), true));
+    }
+}
+
+pub async fn a_twin_that_was_faster_tells_what_was_decided(world: World) {
+    let stream = stream("twin-decided");
+    let meta = world.command();
+    let (store, name, twin) = (world.store(), stream.clone(), meta.clone());
+    world.log.on_append([OnAppend::after(move || async move {
+        store.transact::<Ledger>(&name, Expect::New, &post([2, 3]), &twin).await.unwrap();
+    })]);
+    let outcome = world.send_as(&stream, Expect::New, post([2, 3]), &meta).await.unwrap();
+    let decided = vec![Entry::Posted { amount: 2 }, Entry::Posted { amount: 3 }];
+    assert_eq!((outcome.events, outcome.repeated), (decided, true));
+}
+
 pub async fn a_command_that_changes_nothing_writes_nothing(world: World) {
     let stream = stream("nothing");
     world.send(&stream, post([1])).await.unwrap();
     world.log.take_calls();
     let outcome = world.send(&stream, post([])).await.unwrap();
     assert_eq!((outcome.version, outcome.repeated), (Version::new(1), false));
+    assert_eq!(outcome.events, []);
     assert_eq!(world.log.take_calls().appends, 0);
 }

@@ -57,6 +57,8 @@ both_logs! {
         a_twin_request_that_was_faster_is_not_done_twice,
         a_repeat_is_recognised_as_far_back_as_promised_and_no_further,
         a_repeat_is_recognised_as_far_back_when_the_answer_is_cut_short,
+        a_repeat_is_told_what_its_first_execution_decided_whatever_happened_since,
+        a_twin_that_was_faster_tells_what_was_decided,
         a_command_that_changes_nothing_writes_nothing;
     unknown:
         a_lost_answer_still_gives_the_committed_result_once,

@@ -6,7 +6,7 @@ use kernel::Version;
 use projection::{ReadError, Versioned};
 use serde_json::json;
 
-use crate::stage::{Ledgers, Stage, Watched, noted, opened, raw};
+use crate::stage::{Ledgers, Stage, Watched, closed, noted, opened, raw};
 
 #[tokio::test]
 async fn users_read_their_own_writes_before_the_events_arrive() {
@@ -44,8 +44,10 @@ async fn a_version_that_the_stream_has_not_reached_is_said_so() {
 #[tokio::test]
 async fn an_id_that_names_no_stream_is_refused() {
     let stage = Stage::memory();
-    let error = stage.projector.read("", Some(Version::FIRST)).await.unwrap_err();
-    assert!(matches!(error, ReadError::NotAnId(_)), "{error}");
+    let read = stage.projector.read("", Some(Version::FIRST)).await;
+    for error in [read.unwrap_err(), stage.projector.read_latest("").await.unwrap_err()] {
+        assert!(matches!(error, ReadError::NotAnId(_)), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -73,5 +75,68 @@ async fn a_poison_event_stops_only_readers_who_asked_for_more() {
         assert_eq!(read(2).await.unwrap().unwrap().applied.get(), 2, "{}", stage.name);
         let error = read(4).await.unwrap_err();
         assert!(matches!(&error, ReadError::Poison { version, .. } if version.get() == 3), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_decision_is_made_on_the_end_of_the_stream_and_not_on_an_old_row() {
+    for stage in Stage::both().await {
+        let events = stage.commit("a", vec![opened("o", "1"), noted(1)]).await;
+        stage.projector.deliver(&events[0]).await.unwrap();
+        // The second event got lost, and more happened since.
+        stage.commit("a", vec![noted(2)]).await;
+        stage.commit("a", vec![noted(3), closed()]).await;
+        let found = stage.projector.read_latest("a").await.unwrap().map(|v| (v.row, v.applied.get()));
+        assert_eq!(found, stage.folded("a").await, "{}", stage.name);
+        assert_eq!(stage.row("a").await, found, "the answer was written back");
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_is_at_the_end_already_is_answered_and_not_written_again() {
+    for stage in Stage::both().await {
+        let watched = Watched::new(Arc::clone(&stage.views));
+        let projector = stage.projector_of::<Ledgers>(watched.clone());
+        stage.commit("a", vec![opened("o", "1")]).await;
+        for _ in 0..3 {
+            let found = projector.read_latest("a").await.unwrap().map(|v| (v.row, v.applied.get()));
+            assert_eq!(found, stage.folded("a").await, "{}", stage.name);
+        }
+        assert_eq!(watched.puts.load(Ordering::SeqCst), 1, "{}: the first reader wrote it", stage.name);
+    }
+}
+
+#[tokio::test]
+async fn the_latest_is_answered_even_if_it_cannot_be_written_back() {
+    for stage in Stage::both().await {
+        let watched = Watched::new(Arc::clone(&stage.views));
+        let projector = stage.projector_of::<Ledgers>(watched.clone());
+        stage.commit("a", vec![opened("o", "1"), noted(1)]).await;
+        watched.conflicts.store(1, Ordering::SeqCst);
+        let found = projector.read_latest("a").await.unwrap().map(|v| (v.row, v.applied.get()));
+        assert_eq!(found, stage.folded("a").await, "{}", stage.name);
+    }
+}
+
+#[tokio::test]
+async fn a_poison_event_is_an_error_and_never_an_old_row_that_passes_for_the_latest() {
+    for stage in Stage::both().await {
+        let events = stage.commit("a", vec![opened("o", "1"), noted(1), raw("Burnt", json!({}))]).await;
+        stage.projector.deliver(&events[1]).await.unwrap();
+        let old = stage.row("a").await;
+        assert_eq!(old.as_ref().map(|(_, applied)| *applied), Some(2), "{}", stage.name);
+        let error = stage.projector.read_latest("a").await.unwrap_err();
+        assert!(matches!(&error, ReadError::Poison { version, .. } if version.get() == 3), "{error}");
+        assert_eq!(stage.row("a").await, old);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_there_is_not_has_no_latest_row_and_gets_none() {
+    for stage in Stage::both().await {
+        let watched = Watched::new(Arc::clone(&stage.views));
+        let projector = stage.projector_of::<Ledgers>(watched.clone());
+        assert_eq!(projector.read_latest("nobody").await, Ok(None), "{}", stage.name);
+        assert_eq!(watched.puts.load(Ordering::SeqCst), 0);
     }
 }

@@ -1,0 +1,88 @@
+//! What baskets know of the stores' goods: the reading of this context's own copy (the crate `catalogue`).
+//!
+//! What is put into a basket is offered at the price that the copy has. What is charged is looked up again where it
+//! is decided, at the checkout, as new as the stores have it.
+
+use std::{collections::BTreeMap, str::FromStr};
+
+use catalogue::{Catalogue, Entry};
+use contracts::ids::ProductId;
+use lambda::Fault;
+
+use crate::basket::{Offer, OnOffer, PriceNow, Prices};
+
+/// Whose goods can be put into a basket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Participation {
+    /// Every store's, as in the original system.
+    NotRequired,
+    /// Those of stores that take part in the mall.
+    Required,
+}
+
+/// The setting is neither `true` nor `false`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("ONLY_PARTICIPATING_STORES must be true or false, not {0:?}")]
+pub struct NotASwitch(String);
+
+impl FromStr for Participation {
+    type Err = NotASwitch;
+
+    fn from_str(text: &str) -> Result<Self, NotASwitch> {
+        match text {
+            "true" => Ok(Self::Required),
+            "false" => Ok(Self::NotRequired),
+            other => Err(NotASwitch(other.to_owned())),
+        }
+    }
+}
+
+/// The goods that can be put into a basket.
+pub struct Goods {
+    copy: Catalogue,
+    participation: Participation,
+}
+
+impl Goods {
+    /// The goods in `copy`.
+    pub fn new(copy: Catalogue, participation: Participation) -> Self {
+        Self { copy, participation }
+    }
+
+    /// What a store offers under this id now, as far as the copy knows. Nobody is turned away because of an old copy: that
+    /// a store does not take part is said on its latest event only.
+    ///
+    /// # Errors
+    /// When a table fails.
+    pub async fn on_offer(&self, id: ProductId) -> Result<OnOffer, Fault> {
+        let Some(Entry { product, store }) = self.copy.entry(id).await? else { return Ok(OnOffer::Nothing) };
+        if !product.on_sale {
+            return Ok(OnOffer::Nothing);
+        }
+        if self.participation == Participation::Required && !store.participating {
+            let latest = self.copy.latest_store(store.id).await?;
+            if !latest.is_some_and(|store| store.participating) {
+                return Ok(OnOffer::NotInTheMall { store_name: store.name });
+            }
+        }
+        Ok(OnOffer::Product(Offer {
+            store_id: product.store_id,
+            store_name: store.name,
+            product_name: product.name,
+            price: product.price,
+        }))
+    }
+
+    /// What these products cost now, as new as the stores themselves have it.
+    ///
+    /// # Errors
+    /// When a table fails.
+    pub async fn prices(&self, ids: &[ProductId]) -> Result<Prices, Fault> {
+        let latest = self.copy.latest(ids.iter().copied()).await?;
+        let price = |product: Option<catalogue::ProductCopy>| match product {
+            Some(product) if product.on_sale => PriceNow::Sold(product.price),
+            Some(_) | None => PriceNow::NotSold,
+        };
+        Ok(ids.iter().copied().zip(latest.into_iter().map(price)).collect::<BTreeMap<_, _>>())
+    }
+}

@@ -1,0 +1,384 @@
+//! Orders keep all of their products or none, whatever goes wrong and however many want the same.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot set its stage should stop")]
+
+mod stage;
+
+use std::{sync::Arc, time::Duration};
+
+use contracts::{
+    ids::{OrderId, ProductId},
+    inventory::StockEvent,
+    ordering::{OrderCanceled, OrderCompleted, OrderEvent},
+};
+use event_store::{CommitLog, MemoryLog};
+use inventory::stock::StockCommand;
+use kernel::{Aggregate, Id};
+use lambda::Fault;
+use stage::House;
+use testing::{
+    EmbeddedDynamo, FaultyLog, Seeded,
+    faulty::{Chances, OnAppend},
+};
+use tokio::task::JoinSet;
+
+/// A house with two products, in the order in which they are asked for, and the log that can be made to fail.
+async fn faulty_house(pieces: [u32; 2]) -> (Arc<House>, FaultyLog, [ProductId; 2]) {
+    let behind = Arc::new(MemoryLog::new());
+    let log = FaultyLog::new(behind.clone());
+    let house = House::over(Arc::new(log.clone()), behind);
+    let mut names = ["apple", "pear"];
+    names.sort_by_key(|name| Id::<()>::derived(&["product", name]));
+    let first = house.stocked(names[0], pieces[0]).await;
+    let second = house.stocked(names[1], pieces[1]).await;
+    assert!(first < second);
+    (Arc::new(house), log, [first, second])
+}
+
+#[track_caller]
+fn refused<T: std::fmt::Debug>(result: Result<T, Fault>, code: &str) {
+    let fault = result.expect_err(code);
+    assert_eq!((fault.status, fault.code.as_ref(), fault.is_technical()), (409, code, false), "{fault}");
+}
+
+#[tokio::test]
+async fn an_order_keeps_all_of_its_products() {
+    let (house, _, [first, second]) = faulty_house([5, 5]).await;
+    let order = house.order("1", &[(second, 2), (first, 3)]).await;
+    house.reserve(order).await.unwrap();
+    assert_eq!((house.kept(first, order).await, house.kept(second, order).await), (Some(3), Some(2)));
+}
+
+#[tokio::test]
+async fn two_lines_of_one_product_are_added_up_before_they_are_asked_for() {
+    let (house, _, [first, _]) = faulty_house([5, 5]).await;
+    let order = house.order("1", &[(first, 3), (first, 2)]).await;
+    house.reserve(order).await.unwrap();
+    assert_eq!(house.kept(first, order).await, Some(5));
+    let greedy = house.order("2", &[(first, u32::MAX), (first, 2)]).await;
+    assert!(house.reserve(greedy).await.is_err(), "a sum that runs over does not become a small one");
+}
+
+#[tokio::test]
+async fn an_order_that_cannot_have_one_product_keeps_none() {
+    let (house, _, [first, second]) = faulty_house([5, 1]).await;
+    let order = house.order("1", &[(first, 3), (second, 2)]).await;
+    let fault = house.reserve(order).await.unwrap_err();
+    assert!(fault.message.contains("2 asked for, but only 1 available"), "{fault}");
+    assert_eq!((house.stock(first).await.available(), house.stock(second).await.available()), (5, 1));
+}
+
+#[tokio::test]
+async fn a_product_that_is_not_tracked_is_always_to_be_had() {
+    let house = House::new();
+    let product = house.product("air").await;
+    let order = house.order("1", &[(product, 1_000)]).await;
+    house.reserve(order).await.unwrap();
+    house.release(order).await.unwrap();
+    assert!(house.published("inventory.StockItem").await.is_empty(), "and nothing is written down");
+}
+
+#[tokio::test]
+async fn d16_an_order_that_never_was_keeps_nothing() {
+    let house = House::new();
+    let ghost: OrderId = Id::derived(&["ghost"]);
+    assert_eq!(house.reserve(ghost).await.unwrap_err().status, 404);
+    assert_eq!(house.release(ghost).await.unwrap_err().status, 404);
+}
+
+#[tokio::test]
+async fn a_crash_after_the_first_line_is_finished_by_the_retry() {
+    let (house, log, [first, second]) = faulty_house([5, 5]).await;
+    let order = house.order("1", &[(first, 3), (second, 2)]).await;
+    log.on_append([OnAppend::Healthy, OnAppend::Throttled]);
+    let fault = house.reserve(order).await.unwrap_err();
+    assert!(fault.is_technical(), "{fault}");
+    assert_eq!((house.kept(first, order).await, house.kept(second, order).await), (Some(3), None));
+    house.reserve(order).await.unwrap();
+    assert_eq!((house.kept(first, order).await, house.kept(second, order).await), (Some(3), Some(2)));
+    let commits = house.published("inventory.StockItem").await;
+    let reserved = commits.iter().filter(|event| event.event_type == "InventoryReserved").count();
+    assert_eq!(reserved, 2, "each is kept once");
+}
+
+#[tokio::test]
+async fn a_crash_after_the_first_line_is_undone_by_the_release_and_the_late_retry_is_refused() {
+    let (house, log, [first, second]) = faulty_house([5, 5]).await;
+    let order = house.order("1", &[(first, 3), (second, 2)]).await;
+    log.on_append([OnAppend::Healthy, OnAppend::Throttled]);
+    house.reserve(order).await.unwrap_err();
+    for _ in 0..2 {
+        house.release(order).await.unwrap();
+        assert_eq!((house.stock(first).await.available(), house.stock(second).await.available()), (5, 5));
+        refused(house.reserve(order).await, "RESERVATION_IS_CLOSED");
+    }
+    assert_eq!((house.kept(first, order).await, house.kept(second, order).await), (None, None));
+}
+
+#[tokio::test]
+async fn a_crash_while_giving_back_is_finished_by_the_retry() {
+    for trouble in [OnAppend::Throttled, OnAppend::AnswerLost] {
+        let (house, log, [first, second]) = faulty_house([5, 1]).await;
+        let order = house.order("1", &[(first, 3), (second, 2)]).await;
+        let lost = matches!(trouble, OnAppend::AnswerLost);
+        log.on_append([OnAppend::Healthy, trouble]);
+        match house.reserve(order).await {
+            // The store looks a lost answer up, so nobody notices.
+            Err(fault) if lost => assert_eq!(fault.code, "INSUFFICIENT_STOCK"),
+            other => assert!(other.unwrap_err().is_technical()),
+        }
+        let again = house.reserve(order).await;
+        refused(again, if lost { "RESERVATION_IS_CLOSED" } else { "INSUFFICIENT_STOCK" });
+        assert_eq!((house.stock(first).await.available(), house.stock(second).await.available()), (5, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_repeat_is_not_told_that_it_keeps_what_was_given_back() {
+    let (house, _, [first, second]) = faulty_house([5, 1]).await;
+    let order = house.order("1", &[(first, 3), (second, 2)]).await;
+    refused(house.reserve(order).await, "INSUFFICIENT_STOCK");
+    // More arrives. The first line's reservation is known as carried out, but it was given back since.
+    let store_id = stage::store_id();
+    house.send(second, StockCommand::Add { product_id: second, store_id, quantity: 5 }).await;
+    refused(house.reserve(order).await, "RESERVATION_IS_CLOSED");
+    assert_eq!((house.kept(first, order).await, house.kept(second, order).await), (None, None));
+}
+
+#[tokio::test]
+async fn one_product_that_cannot_be_released_holds_up_no_other() {
+    let (house, log, [first, second]) = faulty_house([5, 5]).await;
+    let order = house.order("1", &[(first, 3), (second, 2)]).await;
+    house.reserve(order).await.unwrap();
+    log.on_append([OnAppend::Throttled]);
+    assert!(house.release(order).await.unwrap_err().is_technical());
+    assert_eq!((house.kept(first, order).await, house.kept(second, order).await), (Some(3), None));
+    house.release(order).await.unwrap();
+    assert_eq!(house.kept(first, order).await, None);
+}
+
+fn cancelled() -> OrderEvent {
+    let (customer_id, payment_id) = (Id::derived(&["customer"]), Id::derived(&["payment"]));
+    OrderEvent::OrderCanceled(OrderCanceled { customer_id, payment_id, reason: None })
+}
+
+fn completed(order: OrderId) -> OrderEvent {
+    let (customer_id, payment_id) = (Id::derived(&["customer"]), Id::derived(&["payment"]));
+    OrderEvent::OrderCompleted(OrderCompleted { customer_id, payment_id, invoice_id: order.as_kind() })
+}
+
+#[tokio::test]
+async fn a_cancelled_order_gives_back_what_it_kept_once_however_often_the_event_comes() {
+    let (house, _, [first, second]) = faulty_house([5, 5]).await;
+    let order = house.order("1", &[(first, 3), (second, 2)]).await;
+    house.reserve(order).await.unwrap();
+    let event = house.happened(order, cancelled()).await;
+    for _ in 0..3 {
+        house.inventory.clone().release_inventory_on_cancellation(event.clone()).await.unwrap();
+    }
+    assert_eq!((house.stock(first).await.available(), house.stock(second).await.available()), (5, 5));
+    let published = house.published("inventory.StockItem").await;
+    assert_eq!(published.iter().filter(|event| event.event_type == "InventoryReleased").count(), 2);
+    let released = published.iter().find(|event| event.event_type == "InventoryReleased").unwrap();
+    assert_eq!(released.causation, Some(event.id), "and says why");
+}
+
+#[tokio::test]
+async fn a_cancellation_that_overtakes_the_reservation_wins() {
+    let (house, _, [first, second]) = faulty_house([5, 5]).await;
+    let order = house.order("1", &[(first, 3), (second, 2)]).await;
+    let event = house.happened(order, cancelled()).await;
+    house.inventory.clone().release_inventory_on_cancellation(event).await.unwrap();
+    refused(house.reserve(order).await, "RESERVATION_IS_CLOSED");
+    assert_eq!((house.stock(first).await.available(), house.stock(second).await.available()), (5, 5));
+}
+
+#[tokio::test]
+async fn a_completed_order_takes_its_pieces_along_once() {
+    let (house, _, [first, second]) = faulty_house([5, 5]).await;
+    let order = house.order("1", &[(first, 3), (second, 2)]).await;
+    house.reserve(order).await.unwrap();
+    let event = house.happened(order, completed(order)).await;
+    for _ in 0..3 {
+        house.inventory.clone().sell_reserved_stock(event.clone()).await.unwrap();
+    }
+    house.release(order).await.unwrap();
+    let (first, second) = (house.stock(first).await, house.stock(second).await);
+    assert_eq!((first.on_hand(), first.available(), first.reserved()), (2, 2, 0));
+    assert_eq!((second.on_hand(), second.available(), second.reserved()), (3, 3, 0));
+}
+
+#[tokio::test]
+async fn a_policy_is_not_silent_about_an_event_that_is_not_its_own() {
+    let (house, _, [first, _]) = faulty_house([5, 5]).await;
+    let order = house.order("1", &[(first, 3)]).await;
+    let (cancel, complete) =
+        (house.happened(order, cancelled()).await, house.happened(order, completed(order)).await);
+    let inventory = &house.inventory;
+    assert!(inventory.clone().release_inventory_on_cancellation(complete).await.is_err());
+    assert!(inventory.clone().sell_reserved_stock(cancel).await.is_err());
+}
+
+/// What became of an order that was asked for until it was settled.
+#[derive(Debug, PartialEq)]
+enum Settled {
+    Kept,
+    Refused,
+}
+
+/// Asks as the saga does: technical faults again, with the same command id. Says how often that was.
+async fn insist(house: &House, order: OrderId) -> (Settled, u32) {
+    for again in 0..500 {
+        match house.reserve(order).await {
+            Ok(_) => return (Settled::Kept, again),
+            Err(fault) if fault.is_technical() => {
+                assert!(fault.status == 503 || (fault.status == 409 && fault.code == "CONTENDED"), "{fault}");
+            }
+            Err(fault) => {
+                assert!(
+                    ["INSUFFICIENT_STOCK", "RESERVATION_IS_CLOSED"].contains(&fault.code.as_ref()),
+                    "{fault}"
+                );
+                return (Settled::Refused, again);
+            }
+        }
+        house.world.ports().timer.sleep(Duration::from_millis(1)).await;
+    }
+    panic!("order {order} was not settled");
+}
+
+/// All of these orders at the same time.
+async fn all_at_once(house: &Arc<House>, orders: &[OrderId]) -> Vec<(OrderId, Settled, u32)> {
+    let mut running = JoinSet::new();
+    for &order in orders {
+        let house = house.clone();
+        running.spawn(async move {
+            let (settled, again) = insist(&house, order).await;
+            (order, settled, again)
+        });
+    }
+    running.join_all().await
+}
+
+/// Two hundred orders for the last fifty pieces.
+async fn fifty_for_two_hundred(log: Arc<dyn CommitLog>, behind: Arc<dyn CommitLog>) {
+    let house = Arc::new(House::over(log, behind));
+    let product = house.stocked("apple", 50).await;
+    let mut orders = Vec::new();
+    for n in 0..200 {
+        orders.push(house.order(&n.to_string(), &[(product, 1)]).await);
+    }
+    let settled = all_at_once(&house, &orders).await;
+    let kept: Vec<OrderId> = settled
+        .iter()
+        .filter(|(_, settled, _)| *settled == Settled::Kept)
+        .map(|(order, ..)| *order)
+        .collect();
+    assert_eq!((kept.len(), settled.len() - kept.len()), (50, 150));
+    assert!(settled.iter().any(|(.., again)| *again > 0), "nobody had to come again: this was no race");
+    let stock = house.stock(product).await;
+    assert_eq!((stock.on_hand(), stock.reserved(), stock.available()), (50, 50, 0));
+    assert!(kept.iter().all(|order| stock.kept_for(*order) == Some(1)), "who was told so has its piece");
+    let mut left = Vec::new();
+    for event in house.published("inventory.StockItem").await {
+        match event.event::<StockEvent>().unwrap() {
+            StockEvent::InventoryReserved(reserved) => left.push(reserved.available),
+            StockEvent::StockTrackingStarted(_) | StockEvent::StockAdded(_) => {}
+            other => panic!("{other:?} was not asked for"),
+        }
+    }
+    assert_eq!(left, (0..50).rev().collect::<Vec<_>>(), "one after the other, and never below nothing");
+}
+
+#[tokio::test]
+async fn two_hundred_orders_for_the_last_fifty_pieces_leave_fifty_with_one_and_150_without_in_memory() {
+    let behind = Arc::new(MemoryLog::new());
+    fifty_for_two_hundred(Arc::new(FaultyLog::new(behind.clone())), behind).await;
+}
+
+#[tokio::test]
+async fn two_hundred_orders_for_the_last_fifty_pieces_leave_fifty_with_one_and_150_without_in_dynamodb() {
+    let dynamo = EmbeddedDynamo::start().await;
+    let log = Arc::new(dynamo.event_log("events").await);
+    fifty_for_two_hundred(log.clone(), log).await;
+}
+
+/// Orders for several of three products, at the same time; then all is right, or nothing of it is true.
+async fn all_or_nothing(log: Arc<dyn CommitLog>, behind: Arc<dyn CommitLog>, orders: usize, seed: u64) {
+    let house = Arc::new(House::over(log, behind));
+    let pieces = [15, 25, 20];
+    let mut products = Vec::new();
+    for (n, pieces) in pieces.into_iter().enumerate() {
+        products.push(house.stocked(&format!("product {n}"), pieces).await);
+    }
+    let mut random = Seeded::new(seed);
+    let mut placed = Vec::new();
+    for n in 0..orders {
+        let mut lines: Vec<(ProductId, u32)> = Vec::new();
+        for product in &products {
+            if random.chance(0.7) {
+                lines.push((*product, 1 + (random.bits() % 2) as u32));
+            }
+        }
+        if lines.is_empty() {
+            lines.push((products[0], 1));
+        }
+        random.shuffle(&mut lines);
+        placed.push((house.order(&n.to_string(), &lines).await, lines));
+    }
+    let ids: Vec<OrderId> = placed.iter().map(|(order, _)| *order).collect();
+    let settled = all_at_once(&house, &ids).await;
+    let mut stocks = Vec::new();
+    for product in &products {
+        stocks.push(house.stock(*product).await);
+    }
+    let mut wanted = [0_u32; 3];
+    for (order, settled, _) in &settled {
+        let lines = &placed.iter().find(|(id, _)| id == order).unwrap().1;
+        for (n, product) in products.iter().enumerate() {
+            let asked = lines.iter().find(|(id, _)| id == product).map(|(_, quantity)| *quantity);
+            let expected = if *settled == Settled::Kept { asked } else { None };
+            assert_eq!(
+                stocks[n].kept_for(*order),
+                expected,
+                "seed {seed}: order {order} was told {settled:?}"
+            );
+            wanted[n] += expected.unwrap_or(0);
+        }
+    }
+    for (n, stock) in stocks.iter().enumerate() {
+        assert_eq!((stock.on_hand(), stock.reserved()), (pieces[n], wanted[n]), "seed {seed}");
+    }
+    let told = |which: Settled| settled.iter().filter(|(_, settled, _)| *settled == which).count();
+    assert!(told(Settled::Kept) > 0 && told(Settled::Refused) > 0, "seed {seed}: both have to occur");
+}
+
+#[tokio::test]
+async fn orders_that_race_for_several_products_keep_all_or_none_in_memory() {
+    for seed in 0..10 {
+        let behind = Arc::new(MemoryLog::new());
+        all_or_nothing(Arc::new(FaultyLog::new(behind.clone())), behind, 60, seed).await;
+    }
+}
+
+#[tokio::test]
+async fn orders_that_race_for_several_products_keep_all_or_none_in_dynamodb() {
+    let dynamo = EmbeddedDynamo::start().await;
+    let log = Arc::new(dynamo.event_log("events").await);
+    all_or_nothing(log.clone(), log, 40, 7).await;
+}
+
+#[tokio::test]
+async fn orders_that_race_while_answers_and_requests_are_lost_keep_all_or_none() {
+    for seed in 0..10 {
+        let behind = Arc::new(MemoryLog::new());
+        let chances = Chances { answer_lost: 0.1, request_lost: 0.1, throttled: 0.1, read_fails: 0.1 };
+        let log = FaultyLog::seeded(behind.clone(), seed, chances);
+        all_or_nothing(Arc::new(log), behind, 60, seed).await;
+    }
+}
+
+#[test]
+fn the_category_is_what_policies_and_fences_say() {
+    assert_eq!(inventory::stock::StockItem::CATEGORY, "inventory.StockItem");
+}

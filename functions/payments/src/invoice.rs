@@ -1,0 +1,328 @@
+//! An invoice: what a customer owes for an order. It has the order's id.
+
+use contracts::{
+    ids::{CustomerId, OrderId, PaymentId},
+    payments::{InvoiceAdjusted, InvoiceCanceled, InvoiceCreated, InvoiceEvent, InvoicePaid},
+};
+use kernel::{Aggregate, BrokenHistory, Event, Money, Refusal, RefusalKind};
+use serde::{Deserialize, Serialize};
+
+use crate::reason::Reason;
+
+/// Who owes how much for what.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Bill {
+    /// The order.
+    pub order_id: OrderId,
+    /// Who owes.
+    pub customer_id: CustomerId,
+    /// The payment that is held for the order.
+    pub payment_id: PaymentId,
+    /// How much was owed at first: the order's total.
+    pub total: Money,
+    /// How much is owed, after all adjustments.
+    pub amount: Money,
+}
+
+/// An invoice.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Invoice {
+    /// The customer is asked to pay.
+    Pending(Bill),
+    /// The customer paid.
+    Paid(Bill),
+    /// The customer owes nothing any more, without having paid.
+    Canceled(Bill, Reason),
+    /// The order was cancelled before there was an invoice: there never will be one.
+    NeverMade(Reason),
+}
+
+/// What can be asked of an invoice.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub enum InvoiceCommand {
+    /// Ask the customer to pay. Harmless when the same was asked before.
+    Create {
+        /// The order.
+        order_id: OrderId,
+        /// Who owes.
+        customer_id: CustomerId,
+        /// The payment that is held for the order.
+        payment_id: PaymentId,
+        /// How much.
+        amount: Money,
+    },
+    /// Ask for another amount, which the payment has to cover.
+    Adjust {
+        /// How much is owed from now on.
+        amount: Money,
+        /// What the payment holds for the order. Not a part of the request: a repeat finds another payment, and must
+        /// be known for the same command all the same.
+        #[serde(skip)]
+        held: Option<Money>,
+    },
+    /// The customer pays.
+    Pay {
+        /// What the payment holds for the order, or what was taken of it for the order; see
+        /// [`InvoiceCommand::Adjust`].
+        #[serde(skip)]
+        held: Option<Money>,
+    },
+    /// The customer need not pay.
+    Cancel {
+        /// Why.
+        reason: Reason,
+    },
+    /// The order was cancelled. Harmless when the invoice was canceled before, and when it is paid: then it
+    /// stays paid, and the payment is what is given back. Where there is no invoice yet, there will be none.
+    CancelWithOrder {
+        /// The order.
+        order_id: OrderId,
+        /// Why.
+        reason: Reason,
+    },
+}
+
+/// Why an invoice says no.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvoiceRefusal {
+    /// There is no such invoice.
+    #[error("there is no such invoice")]
+    NotFound,
+    /// There is one, about something else.
+    #[error("the order has an invoice already, with another payment or amount")]
+    AlreadyCreated,
+    /// It was called off, perhaps before it was made.
+    #[error("the order's invoice was canceled")]
+    WasCanceled,
+    /// Less than nothing.
+    #[error("the amount cannot be negative")]
+    AmountCannotBeNegative,
+    /// More than the customer agreed to pay.
+    #[error("the invoice would be over {amount}, but the payment holds {held} for the order")]
+    ExceedsPayment {
+        /// What would be owed.
+        amount: Money,
+        /// What is held.
+        held: Money,
+    },
+    /// Nothing is held for the order.
+    #[error("the payment holds nothing for the order: it is not confirmed, or no longer")]
+    HasNoPayment,
+    /// It is not pending.
+    #[error("the invoice is {status} and cannot be paid")]
+    CannotBePaid {
+        /// The state it is in.
+        status: &'static str,
+    },
+    /// It is not pending.
+    #[error("the invoice is {status} and cannot be canceled")]
+    CannotBeCanceled {
+        /// The state it is in.
+        status: &'static str,
+    },
+    /// It is not pending.
+    #[error("the invoice is {status} and cannot be adjusted")]
+    CannotBeAdjusted {
+        /// The state it is in.
+        status: &'static str,
+    },
+}
+
+impl Refusal for InvoiceRefusal {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound => "INVOICE_NOT_FOUND",
+            Self::AlreadyCreated => "INVOICE_ALREADY_CREATED",
+            Self::WasCanceled => "INVOICE_WAS_CANCELLED",
+            Self::AmountCannotBeNegative => "AMOUNT_CANNOT_BE_NEGATIVE",
+            Self::ExceedsPayment { .. } => "INVOICE_EXCEEDS_PAYMENT",
+            Self::HasNoPayment => "INVOICE_HAS_NO_PAYMENT",
+            Self::CannotBePaid { .. } => "INVOICE_CANNOT_BE_PAID",
+            Self::CannotBeCanceled { .. } => "INVOICE_CANNOT_BE_CANCELLED",
+            Self::CannotBeAdjusted { .. } => "INVOICE_CANNOT_BE_ADJUSTED",
+        }
+    }
+
+    fn kind(&self) -> RefusalKind {
+        match self {
+            Self::NotFound => RefusalKind::NotFound,
+            Self::AlreadyCreated | Self::WasCanceled | Self::ExceedsPayment { .. } | Self::HasNoPayment => {
+                RefusalKind::Conflict
+            }
+            // 400 for an invoice that is no longer pending is what the original API answers.
+            Self::AmountCannotBeNegative
+            | Self::CannotBePaid { .. }
+            | Self::CannotBeCanceled { .. }
+            | Self::CannotBeAdjusted { .. } => RefusalKind::Invalid,
+        }
+    }
+
+    fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::AmountCannotBeNegative | Self::ExceedsPayment { .. } => Some("amount"),
+            Self::NotFound
+            | Self::AlreadyCreated
+            | Self::WasCanceled
+            | Self::HasNoPayment
+            | Self::CannotBePaid { .. }
+            | Self::CannotBeCanceled { .. }
+            | Self::CannotBeAdjusted { .. } => None,
+        }
+    }
+}
+
+impl Invoice {
+    /// Name of the state.
+    pub fn status(&self) -> &'static str {
+        match self {
+            Self::Pending(_) => "pending",
+            Self::Paid(_) => "paid",
+            Self::Canceled(..) | Self::NeverMade(_) => "canceled",
+        }
+    }
+
+    /// Who owes, or owed, how much; nothing when it was never made.
+    pub fn bill(&self) -> Option<&Bill> {
+        match self {
+            Self::Pending(bill) | Self::Paid(bill) | Self::Canceled(bill, _) => Some(bill),
+            Self::NeverMade(_) => None,
+        }
+    }
+
+    /// What the customer paid, if so.
+    pub fn paid(&self) -> Option<Money> {
+        match self {
+            Self::Paid(bill) => Some(bill.amount),
+            Self::Pending(_) | Self::Canceled(..) | Self::NeverMade(_) => None,
+        }
+    }
+
+    /// Why it was canceled, if it was.
+    pub fn reason(&self) -> Option<&Reason> {
+        match self {
+            Self::Canceled(_, reason) | Self::NeverMade(reason) => Some(reason),
+            Self::Pending(_) | Self::Paid(_) => None,
+        }
+    }
+}
+
+impl Aggregate for Invoice {
+    const CATEGORY: &'static str = "payments.Invoice";
+    const STATE_SCHEMA: u16 = 1;
+    type Command = InvoiceCommand;
+    type Event = InvoiceEvent;
+    type Refusal = InvoiceRefusal;
+
+    fn decide(state: Option<&Self>, command: &InvoiceCommand) -> Result<Vec<InvoiceEvent>, InvoiceRefusal> {
+        use InvoiceCommand::{Adjust, Cancel, CancelWithOrder, Create, Pay};
+        match (state, command) {
+            (None, Create { order_id, customer_id, payment_id, amount }) => {
+                create(*order_id, *customer_id, *payment_id, *amount)
+            }
+            (
+                Some(Self::Pending(bill) | Self::Paid(bill)),
+                Create { order_id, customer_id, payment_id, amount },
+            ) => {
+                let same = (bill.order_id, bill.customer_id, bill.payment_id, bill.total)
+                    == (*order_id, *customer_id, *payment_id, *amount);
+                if same { Ok(vec![]) } else { Err(InvoiceRefusal::AlreadyCreated) }
+            }
+            (Some(Self::Canceled(..) | Self::NeverMade(_)), Create { .. }) => {
+                Err(InvoiceRefusal::WasCanceled)
+            }
+
+            (None | Some(Self::NeverMade(_)), Adjust { .. } | Pay { .. } | Cancel { .. }) => {
+                Err(InvoiceRefusal::NotFound)
+            }
+
+            (Some(Self::Pending(bill)), Adjust { amount, held }) => adjust(bill, *amount, *held),
+            (Some(invoice @ (Self::Paid(_) | Self::Canceled(..))), Adjust { .. }) => {
+                Err(InvoiceRefusal::CannotBeAdjusted { status: invoice.status() })
+            }
+
+            (Some(Self::Pending(bill)), Pay { held }) => pay(bill, *held),
+            (Some(invoice @ (Self::Paid(_) | Self::Canceled(..))), Pay { .. }) => {
+                Err(InvoiceRefusal::CannotBePaid { status: invoice.status() })
+            }
+
+            (Some(Self::Pending(bill)), Cancel { reason }) => Ok(vec![canceled(bill.order_id, reason)]),
+            (Some(invoice @ (Self::Paid(_) | Self::Canceled(..))), Cancel { .. }) => {
+                Err(InvoiceRefusal::CannotBeCanceled { status: invoice.status() })
+            }
+
+            (None | Some(Self::Pending(_)), CancelWithOrder { order_id, reason }) => {
+                Ok(vec![canceled(*order_id, reason)])
+            }
+            (Some(Self::Paid(_) | Self::Canceled(..) | Self::NeverMade(_)), CancelWithOrder { .. }) => {
+                Ok(vec![])
+            }
+        }
+    }
+
+    fn evolve(state: Option<Self>, event: &InvoiceEvent) -> Result<Self, BrokenHistory> {
+        match (state, event) {
+            (None, InvoiceEvent::InvoiceCreated(e)) => Ok(Self::Pending(Bill {
+                order_id: e.order_id,
+                customer_id: e.customer_id,
+                payment_id: e.payment_id,
+                total: e.amount,
+                amount: e.amount,
+            })),
+            (Some(Self::Pending(bill)), InvoiceEvent::InvoiceAdjusted(e)) => {
+                Ok(Self::Pending(Bill { amount: e.amount, ..bill }))
+            }
+            (Some(Self::Pending(bill)), InvoiceEvent::InvoicePaid(_)) => Ok(Self::Paid(bill)),
+            (Some(Self::Pending(bill)), InvoiceEvent::InvoiceCanceled(e)) => {
+                Ok(Self::Canceled(bill, Reason::new(&e.reason)))
+            }
+            (None, InvoiceEvent::InvoiceCanceled(e)) => Ok(Self::NeverMade(Reason::new(&e.reason))),
+            (state, event) => Err(BrokenHistory {
+                event: event.event_type(),
+                state: state.as_ref().map_or("none", Invoice::status),
+            }),
+        }
+    }
+}
+
+fn create(
+    order_id: OrderId,
+    customer_id: CustomerId,
+    payment_id: PaymentId,
+    amount: Money,
+) -> Result<Vec<InvoiceEvent>, InvoiceRefusal> {
+    if amount.is_negative() {
+        return Err(InvoiceRefusal::AmountCannotBeNegative);
+    }
+    Ok(vec![InvoiceEvent::InvoiceCreated(InvoiceCreated { order_id, customer_id, payment_id, amount })])
+}
+
+fn adjust(bill: &Bill, amount: Money, held: Option<Money>) -> Result<Vec<InvoiceEvent>, InvoiceRefusal> {
+    if amount.is_negative() {
+        return Err(InvoiceRefusal::AmountCannotBeNegative);
+    }
+    if amount == bill.amount {
+        return Ok(vec![]);
+    }
+    covered(amount, held)?;
+    let (order_id, old_amount) = (bill.order_id, bill.amount);
+    Ok(vec![InvoiceEvent::InvoiceAdjusted(InvoiceAdjusted { order_id, old_amount, amount })])
+}
+
+fn pay(bill: &Bill, held: Option<Money>) -> Result<Vec<InvoiceEvent>, InvoiceRefusal> {
+    covered(bill.amount, held)?;
+    let Bill { order_id, customer_id, payment_id, amount, .. } = *bill;
+    Ok(vec![InvoiceEvent::InvoicePaid(InvoicePaid { order_id, customer_id, payment_id, amount })])
+}
+
+/// What cannot be taken from the payment is not owed.
+fn covered(amount: Money, held: Option<Money>) -> Result<(), InvoiceRefusal> {
+    match held {
+        None => Err(InvoiceRefusal::HasNoPayment),
+        Some(held) if !held.covers(amount) => Err(InvoiceRefusal::ExceedsPayment { amount, held }),
+        Some(_) => Ok(()),
+    }
+}
+
+fn canceled(order_id: OrderId, reason: &Reason) -> InvoiceEvent {
+    InvoiceEvent::InvoiceCanceled(InvoiceCanceled { order_id, reason: reason.as_str().to_owned() })
+}

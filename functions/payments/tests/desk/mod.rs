@@ -1,0 +1,226 @@
+//! The payments context behind its routes, its policies and the order saga, with orders that are there to be paid.
+
+#![allow(dead_code, reason = "each test binary takes what it needs")]
+
+use std::sync::Arc;
+
+use contracts::{
+    Envelope,
+    ids::{CustomerId, OrderId, PaymentId},
+    ordering::{OrderCanceled, OrderCreated, OrderEvent, OrderItem, OrderReadied},
+};
+use event_store::{EventStore, Expect, MemoryLog, Segment};
+use kernel::{Aggregate, BrokenHistory, Id, Money, StreamId};
+use lambda::{Fault, Function, use_case};
+use payments::{Payments, payment::PaymentRefusal};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use testing::{FaultyLog, TestPorts};
+
+pub const UNKNOWN: &str = "0198c0de-0000-7000-8000-00000000dead";
+
+/// Stands in for the ordering context: it writes whatever is said to have happened.
+#[derive(Clone, Serialize, Deserialize)]
+struct Written;
+
+impl Aggregate for Written {
+    const CATEGORY: &'static str = "ordering.Order";
+    const STATE_SCHEMA: u16 = 1;
+    type Command = OrderEvent;
+    type Event = OrderEvent;
+    type Refusal = PaymentRefusal;
+
+    fn decide(_: Option<&Self>, event: &OrderEvent) -> Result<Vec<OrderEvent>, PaymentRefusal> {
+        Ok(vec![event.clone()])
+    }
+
+    fn evolve(_: Option<Self>, _: &OrderEvent) -> Result<Self, BrokenHistory> {
+        Ok(Self)
+    }
+}
+
+pub fn cents(minor: i64) -> Money {
+    Money::from_minor(minor).unwrap()
+}
+
+pub fn customer(name: &str) -> CustomerId {
+    Id::derived(&["customer", name])
+}
+
+#[derive(Clone)]
+pub struct Desk {
+    world: TestPorts,
+    pub store: EventStore,
+    /// Befalls what is written, where a test says so.
+    pub log: FaultyLog,
+}
+
+impl Desk {
+    pub fn new() -> Self {
+        let world = TestPorts::new(1);
+        let log = FaultyLog::new(Arc::new(MemoryLog::new()));
+        let store = EventStore::new(Arc::new(log.clone()), world.ports());
+        Self { world, store, log }
+    }
+
+    pub fn payments(&self) -> Arc<Payments> {
+        Arc::new(Payments::new(self.store.clone(), self.world.ports()))
+    }
+
+    /// The function behind a route, and the id in its path: what the API of the template does.
+    fn route(&self, method: &str, path: &str) -> (Function, Option<String>) {
+        let (ports, payments) = (self.world.ports(), self.payments());
+        let parts: Vec<&str> = path.trim_start_matches("/api/payments").split('/').skip(1).collect();
+        let (function, id) = match (method, &parts[..]) {
+            ("POST", []) => (use_case(&payments, &ports, Payments::authorize_payment), None),
+            ("POST", ["invoices"]) => (use_case(&payments, &ports, Payments::create_invoice), None),
+            ("GET", ["invoices", id]) => (use_case(&payments, &ports, Payments::get_invoice), Some(*id)),
+            ("PUT", ["invoices", id, "adjust"]) => {
+                (use_case(&payments, &ports, Payments::adjust_invoice), Some(*id))
+            }
+            ("PUT", ["invoices", id, "pay"]) => {
+                (use_case(&payments, &ports, Payments::pay_invoice), Some(*id))
+            }
+            ("PUT", ["invoices", id, "cancel"]) => {
+                (use_case(&payments, &ports, Payments::cancel_invoice), Some(*id))
+            }
+            ("GET", [id]) => (use_case(&payments, &ports, Payments::get_payment), Some(*id)),
+            ("PUT", [id, "confirm"]) => (use_case(&payments, &ports, Payments::confirm_payment), Some(*id)),
+            ("PUT", [id, "capture"]) => {
+                (use_case(&payments, &ports, Payments::capture_held_payment), Some(*id))
+            }
+            ("PUT", [id, "release"]) => (use_case(&payments, &ports, Payments::release_payment), Some(*id)),
+            ("PUT", [id, "refund"]) => (use_case(&payments, &ports, Payments::refund_payment), Some(*id)),
+            _ => panic!("no route for {method} {path}"),
+        };
+        (function, id.map(str::to_owned))
+    }
+
+    pub async fn send_with(&self, headers: Value, method: &str, path: &str, body: Value) -> (u64, Value) {
+        let (function, id) = self.route(method, path);
+        let payload = json!({
+            "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": "", "headers": headers,
+            "isBase64Encoded": false, "body": body.to_string(),
+            "pathParameters": id.map(|id| json!({ "id": id })).unwrap_or(json!({})),
+            "requestContext": {
+                "accountId": "1", "apiId": "a", "domainName": "d", "domainPrefix": "p", "requestId": "r",
+                "routeKey": "$default", "stage": "$default", "time": "", "timeEpoch": 0,
+                "http": { "method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1", "userAgent": "t" }
+            }
+        });
+        let answer = function.invoke(payload).await.unwrap();
+        let body = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
+        (answer["statusCode"].as_u64().unwrap(), body)
+    }
+
+    pub async fn send(&self, method: &str, path: &str, body: Value) -> (u64, Value) {
+        self.send_with(json!({}), method, path, body).await
+    }
+
+    pub async fn ok(&self, method: &str, path: &str, body: Value) -> Value {
+        let (status, body) = self.send(method, path, body).await;
+        assert_eq!(status, 200, "{method} {path}: {body}");
+        body
+    }
+
+    pub async fn refused(&self, method: &str, path: &str, body: Value, status: u64, code: &str) {
+        let (found, body) = self.send(method, path, body).await;
+        assert_eq!((found, body["code"].as_str()), (status, Some(code)), "{method} {path}: {body}");
+    }
+
+    /// Somebody puts up an amount.
+    pub async fn authorized(&self, name: &str, amount: Value) -> PaymentId {
+        let body = json!({ "customerId": customer(name), "amount": amount });
+        self.ok("POST", "/api/payments", body).await["id"].as_str().unwrap().parse().unwrap()
+    }
+
+    pub async fn payment(&self, id: PaymentId) -> Value {
+        self.ok("GET", &format!("/api/payments/{id}"), Value::Null).await["payment"].take()
+    }
+
+    pub async fn invoice(&self, order: OrderId) -> Value {
+        self.ok("GET", &format!("/api/payments/invoices/{order}"), Value::Null).await["invoice"].take()
+    }
+
+    /// Does something to a payment for an order.
+    pub async fn put(&self, id: PaymentId, verb: &str, order: OrderId) -> Value {
+        let body = json!({ "orderId": order, "reason": "WILTED" });
+        self.ok("PUT", &format!("/api/payments/{id}/{verb}"), body).await
+    }
+
+    /// Somebody places an order, which is to be paid with a payment.
+    pub async fn ordered(&self, name: &str, payment_id: PaymentId, total: i64) -> OrderId {
+        let order = Id::new(self.world.ports().ids.fresh());
+        let item = OrderItem {
+            store_id: Id::derived(&["store"]),
+            product_id: Id::derived(&["product"]),
+            store_name: "Fruit & Veg".into(),
+            product_name: "Apple".into(),
+            price: cents(total),
+            quantity: 1,
+        };
+        let (customer_id, items, total) = (customer(name), vec![item], cents(total));
+        let created = OrderEvent::OrderCreated(OrderCreated { customer_id, payment_id, items, total });
+        self.happened(order, created).await;
+        order
+    }
+
+    /// Writes what happened to an order, and gives it as the bus does.
+    pub async fn happened(&self, order: OrderId, event: OrderEvent) -> Envelope {
+        let stream = StreamId::of::<Written, _>(order);
+        let meta = self.world.command("ordering");
+        let outcome = self.store.transact::<Written>(&stream, Expect::Any, &event, &meta).await.unwrap();
+        self.store.event(&stream, outcome.version).await.unwrap().unwrap()
+    }
+
+    pub async fn readied(&self, name: &str, order: OrderId, payment_id: PaymentId, total: i64) -> Envelope {
+        let (customer_id, total) = (customer(name), cents(total));
+        self.happened(order, OrderEvent::OrderReadied(OrderReadied { customer_id, payment_id, total })).await
+    }
+
+    pub async fn cancelled(&self, name: &str, order: OrderId, payment_id: PaymentId) -> Envelope {
+        let (customer_id, reason) = (customer(name), None);
+        self.happened(order, OrderEvent::OrderCanceled(OrderCanceled { customer_id, payment_id, reason }))
+            .await
+    }
+
+    /// The event of this type in the invoice's stream, as the bus gives it.
+    pub async fn of_invoice(&self, order: OrderId, event_type: &str) -> Option<Envelope> {
+        let stream: StreamId = format!("payments.Invoice/{order}").parse().unwrap();
+        let history = self.store.history(&stream).await.unwrap();
+        history.iter().flat_map(|commit| commit.envelopes()).find(|event| event.event_type == event_type)
+    }
+
+    /// Hands an event to the policy that answers it.
+    pub async fn deliver(&self, event: Envelope) -> Result<(), Fault> {
+        let payments = self.payments();
+        match event.event_type.as_str() {
+            "OrderReadied" => payments.invoice_order(event).await,
+            "OrderCanceled" => payments.settle_cancelled_order(event).await,
+            "InvoicePaid" => payments.capture_payment(event).await,
+            other => panic!("no policy answers {other}"),
+        }
+    }
+
+    /// Asks as the order saga does: directly, with a command id of its own.
+    pub async fn step(&self, step: &str, id: impl ToString, order: OrderId) -> Result<Value, String> {
+        let (ports, payments) = (self.world.ports(), self.payments());
+        let function = match step {
+            "ConfirmPayment" => use_case(&payments, &ports, Payments::confirm_payment),
+            "ReleasePayment" => use_case(&payments, &ports, Payments::release_payment),
+            other => panic!("the saga has no step {other}"),
+        };
+        let payload = json!({
+            "command": format!("{order}:{step}"), "id": id.to_string(), "actor": "saga:order",
+            "body": { "orderId": order },
+        });
+        function.invoke(payload).await.map_err(|error| error.error_type)
+    }
+
+    /// Every event of payments and invoices that was ever written.
+    pub async fn written(&self) -> Vec<Envelope> {
+        let page = self.store.scan(Segment::WHOLE, None, None).await.unwrap();
+        let ours = page.commits.iter().filter(|commit| commit.stream.context() == "payments");
+        ours.flat_map(|commit| commit.envelopes()).collect()
+    }
+}

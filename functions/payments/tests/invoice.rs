@@ -1,0 +1,291 @@
+//! The rules of an invoice.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot set its stage should stop")]
+
+use contracts::{
+    ids::{CustomerId, OrderId, PaymentId},
+    payments::{InvoiceAdjusted, InvoiceCanceled, InvoiceCreated, InvoiceEvent, InvoicePaid},
+};
+use kernel::{Aggregate, Id, Money, PayloadHash, Refusal, RefusalKind, aggregate::fold};
+use payments::{
+    invoice::{Invoice, InvoiceCommand, InvoiceRefusal},
+    reason::Reason,
+};
+use proptest::prelude::*;
+use testing::spec::given;
+
+fn order() -> OrderId {
+    Id::derived(&["order"])
+}
+
+fn customer() -> CustomerId {
+    Id::derived(&["ada"])
+}
+
+fn payment(name: &str) -> PaymentId {
+    Id::derived(&["payment", name])
+}
+
+fn cents(minor: i64) -> Money {
+    Money::from_minor(minor).unwrap()
+}
+
+fn created(minor: i64) -> InvoiceEvent {
+    InvoiceEvent::InvoiceCreated(InvoiceCreated {
+        order_id: order(),
+        customer_id: customer(),
+        payment_id: payment("1"),
+        amount: cents(minor),
+    })
+}
+
+fn adjusted(old: i64, new: i64) -> InvoiceEvent {
+    let (order_id, old_amount, amount) = (order(), cents(old), cents(new));
+    InvoiceEvent::InvoiceAdjusted(InvoiceAdjusted { order_id, old_amount, amount })
+}
+
+fn paid(minor: i64) -> InvoiceEvent {
+    InvoiceEvent::InvoicePaid(InvoicePaid {
+        order_id: order(),
+        customer_id: customer(),
+        payment_id: payment("1"),
+        amount: cents(minor),
+    })
+}
+
+fn canceled() -> InvoiceEvent {
+    InvoiceEvent::InvoiceCanceled(InvoiceCanceled { order_id: order(), reason: "WILTED".to_owned() })
+}
+
+fn create(minor: i64) -> InvoiceCommand {
+    InvoiceCommand::Create {
+        order_id: order(),
+        customer_id: customer(),
+        payment_id: payment("1"),
+        amount: cents(minor),
+    }
+}
+
+fn adjust(minor: i64, held: Option<i64>) -> InvoiceCommand {
+    InvoiceCommand::Adjust { amount: cents(minor), held: held.map(cents) }
+}
+
+fn pay(held: Option<i64>) -> InvoiceCommand {
+    InvoiceCommand::Pay { held: held.map(cents) }
+}
+
+fn cancel() -> InvoiceCommand {
+    InvoiceCommand::Cancel { reason: Reason::new("WILTED") }
+}
+
+fn cancel_with_order() -> InvoiceCommand {
+    InvoiceCommand::CancelWithOrder { order_id: order(), reason: Reason::new("WILTED") }
+}
+
+#[test]
+fn an_invoice_is_made_once_however_often_it_is_asked_for() {
+    given::<Invoice>([]).when(create(150)).then([created(150)]).when(create(150)).then_nothing();
+    given::<Invoice>([created(150), adjusted(150, 100)]).when(create(150)).then_nothing();
+    given::<Invoice>([created(150), paid(150)]).when(create(150)).then_nothing();
+    given::<Invoice>([]).when(create(0)).then([created(0)]);
+    given::<Invoice>([]).when(create(-1)).then_refused(InvoiceRefusal::AmountCannotBeNegative);
+}
+
+#[test]
+fn an_order_does_not_get_a_second_invoice_about_something_else() {
+    given::<Invoice>([created(150)]).when(create(151)).then_refused(InvoiceRefusal::AlreadyCreated);
+    let with_another_payment = InvoiceCommand::Create {
+        order_id: order(),
+        customer_id: customer(),
+        payment_id: payment("2"),
+        amount: cents(150),
+    };
+    given::<Invoice>([created(150), paid(150)])
+        .when(with_another_payment)
+        .then_refused(InvoiceRefusal::AlreadyCreated);
+}
+
+#[test]
+fn an_invoice_is_paid_once() {
+    given::<Invoice>([created(150)])
+        .when(pay(Some(150)))
+        .then([paid(150)])
+        .when(pay(Some(150)))
+        .then_refused(InvoiceRefusal::CannotBePaid { status: "paid" });
+    assert_eq!(InvoiceRefusal::CannotBePaid { status: "paid" }.kind(), RefusalKind::Invalid);
+}
+
+#[test]
+fn an_adjusted_invoice_is_paid_with_its_new_amount() {
+    given::<Invoice>([created(150)])
+        .when(adjust(100, Some(150)))
+        .then([adjusted(150, 100)])
+        .when(adjust(100, Some(150)))
+        .then_nothing()
+        .when(adjust(120, Some(150)))
+        .then([adjusted(100, 120)])
+        .when(pay(Some(150)))
+        .then([paid(120)]);
+}
+
+#[test]
+fn d8_an_invoice_never_asks_for_more_than_the_payment_holds() {
+    given::<Invoice>([created(150)])
+        .when(adjust(151, Some(150)))
+        .then_refused(InvoiceRefusal::ExceedsPayment { amount: cents(151), held: cents(150) });
+    given::<Invoice>([created(150)])
+        .when(pay(Some(149)))
+        .then_refused(InvoiceRefusal::ExceedsPayment { amount: cents(150), held: cents(149) });
+    for command in [adjust(1, None), pay(None)] {
+        given::<Invoice>([created(150)]).when(command).then_refused(InvoiceRefusal::HasNoPayment);
+    }
+    given::<Invoice>([created(150)])
+        .when(adjust(-1, Some(150)))
+        .then_refused(InvoiceRefusal::AmountCannotBeNegative);
+}
+
+#[test]
+fn only_a_pending_invoice_is_paid_adjusted_or_canceled() {
+    for (status, history) in
+        [("paid", vec![created(150), paid(150)]), ("canceled", vec![created(150), canceled()])]
+    {
+        let story = || given::<Invoice>(history.clone());
+        story().when(pay(Some(150))).then_refused(InvoiceRefusal::CannotBePaid { status });
+        story().when(adjust(1, Some(150))).then_refused(InvoiceRefusal::CannotBeAdjusted { status });
+        story().when(cancel()).then_refused(InvoiceRefusal::CannotBeCanceled { status });
+    }
+    given::<Invoice>([created(150)]).when(cancel()).then([canceled()]);
+}
+
+#[test]
+fn d12_a_cancelled_order_cancels_its_pending_invoice_once() {
+    given::<Invoice>([created(150)])
+        .when(cancel_with_order())
+        .then([canceled()])
+        .when(cancel_with_order())
+        .then_nothing();
+}
+
+#[test]
+fn d12_an_invoice_that_is_paid_stays_paid_when_the_order_is_cancelled() {
+    let invoice = given::<Invoice>([created(150), adjusted(150, 100), paid(100)])
+        .when(cancel_with_order())
+        .then_nothing();
+    assert_eq!(invoice.state().unwrap().paid(), Some(cents(100)));
+}
+
+#[test]
+fn d12_an_invoice_whose_cancellation_overtook_it_is_never_made() {
+    let never_made = || given::<Invoice>([]).when(cancel_with_order()).then([canceled()]);
+    never_made().when(cancel_with_order()).then_nothing();
+    never_made().when(create(150)).then_refused(InvoiceRefusal::WasCanceled);
+    for command in [pay(Some(150)), adjust(1, Some(150)), cancel()] {
+        never_made().when(command).then_refused(InvoiceRefusal::NotFound);
+    }
+}
+
+#[test]
+fn d13_a_canceled_invoice_can_be_read_back() {
+    let story = given::<Invoice>([created(150), canceled()]);
+    let invoice = story.state().unwrap();
+    assert_eq!((invoice.status(), invoice.reason().unwrap().as_str()), ("canceled", "WILTED"));
+    assert_eq!(invoice.bill().unwrap().amount, cents(150));
+}
+
+#[test]
+fn d16_a_command_on_an_invoice_that_never_was_does_not_make_a_ghost() {
+    for command in [pay(Some(1)), adjust(1, Some(1)), cancel()] {
+        given::<Invoice>([]).when(command).then_refused(InvoiceRefusal::NotFound);
+    }
+}
+
+#[test]
+fn the_refusals_have_the_codes_of_the_original() {
+    let codes = [
+        (InvoiceRefusal::CannotBePaid { status: "paid" }, "INVOICE_CANNOT_BE_PAID"),
+        (InvoiceRefusal::CannotBeCanceled { status: "paid" }, "INVOICE_CANNOT_BE_CANCELLED"),
+        (InvoiceRefusal::CannotBeAdjusted { status: "paid" }, "INVOICE_CANNOT_BE_ADJUSTED"),
+    ];
+    for (refusal, code) in codes {
+        assert_eq!((refusal.code(), refusal.kind()), (code, RefusalKind::Invalid));
+    }
+}
+
+#[test]
+fn a_repeat_that_finds_another_payment_is_the_same_command_still() {
+    assert_eq!(PayloadHash::of(&pay(Some(150))), PayloadHash::of(&pay(None)));
+    assert_eq!(PayloadHash::of(&adjust(1, Some(150))), PayloadHash::of(&adjust(1, None)));
+    assert_ne!(PayloadHash::of(&adjust(1, None)), PayloadHash::of(&adjust(2, None)));
+}
+
+#[test]
+fn an_impossible_history_is_an_error_not_a_guess() {
+    for history in [
+        vec![paid(150)],
+        vec![adjusted(150, 100)],
+        vec![created(150), created(150)],
+        vec![created(150), paid(150), canceled()],
+        vec![created(150), canceled(), paid(150)],
+        vec![canceled(), created(150)],
+        vec![canceled(), canceled()],
+    ] {
+        assert!(fold::<Invoice>(None, &history).is_err(), "{history:?}");
+    }
+}
+
+fn any_command() -> impl Strategy<Value = InvoiceCommand> {
+    (0..6_u8, -1..6_i64, prop::option::of(0..6_i64)).prop_map(|(pick, minor, held)| match pick {
+        0 => create(3),
+        1 => create(minor),
+        2 => adjust(minor, held),
+        3 => pay(held),
+        4 => cancel(),
+        _ => cancel_with_order(),
+    })
+}
+
+proptest! {
+    /// Whatever is asked: what was decided can be folded; no transition leads outside the state machine; what is
+    /// owed is what was asked for last, never negative, and covered when it is paid.
+    #[test]
+    fn no_transition_leads_outside_the_state_machine(commands in prop::collection::vec(any_command(), 0..40)) {
+        let mut state: Option<Invoice> = None;
+        let mut owed: Option<Money> = None;
+        for command in commands {
+            let name = |state: &Option<Invoice>| match state {
+                None => "none",
+                Some(Invoice::NeverMade(_)) => "never made",
+                Some(invoice) => invoice.status(),
+            };
+            let before = name(&state);
+            let Ok(events) = Invoice::decide(state.as_ref(), &command) else { continue };
+            state = fold(state, &events).unwrap();
+            let after = name(&state);
+            let allowed = [
+                ("none", "pending"),
+                ("none", "never made"),
+                ("pending", "paid"),
+                ("pending", "canceled"),
+            ];
+            prop_assert!(before == after || allowed.contains(&(before, after)), "{before} -> {after}");
+            for event in &events {
+                match event {
+                    InvoiceEvent::InvoiceCreated(e) => owed = Some(e.amount),
+                    InvoiceEvent::InvoiceAdjusted(e) => {
+                        prop_assert_eq!(owed, Some(e.old_amount));
+                        owed = Some(e.amount);
+                    }
+                    InvoiceEvent::InvoicePaid(e) => {
+                        prop_assert_eq!(owed, Some(e.amount));
+                        let InvoiceCommand::Pay { held } = command else { panic!("paid by {command:?}") };
+                        prop_assert!(held.unwrap().covers(e.amount));
+                    }
+                    InvoiceEvent::InvoiceCanceled(_) => {}
+                }
+            }
+            let bill = state.as_ref().and_then(Invoice::bill).map(|bill| bill.amount);
+            prop_assert_eq!(bill, owed);
+            prop_assert!(owed.is_none_or(|owed| !owed.is_negative()));
+        }
+    }
+}
