@@ -19,6 +19,7 @@
 mod chaos;
 mod contract;
 mod lifecycle;
+mod sagas;
 mod shopkeeper;
 mod shopper;
 mod stack;
