@@ -346,3 +346,79 @@ fn happened(event: &HistoryEvent) -> Option<Happened> {
     };
     Some(Happened { at: time(event.timestamp()), what })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot set its stage should stop")]
+mod tests {
+    use aws_sdk_sfn::types::{
+        StateEnteredEventDetails, TaskFailedEventDetails, TaskTimedOutEventDetails,
+        builders::HistoryEventBuilder,
+    };
+
+    use super::*;
+
+    fn event(kind: HistoryEventType) -> HistoryEventBuilder {
+        HistoryEvent::builder().id(1).r#type(kind).timestamp(DateTime::from_secs(1_795_165_200))
+    }
+
+    fn read(event: HistoryEventBuilder) -> Option<Happening> {
+        let happened = happened(&event.build().unwrap())?;
+        assert_eq!(happened.at.to_string(), "2026-11-20T09:00:00Z");
+        Some(happened.what)
+    }
+
+    #[test]
+    fn a_task_is_told_from_an_end() {
+        let entered = |kind| {
+            let details = StateEnteredEventDetails::builder().name("X").build().unwrap();
+            read(event(kind).state_entered_event_details(details))
+        };
+        let state = "X".to_owned();
+        assert_eq!(
+            entered(HistoryEventType::TaskStateEntered),
+            Some(Happening::Entered { state: state.clone(), step: true })
+        );
+        assert_eq!(
+            entered(HistoryEventType::FailStateEntered),
+            Some(Happening::Entered { state, step: false })
+        );
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_the_functions_own_words() {
+        let details = TaskFailedEventDetails::builder()
+            .resource_type("lambda")
+            .resource("invoke")
+            .error("TOO_LITTLE")
+            .cause(r#"{"errorType":"TOO_LITTLE","errorMessage":"it costs more"}"#);
+        let read =
+            read(event(HistoryEventType::TaskFailed).task_failed_event_details(details.build().unwrap()));
+        let (error, cause) = ("TOO_LITTLE".to_owned(), "it costs more".to_owned());
+        assert_eq!(read, Some(Happening::Failed(Failure { error, cause })));
+    }
+
+    #[test]
+    fn a_step_that_timed_out_without_a_word_is_a_failure_all_the_same() {
+        let details = TaskTimedOutEventDetails::builder().resource_type("lambda").resource("invoke");
+        let details = details.build().unwrap();
+        let read = read(event(HistoryEventType::TaskTimedOut).task_timed_out_event_details(details));
+        let error = "States.Timeout".to_owned();
+        assert_eq!(read, Some(Happening::Failed(Failure { error, cause: String::new() })));
+    }
+
+    #[test]
+    fn what_tells_an_operator_nothing_is_left_out() {
+        assert_eq!(read(event(HistoryEventType::TaskStarted)), None);
+        assert_eq!(read(event(HistoryEventType::TaskStateExited)), None);
+        assert_eq!(read(event(HistoryEventType::TaskScheduled)), Some(Happening::Attempted));
+        assert_eq!(read(event(HistoryEventType::TaskSucceeded)), Some(Happening::Done));
+        assert_eq!(read(event(HistoryEventType::ExecutionAborted)), Some(Happening::Ended));
+    }
+
+    #[test]
+    fn a_status_that_is_not_known_yet_needs_somebody() {
+        assert_eq!(ended(&ExecutionStatus::from("NEW")), Ended::Stuck);
+        assert_eq!(ended(&ExecutionStatus::TimedOut), Ended::Stuck);
+        assert_eq!(ended(&ExecutionStatus::PendingRedrive), Ended::Running);
+    }
+}
