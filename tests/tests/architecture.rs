@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-const CONTEXTS: &[&str] = &["baskets", "customers", "inventory", "ordering", "payments", "stores"];
+const CONTEXTS: &[&str] = &["baskets", "customers", "depot", "inventory", "ordering", "payments", "stores"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
@@ -105,6 +105,7 @@ fn the_sdk_is_called_in_adapters_only() {
     // Everything else talks to a port, so that it runs in a simulation unchanged.
     const ADAPTERS: &[&str] = &[
         "functions/baskets/src/main.rs",
+        "functions/depot/src/main.rs",
         "functions/inventory/src/main.rs",
         "functions/ordering/src/main.rs",
         "functions/ordering/src/sagas.rs",

@@ -22,7 +22,7 @@ fn sagas() -> Vec<(PathBuf, Value)> {
 }
 
 #[test]
-fn no_saga_hangs_gives_up_early_or_leaves_a_failure_half_done() {
+fn d26_no_saga_hangs_gives_up_early_or_leaves_a_failure_half_done() {
     let sagas = sagas();
     assert!(!sagas.is_empty(), "no saga was found: this test would hold nothing");
     for (path, saga) in sagas {

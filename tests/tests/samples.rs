@@ -6,6 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
+use catalogue::{Products, Stores};
+use depot::views::{ALL_BOTS, ALL_LISTS, BOTS_BY_STATUS, Bots, LISTS_BY_STATUS, ShoppingLists};
 use inventory::views::{BY_STORE as STOCK_BY_STORE, LOW, StockLevels};
 use ordering::views::{BY_CUSTOMER, Orders};
 use serde_json::{Value, json};
@@ -39,6 +41,28 @@ const STORY: &[(&str, &str, &[&str])] = &[
     ("project-stock-levels", "inventory", &["\"batchItemFailures\":[]"]),
     ("list-stock", "inventory", &["\"statusCode\":200", "\\\"onHand\\\":9"]),
     ("list-low-stock", "inventory", &["\"statusCode\":200", "\\\"threshold\\\":9"]),
+    ("project-depot-products", "depot", &["\"batchItemFailures\":[]"]),
+    ("project-depot-stores", "depot", &["\"batchItemFailures\":[]"]),
+    ("create-shopping-list", "depot", &["\"statusCode\":200", "\\\"version\\\":1"]),
+    ("initiate-shopping", "depot", &["\"version\":2"]),
+    ("project-shopping-lists", "depot", &["\"batchItemFailures\":[]"]),
+    ("list-available-shopping-lists", "depot", &["\"statusCode\":200", "\\\"pieces\\\":3"]),
+    ("register-bot", "depot", &["\"statusCode\":200", "\\\"version\\\":1"]),
+    ("assign-shopping-list", "depot", &["\"statusCode\":200", "\\\"version\\\":3"]),
+    ("get-bot", "depot", &["\"statusCode\":200", "\\\"status\\\":\\\"active\\\""]),
+    ("start-shopping", "depot", &["\"statusCode\":200", "\\\"version\\\":4"]),
+    ("list-shopping-lists", "depot", &["\"statusCode\":200", "\\\"shoppingLists\\\":[]"]),
+    ("complete-shopping-list", "depot", &["\"statusCode\":200", "\\\"version\\\":5"]),
+    (
+        "get-shopping-list",
+        "depot",
+        &["\"statusCode\":200", "\\\"status\\\":\\\"completed\\\"", "\\\"quantity\\\":3"],
+    ),
+    ("free-bot", "depot", &["\"batchItemFailures\":[]"]),
+    ("project-bots", "depot", &["\"batchItemFailures\":[]"]),
+    ("list-bots", "depot", &["\"statusCode\":200", "R2"]),
+    ("cancel-shopping-list", "depot", &["\"version\":5"]),
+    ("cancel-shopping-on-cancellation", "depot", &["\"batchItemFailures\":[]"]),
     ("register-customer", "customers", &["\"statusCode\":200", "\\\"version\\\":1"]),
     ("change-sms-number", "customers", &["\"statusCode\":200", "\\\"version\\\":2"]),
     ("get-customer", "customers", &["\"statusCode\":200", "+1 555 0100", "\\\"enabled\\\":true"]),
@@ -136,6 +160,12 @@ async fn every_sample_event_is_understood_by_its_function() {
     projection::create_table::<catalogue::Stores>(&dynamo.client(), "basket-stores", &[]).await.unwrap();
     let of_stock = [STOCK_BY_STORE, LOW];
     projection::create_table::<StockLevels>(&dynamo.client(), "stock", &of_stock).await.unwrap();
+    let of_lists = [ALL_LISTS, LISTS_BY_STATUS];
+    projection::create_table::<ShoppingLists>(&dynamo.client(), "shopping-lists", &of_lists).await.unwrap();
+    let of_bots = [ALL_BOTS, BOTS_BY_STATUS];
+    projection::create_table::<Bots>(&dynamo.client(), "bots", &of_bots).await.unwrap();
+    projection::create_table::<Products>(&dynamo.client(), "depot-products", &[]).await.unwrap();
+    projection::create_table::<Stores>(&dynamo.client(), "depot-stores", &[]).await.unwrap();
     let bus = FixedService::start(json!({ "FailedEntryCount": 0, "Entries": [{ "EventId": "1" }] })).await;
     // One answer for whatever is asked of Step Functions: each request reads of it what it knows.
     let execution = json!({
@@ -162,6 +192,10 @@ async fn every_sample_event_is_understood_by_its_function() {
         ("BASKET_STORES_TABLE", "basket-stores".to_owned()),
         ("ONLY_PARTICIPATING_STORES", "true".to_owned()),
         ("STOCK_TABLE", "stock".to_owned()),
+        ("SHOPPING_LISTS_TABLE", "shopping-lists".to_owned()),
+        ("BOTS_TABLE", "bots".to_owned()),
+        ("DEPOT_PRODUCTS_TABLE", "depot-products".to_owned()),
+        ("DEPOT_STORES_TABLE", "depot-stores".to_owned()),
         ("EVENT_BUS", "mallard".to_owned()),
         ("PARKED_QUEUE_URL", "http://localhost/queue".to_owned()),
         ("ORDER_SAGA_ARN", "arn:aws:states:us-east-1:000000000000:stateMachine:order-saga".to_owned()),
@@ -202,7 +236,8 @@ fn no_function_is_without_a_sample_and_no_sample_without_a_function() {
     story.sort();
     assert_eq!(samples, story);
     let mut deployed = Vec::new();
-    for template in ["baskets", "customers", "inventory", "ordering", "payments", "portal", "relay", "stores"]
+    for template in
+        ["baskets", "customers", "depot", "inventory", "ordering", "payments", "portal", "relay", "stores"]
     {
         let text = std::fs::read_to_string(repository().join(format!("infra/{template}.yaml"))).unwrap();
         deployed

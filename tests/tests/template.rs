@@ -20,9 +20,18 @@ fn holds(rule: Rule) {
 fn the_templates_are_found() {
     let templates = templates_of(repository());
     let contexts: Vec<&str> = templates.iter().map(|template| template.context.as_str()).collect();
-    for context in
-        ["baskets", "customers", "inventory", "ordering", "payments", "portal", "relay", "stores", "template"]
-    {
+    for context in [
+        "baskets",
+        "customers",
+        "depot",
+        "inventory",
+        "ordering",
+        "payments",
+        "portal",
+        "relay",
+        "stores",
+        "template",
+    ] {
         assert!(
             contexts.contains(&context),
             "{context} is not among {contexts:?}: the rules would not hold there"

@@ -1,2 +1,71 @@
-//! Being built.
-fn main() {}
+//! The depot functions: one binary, one Lambda function per use case.
+
+use std::sync::Arc;
+
+use catalogue::Catalogue;
+use depot::{
+    Depot, Planner,
+    views::{BotViews, ShoppingListViews},
+};
+use event_store::EventStore;
+use kernel::ports::Ports;
+use lambda::{Function, aws, batch_consumer, consumer, serve, system_ports, use_case};
+use projection::{DynamoViews, Projection, Projector};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    serve(function).await
+}
+
+async fn function(name: String) -> Result<Option<Function>, String> {
+    let ports = system_ports();
+    let config = aws::config();
+    let store = aws::event_store(&config, &ports)?;
+    let depot = || Arc::new(Depot::new(store.clone(), ports.clone()));
+    let world =
+        World { client: aws_sdk_dynamodb::Client::new(&config), store: store.clone(), ports: ports.clone() };
+    let catalogue = || {
+        let (products, stores) = (world.view("DEPOT_PRODUCTS_TABLE")?, world.view("DEPOT_STORES_TABLE")?);
+        Ok::<_, String>(Arc::new(Catalogue::new(products, stores)))
+    };
+    let planner = || Ok::<_, String>(Arc::new(Planner::new(depot(), catalogue()?)));
+    let lists = || Ok::<_, String>(Arc::new(ShoppingListViews::new(world.view("SHOPPING_LISTS_TABLE")?)));
+    let bots = || Ok::<_, String>(Arc::new(BotViews::new(world.view("BOTS_TABLE")?)));
+    Ok(Some(match name.as_str() {
+        "create-shopping-list" => use_case(&planner()?, &ports, Planner::create_shopping_list),
+        "initiate-shopping" => use_case(&depot(), &ports, Depot::initiate_shopping),
+        "assign-shopping-list" => use_case(&depot(), &ports, Depot::assign_shopping_list),
+        "start-shopping" => use_case(&depot(), &ports, Depot::start_shopping),
+        "complete-shopping-list" => use_case(&depot(), &ports, Depot::complete_shopping_list),
+        "cancel-shopping-list" => use_case(&depot(), &ports, Depot::cancel_shopping_list),
+        "get-shopping-list" => use_case(&depot(), &ports, Depot::get_shopping_list),
+        "register-bot" => use_case(&depot(), &ports, Depot::register_bot),
+        "get-bot" => use_case(&depot(), &ports, Depot::get_bot),
+        "cancel-shopping-on-cancellation" => consumer(&depot(), Depot::cancel_shopping_on_cancellation),
+        "free-bot" => consumer(&depot(), Depot::free_bot),
+        "project-shopping-lists" => batch_consumer(&lists()?, ShoppingListViews::project_shopping_lists),
+        "list-shopping-lists" => use_case(&lists()?, &ports, ShoppingListViews::list_shopping_lists),
+        "list-available-shopping-lists" => {
+            use_case(&lists()?, &ports, ShoppingListViews::list_available_shopping_lists)
+        }
+        "project-bots" => batch_consumer(&bots()?, BotViews::project_bots),
+        "list-bots" => use_case(&bots()?, &ports, BotViews::list_bots),
+        "project-depot-products" => batch_consumer(&catalogue()?, Catalogue::project_products),
+        "project-depot-stores" => batch_consumer(&catalogue()?, Catalogue::project_stores),
+        _ => return Ok(None),
+    }))
+}
+
+/// What every view stands on.
+struct World {
+    client: aws_sdk_dynamodb::Client,
+    store: EventStore,
+    ports: Ports,
+}
+
+impl World {
+    fn view<P: Projection>(&self, table: &str) -> Result<Projector<P>, String> {
+        let rows = Arc::new(DynamoViews::new(self.client.clone(), aws::setting(table)?));
+        Ok(Projector::new(rows, self.store.clone(), self.ports.clone()))
+    }
+}

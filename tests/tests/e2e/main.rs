@@ -18,6 +18,7 @@
 
 mod chaos;
 mod contract;
+mod depot;
 mod lifecycle;
 mod sagas;
 mod shopkeeper;

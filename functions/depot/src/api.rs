@@ -1,0 +1,247 @@
+//! The use cases of shopping lists and bots. How a list gets its bot is told in [`crate::assignment`].
+
+use std::sync::Arc;
+
+use contracts::ids::{
+    BotId, OrderId, OrderKind, ProductId, ProductKind, ShoppingListId, StoreId, StoreKind, shopping_list_of,
+};
+use event_store::{Expect, Loaded, TransactError};
+use futures::{StreamExt, TryStreamExt, stream};
+use kernel::{Id, StreamId};
+use lambda::{Answer, Call, Detail, Fault, Form, orders};
+
+use crate::{
+    Depot, Planner,
+    bot::{Bot, BotCommand},
+    shopping_list::{Line, ShoppingList, ShoppingListCommand, stops},
+    views::{BotView, OneBot, OneShoppingList, ShoppingListView},
+};
+
+/// Most items of a list that is made by hand: as many as a basket has lines at most.
+pub const MAX_ITEMS: usize = 100;
+
+/// Products that are looked up at a time.
+const LOOKUPS_AT_A_TIME: usize = 8;
+
+/// Why a list is cancelled when nobody says why.
+const CANCELLED: &str = "CANCELLED_BY_DEPOT";
+
+impl Planner {
+    /// `POST /api/depot/shopping {orderId, items[{productId, storeId, quantity}]}`; also a step of the order saga, which
+    /// names the list and no items: then they are the order's own. An order has one list; once more with the same items, it
+    /// is there already.
+    ///
+    /// # Errors
+    /// 400 when a field is missing or a store does not sell the product; 404 when there is no such product (or it is no
+    /// longer sold, unless the order has it) or order; 409 when the order has another list, or needs none any more.
+    pub async fn create_shopping_list(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
+        let form = Form::of(&call.body);
+        let order_id: Option<Id<OrderKind>> = form.id("orderId", "ORDER_ID_CANNOT_BE_BLANK");
+        let items = form.list("items", item_from_request);
+        let by_hand = call.target.is_none();
+        if let (true, Some(items)) = (by_hand, &items) {
+            check_number_of(items, &form);
+        }
+        let (Some(order_id), Some(mut items), true) = (order_id, items, form.is_clean()) else {
+            return Err(form.fault());
+        };
+        let id = if by_hand { shopping_list_of(order_id) } else { list_of(order_id, &call)? };
+        if items.is_empty() {
+            let order = orders::placed(&self.depot.store, order_id).await?;
+            items.extend(order.items.into_iter().map(|item| Item {
+                product_id: item.product_id,
+                store_id: item.store_id,
+                quantity: item.quantity,
+            }));
+        }
+        let lines = items.into_iter().enumerate().map(|(place, item)| self.line(place, item, by_hand));
+        let lines: Vec<Line> = stream::iter(lines).buffered(LOOKUPS_AT_A_TIME).try_collect().await?;
+        let stops = stops(lines).map_err(TransactError::Refused)?;
+        let command = ShoppingListCommand::Create { order_id, stops };
+        self.depot.transact_list(id, Expect::New, command, &call).await
+    }
+
+    /// An item with the names and the place that the depot's copies know.
+    async fn line(&self, place: usize, item: Item, by_hand: bool) -> Result<Line, Fault> {
+        let Item { product_id, store_id, quantity } = item;
+        let entry = self.catalogue.entry(product_id).await?;
+        // What was ordered is collected, though the store may have stopped selling it since.
+        let entry = entry.filter(|entry| entry.product.on_sale || !by_hand);
+        let entry = entry.ok_or_else(|| Fault::not_found("product", product_id))?;
+        if entry.store.id != store_id {
+            let (code, message) = (
+                "STORE_DOES_NOT_SELL_PRODUCT",
+                format!("product {product_id} is not sold by store {store_id}"),
+            );
+            let field = format!("items[{place}].storeId");
+            let detail = Detail { field, code: code.into(), message: message.clone() };
+            return Err(Fault { details: vec![detail], ..Fault::invalid(code, message) });
+        }
+        Ok(Line {
+            store_id,
+            store_name: entry.store.name,
+            store_location: entry.store.location,
+            product_id,
+            product_name: entry.product.name,
+            quantity,
+        })
+    }
+}
+
+impl Depot {
+    /// Lets a bot have the list; a step of the order saga, which names its order. `{orderId}` Without an order, as an
+    /// operator asks, a list that is not pending is refused.
+    ///
+    /// # Errors
+    /// 400 when the list was cancelled, or is not pending and no order asks; 404; 409 when it is another order's.
+    pub async fn initiate_shopping(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
+        let (id, order_id) = (list_id(&call)?, order_that_asks(&call)?);
+        self.transact_list(id, call.expect(), ShoppingListCommand::Initiate { order_id }, &call).await
+    }
+
+    /// `PUT /api/depot/shopping/{id}/start {botId}`: the bot sets out. The bot may be left out.
+    ///
+    /// # Errors
+    /// 400 when the list is not assigned, or to another bot; 404, 412.
+    pub async fn start_shopping(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
+        let id = list_id(&call)?;
+        let bot_id: Option<BotId> = optional_id(&call, "botId", "BOT_ID_CANNOT_BE_BLANK")?;
+        self.transact_list(id, call.expect(), ShoppingListCommand::Start { bot_id }, &call).await
+    }
+
+    /// `PUT /api/depot/shopping/{id}/complete {}`.
+    ///
+    /// # Errors
+    /// 400 when no bot has the list; 404, 412.
+    pub async fn complete_shopping_list(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
+        self.transact_list(list_id(&call)?, call.expect(), ShoppingListCommand::Complete, &call).await
+    }
+
+    /// `POST /api/depot/shopping/{id} {reason}` (the original's verb) and `DELETE /api/depot/shopping/{id}`; also
+    /// compensation in the order saga, which names its order: `{orderId, reason}`. Then it is harmless when there is nothing
+    /// to cancel, and a list that was not made yet never will be.
+    ///
+    /// # Errors
+    /// 400 when the list is over, and 404: both only when no order asks; 412.
+    pub async fn cancel_shopping_list(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
+        let id = list_id(&call)?;
+        let form = Form::of(&call.body);
+        let Some(reason) = form.text_or_empty("reason") else { return Err(form.fault()) };
+        let reason = if reason.is_empty() { CANCELLED } else { reason }.to_owned();
+        let command = match order_that_asks(&call)? {
+            Some(order_id) => ShoppingListCommand::Withdraw { order_id, reason },
+            None => ShoppingListCommand::Cancel { reason },
+        };
+        self.transact_list(id, call.expect(), command, &call).await
+    }
+
+    /// `GET /api/depot/shopping/{id}`: from the list's own stream, as it is now.
+    ///
+    /// # Errors
+    /// 404.
+    pub async fn get_shopping_list(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
+        let id = list_id(&call)?;
+        let loaded: Loaded<ShoppingList> = self.store.load(&StreamId::of::<ShoppingList, _>(id)).await?;
+        let view = loaded.state.as_ref().and_then(|list| ShoppingListView::of(id, list, loaded.version()));
+        let shopping_list = view.ok_or_else(|| Fault::not_found("shopping list", id))?;
+        Answer::view(&OneShoppingList { shopping_list }, Some(loaded.version()))
+    }
+
+    /// `POST /api/depot/bots {name}`.
+    ///
+    /// # Errors
+    /// 400 when the name is blank.
+    pub async fn register_bot(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
+        let form = Form::of(&call.body);
+        let Some(name) = form.text("name", "BOT_NAME_IS_BLANK") else { return Err(form.fault()) };
+        let (id, command): (BotId, _) =
+            (call.new_id(&self.ports), BotCommand::Register { name: name.to_owned() });
+        let stream = StreamId::of::<Bot, _>(id);
+        let outcome = self.store.transact::<Bot>(&stream, Expect::New, &command, &call.meta()).await?;
+        Ok(Answer::committed(id, outcome.version))
+    }
+
+    /// `GET /api/depot/bots/{id}`: from the bot's own stream, as it is now.
+    ///
+    /// # Errors
+    /// 404.
+    pub async fn get_bot(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
+        let id: BotId = call.id("bot")?;
+        let loaded: Loaded<Bot> = self.store.load(&StreamId::of::<Bot, _>(id)).await?;
+        let bot = loaded.state.as_ref().ok_or_else(|| Fault::not_found("bot", id))?;
+        let bot = BotView::of(id, bot, loaded.version());
+        Answer::view(&OneBot { bot }, Some(loaded.version()))
+    }
+
+    pub(crate) async fn transact_list(
+        &self,
+        id: ShoppingListId,
+        expect: Expect,
+        command: ShoppingListCommand,
+        call: &Call,
+    ) -> Result<Answer, Fault> {
+        let stream = StreamId::of::<ShoppingList, _>(id);
+        let outcome = self.store.transact::<ShoppingList>(&stream, expect, &command, &call.meta()).await?;
+        Ok(Answer::committed(id, outcome.version))
+    }
+}
+
+pub(crate) fn list_id(call: &Call) -> Result<ShoppingListId, Fault> {
+    call.id("shopping list")
+}
+
+/// The list that the call names, which has to be the order's.
+fn list_of(order_id: OrderId, call: &Call) -> Result<ShoppingListId, Fault> {
+    let id = list_id(call)?;
+    if id == shopping_list_of(order_id) {
+        return Ok(id);
+    }
+    let message = format!("{id} is not the shopping list of order {order_id}");
+    Err(Fault::new(409, "SHOPPING_LIST_IS_OF_ANOTHER_ORDER", message))
+}
+
+/// The order on whose behalf the call is made, if it says so; the list has to be that order's.
+fn order_that_asks(call: &Call) -> Result<Option<OrderId>, Fault> {
+    let order_id = optional_id(call, "orderId", "ORDER_ID_CANNOT_BE_BLANK")?;
+    order_id.map(|order_id| list_of(order_id, call).map(|_| order_id)).transpose()
+}
+
+fn optional_id<K>(call: &Call, field: &str, blank: &'static str) -> Result<Option<Id<K>>, Fault> {
+    if call.body.get(field).is_none_or(serde_json::Value::is_null) {
+        return Ok(None);
+    }
+    let form = Form::of(&call.body);
+    match form.id(field, blank) {
+        Some(id) => Ok(Some(id)),
+        None => Err(form.fault()),
+    }
+}
+
+/// What is asked for.
+struct Item {
+    product_id: ProductId,
+    store_id: StoreId,
+    quantity: u32,
+}
+
+fn item_from_request(item: &Form<'_>) -> Option<Item> {
+    let product_id: Option<Id<ProductKind>> = item.id("productId", "PRODUCT_ID_CANNOT_BE_BLANK");
+    let store_id: Option<Id<StoreKind>> = item.id("storeId", "STORE_ID_CANNOT_BE_BLANK");
+    let quantity = item.integer("quantity").and_then(|quantity| match u32::try_from(quantity) {
+        Ok(quantity) if quantity > 0 => Some(quantity),
+        Ok(_) | Err(_) => {
+            item.reject("quantity", "QUANTITY_MUST_BE_POSITIVE", "quantity must be 1 to 4294967295");
+            None
+        }
+    });
+    Some(Item { product_id: product_id?, store_id: store_id?, quantity: quantity? })
+}
+
+fn check_number_of(items: &[Item], form: &Form<'_>) {
+    if items.is_empty() {
+        form.reject("items", "ITEMS_CANNOT_BE_EMPTY", "say what is to be collected");
+    }
+    if items.len() > MAX_ITEMS {
+        form.reject("items", "TOO_MANY_ITEMS", format!("a list has at most {MAX_ITEMS} items"));
+    }
+}
