@@ -123,9 +123,7 @@ async fn a_rejected_order_says_why_and_undoing_it_once_more_by_hand_changes_noth
     for undone in ["ReleasePayment", "CancelShoppingList", "ReleaseInventory", "RejectOrder"] {
         assert_eq!(named(undone)["outcome"], "done", "{undone}");
     }
-    let listed = stack.get("/api/sagas?status=ended&limit=100").await;
-    let sagas = listed.body["sagas"].as_array().unwrap_or_else(|| panic!("{listed:?}"));
-    let row = sagas.iter().find(|saga| saga["id"] == json!(order)).expect("it ended a moment ago");
+    let row = listed(&stack, &order).await;
     assert_eq!((&row["status"], &row["order"]), (&json!("compensated"), &json!("rejected")));
 
     // The same compensations again, as an operator starts them for a saga that is stuck.
@@ -145,6 +143,21 @@ async fn a_rejected_order_says_why_and_undoing_it_once_more_by_hand_changes_noth
     }
     let runs = shown(&stack, &path, "saga").await["runs"].take();
     assert_eq!((&runs[1]["name"], &runs[1]["status"]), (&json!("undo-1"), &json!("ended")), "{runs}");
+}
+
+/// The order's row among the sagas that ended: other tests end many.
+async fn listed(stack: &Stack, order: &str) -> Value {
+    let mut cursor = String::new();
+    loop {
+        let page = stack.get(&format!("/api/sagas?status=ended&limit=100{cursor}")).await;
+        assert_eq!(page.status, 200, "{page:?}");
+        let sagas = page.body["sagas"].as_array().unwrap_or_else(|| panic!("no sagas: {page:?}"));
+        if let Some(row) = sagas.iter().find(|saga| saga["id"] == json!(order)) {
+            return row.clone();
+        }
+        let next = page.body["next"].as_str().unwrap_or_else(|| panic!("{order} is on no page"));
+        cursor = format!("&cursor={next}");
+    }
 }
 
 /// Starts what `mall saga compensate` starts, from the top, and waits for its good end.
