@@ -9,7 +9,7 @@ use crate::{
     build::{self, Arch, How},
     cloud, demo, deploy, docs, logs,
     paths::Repo,
-    shoppers, status,
+    saga, shoppers, status,
     target::{Choice, Target},
     test, ui,
 };
@@ -74,6 +74,9 @@ enum Command {
     Status(Choice),
     /// Show what the functions log
     Logs(logs::Options),
+    /// Look at order sagas, and finish by hand what one could not
+    #[command(subcommand)]
+    Saga(saga::Command),
     /// Make the documents anew: schemas of the events, OpenAPI, AsyncAPI, and the pages made of them
     ///
     /// Refuses, and writes nothing, when an event changed so that readers of its schema version would break.
@@ -126,6 +129,7 @@ impl Mall {
             }
             Command::Status(choice) => status::run(&repo, &home, &choice).await?,
             Command::Logs(options) => logs::run(&home, &options).await?,
+            Command::Saga(command) => saga::run(&home, command).await?,
             Command::Docs => docs::write(&repo).await?,
             Command::Down => match cloud::down(&home)? {
                 true => ui::line(format!("{} The local cloud is stopped", ui::good("✓"))),

@@ -325,10 +325,15 @@ pub async fn confirm_aws(repo: &Repo, options: &Options, arch: Arch, yes: bool) 
     if yes {
         return Ok(());
     }
+    confirmed("It will cost money there.").await
+}
+
+/// Asks whether to go on with what has this consequence.
+pub async fn confirmed(consequence: &str) -> Result<()> {
     if !std::io::stdin().is_terminal() {
         return Err(Error::CannotAsk);
     }
-    ui::line("It will cost money there. Go on? [y/N]");
+    ui::line(format!("{consequence} Go on? [y/N]"));
     // On a thread of its own, so that Ctrl-C is heard meanwhile.
     let answer = tokio::task::spawn_blocking(|| {
         let mut answer = String::new();

@@ -86,9 +86,9 @@ pub enum Error {
     NotDeployed(String),
     #[error("AWS does not say who you are: {0}")]
     NoIdentity(String),
-    #[error("not deployed: you did not confirm")]
+    #[error("nothing was done: you did not confirm")]
     NotConfirmed,
-    #[error("deploying to AWS has to be confirmed, and there is no terminal to ask on")]
+    #[error("this has to be confirmed, and there is no terminal to ask on")]
     CannotAsk,
 
     // ---- talking to the mall
@@ -104,6 +104,10 @@ pub enum Error {
     Waiting { what: String, limit: Duration, last: String },
     #[error("{shopper}'s order was to be {expected} and is {found}")]
     WrongEnd { shopper: &'static str, expected: &'static str, found: String },
+    #[error("{why}")]
+    SagaNotNow { why: String, advice: String },
+    #[error("order {order} was not finished this time either ({ended}): {why}")]
+    SagaNotFinished { order: uuid::Uuid, ended: String, why: String },
     #[error("no function's name contains {asked:?}; there are: {}", .known.join(", "))]
     NoSuchFunction { asked: String, known: Vec<String> },
 }
@@ -211,6 +215,10 @@ impl Error {
             }
             Error::Waiting { .. } | Error::WrongEnd { .. } => {
                 "See where it got stuck: cargo mall status, cargo mall logs".into()
+            }
+            Error::SagaNotNow { advice, .. } => advice.clone(),
+            Error::SagaNotFinished { order, .. } => {
+                format!("See what it says, mend that, and repeat the command: cargo mall saga show {order}")
             }
             Error::NoSuchFunction { .. } => "Without a name, the logs of all functions are shown.".into(),
         })

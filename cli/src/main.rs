@@ -10,6 +10,7 @@
 //! | `target` | local cloud, another endpoint, or AWS |
 //! | `build`, `deploy`, `stack` | from source to a running stack |
 //! | `status`, `logs` | looking at it |
+//! | `saga` | what becomes of orders, and finishing by hand |
 //! | `docs` | the documents that are made from the code |
 //! | `demo` | shoppers walk through it |
 //! | `shoppers` | many of them at once, measured |
@@ -32,6 +33,7 @@ mod paths;
 mod ports;
 mod process;
 mod python;
+mod saga;
 mod shoppers;
 mod stack;
 mod status;

@@ -27,8 +27,33 @@ pub fn definition_at(path: &std::path::Path) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
+/// What a state machine is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It goes forward, and undoes what it did when it cannot go on.
+    Saga,
+    /// All it does is undo, for a saga that could not: each of its tasks keeps the rules of a compensation.
+    Compensation,
+}
+
+impl Kind {
+    /// By the name of the definition's file.
+    pub fn of(path: &std::path::Path) -> Self {
+        if path.to_string_lossy().ends_with("-compensation.asl.json") {
+            Self::Compensation
+        } else {
+            Self::Saga
+        }
+    }
+}
+
 /// Everything that is wrong with a saga.
 pub fn problems(definition: &Value) -> Vec<String> {
+    problems_of(Kind::Saga, definition)
+}
+
+/// Everything that is wrong with a state machine of this kind.
+pub fn problems_of(kind: Kind, definition: &Value) -> Vec<String> {
     let mut problems = vec![];
     let empty = Map::new();
     let states = definition["States"].as_object().unwrap_or(&empty);
@@ -44,7 +69,10 @@ pub fn problems(definition: &Value) -> Vec<String> {
         return problems; // the rest walks the states
     }
 
-    let forward = reachable(states, &[definition["StartAt"].as_str().unwrap_or_default()], Along::Next);
+    let forward = match kind {
+        Kind::Saga => reachable(states, &[definition["StartAt"].as_str().unwrap_or_default()], Along::Next),
+        Kind::Compensation => BTreeSet::new(),
+    };
     for (name, state) in states {
         let mut want = |holds: bool, what: &str| {
             if !holds {
@@ -61,7 +89,11 @@ pub fn problems(definition: &Value) -> Vec<String> {
                     "a saga that fails is stuck, and its Error must say SagaStuck",
                 );
             }
-            Some("Succeed" | "Pass" | "Choice" | "Wait") => {}
+            Some("Choice") => want(
+                state["Default"].is_string(),
+                "a choice without a Default ends the saga where nothing matches, without compensating",
+            ),
+            Some("Succeed" | "Pass" | "Wait") => {}
             other => want(false, &format!("states of type {other:?} are not known to this checker yet")),
         }
     }
@@ -141,6 +173,11 @@ pub fn run(
                     }
                 }
             }
+            Some("Choice") => {
+                let choices = definition["Choices"].as_array().map_or(&[][..], Vec::as_slice);
+                let chosen = choices.iter().find(|choice| on.holds(choice));
+                next = chosen.map_or(&definition["Default"], |choice| &choice["Next"]).as_str();
+            }
             Some("Succeed") => next = None,
             Some("Fail") => {
                 let cause = definition["CausePath"].as_str().map(|path| on.value(path));
@@ -169,6 +206,14 @@ impl Data<'_> {
             (None, _) => (name.clone(), self.filled(value)),
         });
         Value::Object(filled.collect())
+    }
+
+    fn holds(&self, choice: &Value) -> bool {
+        let (Some(variable), Some(wanted)) = (choice["Variable"].as_str(), choice["StringEquals"].as_str())
+        else {
+            panic!("{choice}: only texts are compared yet");
+        };
+        self.value(variable) == wanted
     }
 
     fn value(&self, path: &str) -> Value {

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use contracts::ids::{OrderId, shopping_list_of};
 use kernel::{Id, Uuid};
-use mall_tests::saga::{Run, compensations_of, definition_at, happy_path, problems, run};
+use mall_tests::saga::{Kind, Run, compensations_of, definition_at, happy_path, problems, problems_of, run};
+use mall_tests::saga_docs::{drawn, replaced};
 use ordering::sagas::OrderSagaInput;
 use serde_json::{Value, json};
 
@@ -12,10 +13,12 @@ fn infra() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra")
 }
 
-fn sagas() -> Vec<(String, Value)> {
+fn sagas() -> Vec<(PathBuf, Value)> {
     let files = infra().read_dir().expect("infra/").flatten().map(|entry| entry.path());
-    let definitions = files.filter(|path| path.to_string_lossy().ends_with(".asl.json"));
-    definitions.map(|path| (path.display().to_string(), definition_at(&path))).collect()
+    let mut paths: Vec<PathBuf> =
+        files.filter(|path| path.to_string_lossy().ends_with(".asl.json")).collect();
+    paths.sort();
+    paths.into_iter().map(|path| (path.clone(), definition_at(&path))).collect()
 }
 
 #[test]
@@ -23,7 +26,7 @@ fn d26_no_saga_hangs_gives_up_early_or_leaves_a_failure_half_done() {
     let sagas = sagas();
     assert!(!sagas.is_empty(), "no saga was found: this test would hold nothing");
     for (path, saga) in sagas {
-        assert_eq!(problems(&saga), Vec::<String>::new(), "{path}");
+        assert_eq!(problems_of(Kind::of(&path), &saga), Vec::<String>::new(), "{}", path.display());
     }
 }
 
@@ -146,17 +149,90 @@ fn an_order_does_not_cost_more_than_eight_transitions() {
 #[test]
 fn a_repeated_step_is_the_same_command() {
     for (path, saga) in sagas() {
+        // The order saga's executions are named after the order; those that go on for it, after the attempt too.
+        let order = match Kind::of(&path) {
+            Kind::Saga => "$$.Execution.Name",
+            Kind::Compensation => "$.orderId",
+        };
         for (name, state) in saga["States"].as_object().expect("states") {
             if state["Type"] == "Task" {
                 let command = &state["Parameters"]["Payload"]["command.$"];
-                assert_eq!(
-                    *command,
-                    format!("States.Format('{{}}:{name}', $$.Execution.Name)"),
-                    "{path}, {name}"
-                );
+                let wanted = format!("States.Format('{{}}:{name}', {order})");
+                assert_eq!(*command, wanted, "{}, {name}", path.display());
             }
         }
     }
+}
+
+#[test]
+fn the_document_says_of_every_saga_what_its_definition_says() {
+    let path = infra().join("../docs/SAGAS.md");
+    let document = std::fs::read_to_string(&path).expect("docs/SAGAS.md");
+    let wanted = sagas().iter().fold(document.clone(), |document, (path, saga)| {
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a file's name");
+        replaced(&document, name, &drawn(Kind::of(path), saga))
+    });
+    if std::env::var_os("MALL_WRITE_DOCS").is_some() {
+        std::fs::write(&path, wanted).expect("docs/SAGAS.md can be written");
+        return;
+    }
+    assert!(
+        document == wanted,
+        "docs/SAGAS.md is stale: MALL_WRITE_DOCS=1 cargo test -p mall-tests --test sagas"
+    );
+}
+
+// ---- undoing by hand
+
+fn compensation() -> Value {
+    definition_at(&infra().join("order-saga-compensation.asl.json"))
+}
+
+/// What a stuck execution of the order saga ended with, and where it is to go on.
+fn run_compensation(from: &str, error_of: impl Fn(&str) -> Option<&'static str>) -> Run {
+    let input = json!({
+        "orderId": order_id(), "customerId": Id::<()>::derived(&["a customer"]), "paymentId": Id::<()>::derived(&["a payment"]),
+        "shoppingId": shopping_list_of(order_id()), "correlation": Uuid::nil(), "causation": Uuid::nil(), "trace": null,
+        "failure": { "Error": "TOO_LATE", "Cause": "ApproveOrder said TOO_LATE" }, "from": from,
+    });
+    run(&compensation(), &format!("{}-undo-1", order_id()), &input, error_of)
+}
+
+#[test]
+fn what_is_undone_by_hand_is_what_the_saga_would_have_undone_with_the_same_commands() {
+    let saga = run_order_saga(|state| (state == "ApproveOrder").then_some("TOO_LATE"));
+    let undone =
+        saga.calls.iter().skip_while(|(name, _)| name != "ReleasePayment").cloned().collect::<Vec<_>>();
+    assert_eq!(undone.len(), 4);
+    for (index, (from, _)) in undone.iter().enumerate() {
+        let by_hand = run_compensation(from, |_| None);
+        assert_eq!(by_hand.path[0], "GoOn");
+        assert_eq!(by_hand.calls, undone[index..], "from {from}: what is left, and nothing twice");
+        assert_eq!(by_hand.path.last().map(String::as_str), Some("OrderRejected"));
+    }
+    let (saga, by_hand) = (order_saga(), compensation());
+    for (name, _) in &undone {
+        for setting in ["Resource", "TimeoutSeconds", "Retry", "Catch", "Next", "ResultPath"] {
+            assert_eq!(by_hand["States"][name][setting], saga["States"][name][setting], "{name}, {setting}");
+        }
+        let function = |machine: &Value| machine["States"][name]["Parameters"]["FunctionName"].clone();
+        assert_eq!(function(&by_hand), function(&saga), "{name}");
+    }
+}
+
+#[test]
+fn an_order_that_ended_who_knows_where_is_undone_from_the_top() {
+    let everything =
+        ["GoOn", "ReleasePayment", "CancelShoppingList", "ReleaseInventory", "RejectOrder", "OrderRejected"];
+    assert_eq!(run_compensation("SomewhereElse", |_| None).path, everything);
+}
+
+#[test]
+fn what_cannot_be_undone_by_hand_either_is_seen() {
+    let ran = run_compensation("ReleaseInventory", |state| (state == "ReleaseInventory").then_some("SECOND"));
+    assert_eq!(ran.path, ["GoOn", "ReleaseInventory", "SagaStuck"]);
+    let cause = "SECOND: ReleaseInventory said SECOND (undoing TOO_LATE)";
+    assert_eq!(ran.cause.as_deref(), Some(cause));
 }
 
 // ---- the checker can fail
@@ -331,6 +407,24 @@ fn jsonata_which_interpreters_read_differently_is_found() {
     refuses("/States/Pay/QueryLanguage", json!("JSONata"), "JSONata");
     refuses("/States/Pay/Arguments", json!({}), "JSONata");
     refuses("/States/Pay/Parameters/Payload/id", json!("{% $states.input.id %}"), "JSONata");
+}
+
+#[test]
+fn a_choice_that_may_choose_nothing_is_found() {
+    let mut saga = sound();
+    let choices = json!([{"Variable": "$.a", "StringEquals": "b", "Next": "Pay"}]);
+    saga["StartAt"] = json!("Choose");
+    saga["States"]["Choose"] = json!({"Type": "Choice", "Choices": choices, "Default": "Pay"});
+    assert_eq!(problems(&saga), Vec::<String>::new());
+    saga["States"]["Choose"]["Default"] = Value::Null;
+    assert!(problems(&saga)[0].starts_with("Choose: a choice without a Default"));
+}
+
+#[test]
+fn a_step_forward_in_what_should_only_undo_is_found() {
+    let found = problems_of(Kind::Compensation, &sound());
+    assert!(found.contains(&"Pay: a compensation must be retried for long".to_owned()), "{found:?}");
+    assert!(found.contains(&"Pay: a compensation that fails must end in a visible stuck state".to_owned()));
 }
 
 #[test]

@@ -312,6 +312,15 @@ fn a_policy_that_reaches_too_far_is_found() {
     refuses(rule, "dynamodb:ListStreams", "[dynamodb:ListStreams, sqs:SendMessage]", "sqs:SendMessage");
     refuses(rule, "!GetAtt BuyLog.Arn}", "!Sub \"arn:aws:logs:${AWS::Region}:*:*\"}", "logs:");
     refuses(rule, "logs:PutLogEvents]", "\"logs:*\"]", "wildcard action");
+    for (action, resource) in [
+        ("states:DescribeExecution", "execution:*:*"),
+        ("states:DescribeExecution", "execution:${Prefix}-*:*"),
+        ("states:DescribeExecution", "execution:${Prefix}-order-saga*"),
+        ("states:StopExecution", "execution:${Prefix}-order-saga:*"),
+    ] {
+        let to = format!("{action}, Resource: !Sub \"arn:aws:states:eu-west-1:1:{resource}\"}}");
+        refuses(rule, "dynamodb:ListStreams, Resource: \"*\"}", &to, action);
+    }
     refuses(rule, "Resource: \"*\"", "NotResource: x", "negations");
     refuses(
         rule,

@@ -123,7 +123,7 @@ impl<'a> Api<'a> {
 }
 
 /// What a problem document says.
-fn said(body: &Value) -> String {
+pub fn said(body: &Value) -> String {
     let field = |name: &str| body[name].as_str().filter(|text| !text.is_empty());
     let text = field("detail").or(field("message")).or(field("title"));
     match (field("code"), text) {

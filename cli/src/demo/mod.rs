@@ -5,6 +5,8 @@ mod story;
 mod timeline;
 mod watch;
 
+pub use api::said;
+
 use crate::{
     build::How,
     cloud, deploy,

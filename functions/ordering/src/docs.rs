@@ -6,7 +6,11 @@ use kernel::Money;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::views::OrderView;
+use crate::{
+    saga_view::{SagaDetailView, SagaView},
+    timeline::TimelineView,
+    views::OrderView,
+};
 
 const TAG: &str = "Ordering";
 
@@ -37,6 +41,28 @@ pub fn operations() -> Vec<Operation> {
         .number("minVersion", "Answer no older than this version, as a command answered it.")
         .refuses(409)
         .shows::<ShownOrder>(),
+        Operation::get(
+            "/api/orders/{id}/timeline",
+            "getOrderTimeline",
+            TAG,
+            "Tells what happened to an order, and what it waits for.",
+        )
+        .shows::<ShownTimeline>(),
+        Operation::get("/api/sagas", "listSagas", TAG, "Lists order sagas, newest first.")
+            .query(
+                "status",
+                "How they stand: `running`, `ended`, `stuck` (not all could be undone) or `aborted`; all, if left out.",
+                false,
+            )
+            .pages()
+            .shows::<ListedSagas>(),
+        Operation::get(
+            "/api/sagas/{id}",
+            "getSaga",
+            TAG,
+            "Shows the saga of an order with its steps, and everything that came of it.",
+        )
+        .shows::<ShownSaga>(),
     ]
 }
 
@@ -84,4 +110,28 @@ pub struct ListedOrders {
     /// The `cursor` of the next page; null on the last one.
     #[schema(required)]
     pub next: Option<String>,
+}
+
+/// The story of one order.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ShownTimeline {
+    /// The story.
+    pub timeline: TimelineView,
+}
+
+/// A page of order sagas.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ListedSagas {
+    /// The sagas, newest first.
+    pub sagas: Vec<SagaView>,
+    /// The `cursor` of the next page; null on the last one.
+    #[schema(required)]
+    pub next: Option<String>,
+}
+
+/// One order saga.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ShownSaga {
+    /// The saga.
+    pub saga: SagaDetailView,
 }

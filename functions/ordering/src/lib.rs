@@ -5,9 +5,11 @@
 //! | [`order`] | the aggregate: states, commands, rules |
 //! | [`api`] | the use cases |
 //! | [`catalogue`] | what products cost and are called, for orders without a basket |
+//! | [`timeline`] | what became of an order, told to its customer from the streams of all contexts |
 //! | [`views`] | orders by customer and by id: projection and queries |
 //! | [`policies`] | when a basket is checked out, create the order; when an order is created, start its saga; when its list is completed, it is ready; when its invoice is paid, it is completed |
-//! | [`sagas`] | the port to the order saga, and Step Functions behind it |
+//! | [`sagas`] | the ports to the order saga, and Step Functions behind them |
+//! | [`saga_view`] | what became of order sagas, for operators |
 //! | [`docs`] | the routes, for the documents of the API |
 
 pub mod api;
@@ -15,7 +17,9 @@ pub mod catalogue;
 pub mod docs;
 pub mod order;
 pub mod policies;
+pub mod saga_view;
 pub mod sagas;
+pub mod timeline;
 pub mod views;
 
 use event_store::EventStore;

@@ -6,7 +6,8 @@ use lambda::{Function, aws, batch_consumer, consumer, serve, system_ports, use_c
 use ordering::{
     Ordering,
     policies::SagaStarter,
-    sagas::StepFunctions,
+    saga_view::SagaViews,
+    sagas::{StepFunctions, StepFunctionsRecords},
     views::{OrderViews, Orders},
 };
 use projection::{DynamoViews, Projector};
@@ -32,9 +33,17 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         let sagas = Arc::new(StepFunctions::new(client, aws::setting("ORDER_SAGA_ARN")?));
         Ok::<_, String>(Arc::new(SagaStarter::new(store.clone(), sagas)))
     };
+    let sagas = || {
+        let client = aws_sdk_sfn::Client::new(&config);
+        let (saga, compensation) =
+            (aws::setting("ORDER_SAGA_ARN")?, aws::setting("ORDER_SAGA_COMPENSATION_ARN")?);
+        let records = Arc::new(StepFunctionsRecords::new(client, saga, compensation));
+        Ok::<_, String>(Arc::new(SagaViews::new(store.clone(), records)))
+    };
     Ok(Some(match name.as_str() {
         "create-order" => use_case(&ordering(), &ports, Ordering::create_order),
         "get-order" => use_case(&ordering(), &ports, Ordering::get_order),
+        "get-order-timeline" => use_case(&ordering(), &ports, Ordering::get_order_timeline),
         "cancel-order" => use_case(&ordering(), &ports, Ordering::cancel_order),
         "approve-order" => use_case(&ordering(), &ports, Ordering::approve_order),
         "reject-order" => use_case(&ordering(), &ports, Ordering::reject_order),
@@ -42,6 +51,8 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         "ready-order" => consumer(&ordering(), Ordering::ready_order),
         "complete-order" => consumer(&ordering(), Ordering::complete_order),
         "start-order-saga" => consumer(&starter()?, SagaStarter::start_order_saga),
+        "list-sagas" => use_case(&sagas()?, &ports, SagaViews::list_sagas),
+        "get-saga" => use_case(&sagas()?, &ports, SagaViews::get_saga),
         "project-orders" => batch_consumer(&views()?, OrderViews::project_orders),
         "get-order-view" => use_case(&views()?, &ports, OrderViews::get_order_view),
         "list-orders" => use_case(&views()?, &ports, OrderViews::list_orders),

@@ -1,9 +1,15 @@
-//! The port to the order saga, and Step Functions behind it.
+//! The ports to the order saga, and Step Functions behind them.
 
 use async_trait::async_trait;
-use aws_sdk_sfn::{Client, error::DisplayErrorContext, operation::start_execution::StartExecutionError};
+use aws_sdk_sfn::{
+    Client,
+    error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
+    operation::start_execution::StartExecutionError,
+    primitives::DateTime,
+    types::{ExecutionStatus, HistoryEvent, HistoryEventType},
+};
 use contracts::ids::{CustomerId, OrderId, PaymentId, ShoppingListId};
-use kernel::{TraceParent, Uuid};
+use kernel::{Timestamp, TraceParent, Uuid};
 use lambda::Fault;
 use serde::Serialize;
 
@@ -47,6 +53,111 @@ pub enum Started {
     Before,
 }
 
+/// Looks at order sagas, and at what was undone by hand where one could not.
+///
+/// **Not guaranteed**: that a list has what started or ended a moment ago, and that there is anything left of a saga that
+/// ended more than 90 days ago.
+#[async_trait]
+pub trait SagaRecords: Send + Sync {
+    /// Order sagas, newest first; those that ended in one way, if that is asked for.
+    ///
+    /// # Errors
+    /// 400 for a cursor that is none; 503 when the service fails.
+    async fn list(
+        &self,
+        how: Option<Ended>,
+        limit: u32,
+        cursor: Option<&str>,
+    ) -> Result<(Vec<Execution>, Option<String>), Fault>;
+
+    /// The execution of one kind for an order; `None` when there is none, or none any more.
+    ///
+    /// # Errors
+    /// 503 when the service fails.
+    async fn find(&self, run: Run) -> Result<Option<Execution>, Fault>;
+
+    /// What happened in an execution, oldest first; empty when there is none.
+    ///
+    /// # Errors
+    /// 503 when the service fails.
+    async fn history(&self, run: Run) -> Result<Vec<Happened>, Fault>;
+}
+
+/// One execution that was, or could have been, made for an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Run {
+    /// The order saga itself.
+    Saga(OrderId),
+    /// An attempt to undo by hand what the saga could not; the first is 1.
+    Undo(OrderId, u32),
+}
+
+/// How an execution stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It has not ended.
+    Running,
+    /// It got to an end of its own: forward, or by undoing everything.
+    Well,
+    /// It could not undo everything.
+    Stuck,
+    /// Somebody stopped it.
+    Aborted,
+}
+
+/// An execution.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Execution {
+    /// The order.
+    pub order_id: OrderId,
+    /// How it stands.
+    pub ended: Ended,
+    /// When it was started.
+    pub started_at: Timestamp,
+    /// When it ended, if it did.
+    pub ended_at: Option<Timestamp>,
+    /// With which error, and why; not in lists.
+    pub error: Option<Failure>,
+}
+
+/// Why something failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// A code.
+    pub error: String,
+    /// What was said about it.
+    pub cause: String,
+}
+
+/// One thing that happened in an execution.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Happened {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub what: Happening,
+}
+
+/// See [`Happened`]. What is not listed tells an operator nothing and is left out where histories are read.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Happening {
+    /// A state was entered: what is counted and charged. A step, when it is one that does something.
+    Entered {
+        /// Its name.
+        state: String,
+        /// Whether it is a task.
+        step: bool,
+    },
+    /// The step's function was called (again).
+    Attempted,
+    /// The call came to nothing.
+    Failed(Failure),
+    /// The call did what it should.
+    Done,
+    /// The execution ended.
+    Ended,
+}
+
 /// Order sagas in Step Functions. An execution's name stays taken for 90 days, so a second start is refused
 /// by the service itself.
 pub struct StepFunctions {
@@ -79,5 +190,235 @@ impl OrderSagas for StepFunctions {
                 _ => Err(Fault::unavailable(DisplayErrorContext(&error))),
             },
         }
+    }
+}
+
+/// What Step Functions remembers of order sagas.
+pub struct StepFunctionsRecords {
+    client: Client,
+    saga: String,
+    compensation: String,
+}
+
+impl StepFunctionsRecords {
+    /// Looks at the executions of two state machines (ARNs): the order saga, and what undoes an order by hand.
+    pub fn new(client: Client, saga: String, compensation: String) -> Self {
+        Self { client, saga, compensation }
+    }
+
+    fn execution_arn(&self, run: Run) -> String {
+        let (machine, name) = match run {
+            Run::Saga(order) => (&self.saga, order.to_string()),
+            Run::Undo(order, attempt) => (&self.compensation, format!("{order}-undo-{attempt}")),
+        };
+        format!("{}:{name}", machine.replace(":stateMachine:", ":execution:"))
+    }
+}
+
+#[async_trait]
+impl SagaRecords for StepFunctionsRecords {
+    async fn list(
+        &self,
+        how: Option<Ended>,
+        limit: u32,
+        cursor: Option<&str>,
+    ) -> Result<(Vec<Execution>, Option<String>), Fault> {
+        let status = how.map(|how| match how {
+            Ended::Running => ExecutionStatus::Running,
+            Ended::Well => ExecutionStatus::Succeeded,
+            Ended::Stuck => ExecutionStatus::Failed,
+            Ended::Aborted => ExecutionStatus::Aborted,
+        });
+        let answer = self
+            .client
+            .list_executions()
+            .state_machine_arn(&self.saga)
+            .set_status_filter(status)
+            .max_results(i32::try_from(limit).unwrap_or(i32::MAX))
+            .set_next_token(cursor.map(str::to_owned))
+            .send()
+            .await;
+        // Everything else in the request is ours, so what is not valid is the cursor.
+        let page = answer.map_err(|error| match error.code() {
+            Some("InvalidToken" | "ValidationException") => {
+                Fault::invalid("QUERY_IS_INVALID", "cursor is not one that a list answered")
+            }
+            _ => Fault::unavailable(DisplayErrorContext(&error)),
+        })?;
+        let executions = page.executions().iter().filter_map(|listed| {
+            // Somebody started one by hand, for no order.
+            let order_id = listed.name().parse().ok()?;
+            let (started_at, ended_at) = (time(listed.start_date()), listed.stop_date().map(time));
+            Some(Execution { order_id, ended: ended(listed.status()), started_at, ended_at, error: None })
+        });
+        Ok((executions.collect(), page.next_token().map(str::to_owned)))
+    }
+
+    async fn find(&self, run: Run) -> Result<Option<Execution>, Fault> {
+        let asked = self.client.describe_execution().execution_arn(self.execution_arn(run));
+        let Some(found) = present(asked.send().await)? else { return Ok(None) };
+        let (Run::Saga(order_id) | Run::Undo(order_id, _)) = run;
+        let error = found.error().map(|error| failure(Some(error), found.cause()));
+        Ok(Some(Execution {
+            order_id,
+            ended: ended(found.status()),
+            started_at: time(found.start_date()),
+            ended_at: found.stop_date().map(time),
+            error,
+        }))
+    }
+
+    async fn history(&self, run: Run) -> Result<Vec<Happened>, Fault> {
+        let asked = self.client.get_execution_history().execution_arn(self.execution_arn(run));
+        let mut pages = asked.max_results(1000).into_paginator().send();
+        let mut history = Vec::new();
+        while let Some(page) = pages.next().await {
+            let Some(page) = present(page)? else { break };
+            history.extend(page.events().iter().filter_map(happened));
+        }
+        Ok(history)
+    }
+}
+
+/// An answer, or that there is no such execution.
+fn present<T, E: ProvideErrorMetadata + std::error::Error + 'static, R: std::fmt::Debug + 'static>(
+    answer: Result<T, SdkError<E, R>>,
+) -> Result<Option<T>, Fault> {
+    match answer {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.code() == Some("ExecutionDoesNotExist") => Ok(None),
+        Err(error) => Err(Fault::unavailable(DisplayErrorContext(&error))),
+    }
+}
+
+fn ended(status: &ExecutionStatus) -> Ended {
+    match status {
+        ExecutionStatus::Running | ExecutionStatus::PendingRedrive => Ended::Running,
+        ExecutionStatus::Succeeded => Ended::Well,
+        ExecutionStatus::Aborted => Ended::Aborted,
+        // Also what a newer service says and this code does not know: somebody should look.
+        _ => Ended::Stuck,
+    }
+}
+
+/// An SDK time is one that jiff knows, up to the year 9999.
+fn time(time: &DateTime) -> Timestamp {
+    Timestamp::from_nanosecond(time.as_nanos()).unwrap_or(Timestamp::MAX)
+}
+
+fn failure(error: Option<&str>, cause: Option<&str>) -> Failure {
+    Failure {
+        error: error.unwrap_or("unknown").to_owned(),
+        cause: said(cause.unwrap_or_default()).chars().take(500).collect(),
+    }
+}
+
+/// The cause of a failed task is the function's answer: JSON with an `errorMessage`.
+fn said(cause: &str) -> String {
+    let parsed: Option<serde_json::Value> = serde_json::from_str(cause).ok();
+    let message = parsed.as_ref().and_then(|answer| answer["errorMessage"].as_str());
+    message.unwrap_or(cause).to_owned()
+}
+
+fn happened(event: &HistoryEvent) -> Option<Happened> {
+    let failed = |error, cause| Happening::Failed(failure(error, cause));
+    let what = if let Some(entered) = event.state_entered_event_details() {
+        let step = *event.r#type() == HistoryEventType::TaskStateEntered;
+        Happening::Entered { state: entered.name().to_owned(), step }
+    } else if let Some(details) = event.task_failed_event_details() {
+        failed(details.error(), details.cause())
+    } else if let Some(details) = event.task_timed_out_event_details() {
+        failed(details.error().or(Some("States.Timeout")), details.cause())
+    } else if let Some(details) = event.task_start_failed_event_details() {
+        failed(details.error(), details.cause())
+    } else if let Some(details) = event.task_submit_failed_event_details() {
+        failed(details.error(), details.cause())
+    } else {
+        match event.r#type() {
+            HistoryEventType::TaskScheduled => Happening::Attempted,
+            HistoryEventType::TaskSucceeded => Happening::Done,
+            HistoryEventType::ExecutionSucceeded
+            | HistoryEventType::ExecutionFailed
+            | HistoryEventType::ExecutionTimedOut
+            | HistoryEventType::ExecutionAborted => Happening::Ended,
+            _ => return None, // how a call got on its way, and what left a state: the above says as much
+        }
+    };
+    Some(Happened { at: time(event.timestamp()), what })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot set its stage should stop")]
+mod tests {
+    use aws_sdk_sfn::types::{
+        StateEnteredEventDetails, TaskFailedEventDetails, TaskTimedOutEventDetails,
+        builders::HistoryEventBuilder,
+    };
+
+    use super::*;
+
+    fn event(kind: HistoryEventType) -> HistoryEventBuilder {
+        HistoryEvent::builder().id(1).r#type(kind).timestamp(DateTime::from_secs(1_795_165_200))
+    }
+
+    fn read(event: HistoryEventBuilder) -> Option<Happening> {
+        let happened = happened(&event.build().unwrap())?;
+        assert_eq!(happened.at.to_string(), "2026-11-20T09:00:00Z");
+        Some(happened.what)
+    }
+
+    #[test]
+    fn a_task_is_told_from_an_end() {
+        let entered = |kind| {
+            let details = StateEnteredEventDetails::builder().name("X").build().unwrap();
+            read(event(kind).state_entered_event_details(details))
+        };
+        let state = "X".to_owned();
+        assert_eq!(
+            entered(HistoryEventType::TaskStateEntered),
+            Some(Happening::Entered { state: state.clone(), step: true })
+        );
+        assert_eq!(
+            entered(HistoryEventType::FailStateEntered),
+            Some(Happening::Entered { state, step: false })
+        );
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_the_functions_own_words() {
+        let details = TaskFailedEventDetails::builder()
+            .resource_type("lambda")
+            .resource("invoke")
+            .error("TOO_LITTLE")
+            .cause(r#"{"errorType":"TOO_LITTLE","errorMessage":"it costs more"}"#);
+        let read =
+            read(event(HistoryEventType::TaskFailed).task_failed_event_details(details.build().unwrap()));
+        let (error, cause) = ("TOO_LITTLE".to_owned(), "it costs more".to_owned());
+        assert_eq!(read, Some(Happening::Failed(Failure { error, cause })));
+    }
+
+    #[test]
+    fn a_step_that_timed_out_without_a_word_is_a_failure_all_the_same() {
+        let details = TaskTimedOutEventDetails::builder().resource_type("lambda").resource("invoke");
+        let details = details.build().unwrap();
+        let read = read(event(HistoryEventType::TaskTimedOut).task_timed_out_event_details(details));
+        let error = "States.Timeout".to_owned();
+        assert_eq!(read, Some(Happening::Failed(Failure { error, cause: String::new() })));
+    }
+
+    #[test]
+    fn what_tells_an_operator_nothing_is_left_out() {
+        assert_eq!(read(event(HistoryEventType::TaskStarted)), None);
+        assert_eq!(read(event(HistoryEventType::TaskStateExited)), None);
+        assert_eq!(read(event(HistoryEventType::TaskScheduled)), Some(Happening::Attempted));
+        assert_eq!(read(event(HistoryEventType::TaskSucceeded)), Some(Happening::Done));
+        assert_eq!(read(event(HistoryEventType::ExecutionAborted)), Some(Happening::Ended));
+    }
+
+    #[test]
+    fn a_status_that_is_not_known_yet_needs_somebody() {
+        assert_eq!(ended(&ExecutionStatus::from("NEW")), Ended::Stuck);
+        assert_eq!(ended(&ExecutionStatus::TimedOut), Ended::Stuck);
+        assert_eq!(ended(&ExecutionStatus::PendingRedrive), Ended::Running);
     }
 }

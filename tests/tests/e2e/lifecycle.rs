@@ -20,21 +20,21 @@ async fn command(stack: &Stack, method: Method, path: &str, body: Option<Value>)
 }
 
 /// A command that has to succeed: the id it answers.
-async fn done(stack: &Stack, method: Method, path: &str, body: Option<Value>) -> String {
+pub async fn done(stack: &Stack, method: Method, path: &str, body: Option<Value>) -> String {
     let reply = command(stack, method, path, body).await;
     assert_eq!(reply.status, 200, "{path}: {reply:?}");
     reply.body["id"].as_str().unwrap_or_else(|| panic!("{path} answers no id: {reply:?}")).to_owned()
 }
 
 /// What there is to see of one entity: the only member of the answer.
-async fn shown(stack: &Stack, path: &str, member: &str) -> Value {
+pub async fn shown(stack: &Stack, path: &str, member: &str) -> Value {
     let reply = stack.get(path).await;
     assert_eq!(reply.status, 200, "{path}: {reply:?}");
     reply.body[member].clone()
 }
 
 /// The types of the events of a stream, in their order.
-async fn events(stack: &Stack, stream: &str) -> Vec<String> {
+pub async fn events(stack: &Stack, stream: &str) -> Vec<String> {
     let commits =
         stack.events().history(&stream.parse().unwrap()).await.expect("a stream of the event table");
     commits.iter().flat_map(|commit| commit.envelopes()).map(|event| event.event_type).collect()
@@ -54,7 +54,7 @@ async fn until_last(stack: &Stack, stream: &str, event_type: &str) {
 }
 
 /// Waits until `GET path` shows `member` with these fields, among others.
-async fn until_shown(stack: &Stack, path: &str, member: &str, wanted: &Value) -> Value {
+pub async fn until_shown(stack: &Stack, path: &str, member: &str, wanted: &Value) -> Value {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let reply = stack.get(path).await;
@@ -69,7 +69,7 @@ async fn until_shown(stack: &Stack, path: &str, member: &str, wanted: &Value) ->
 }
 
 /// Waits for an order's status.
-async fn until_order(stack: &Stack, order: &str, status: &str) -> Value {
+pub async fn until_order(stack: &Stack, order: &str, status: &str) -> Value {
     until_shown(stack, &format!("/api/ordering/{order}"), "order", &json!({ "status": status })).await
 }
 
@@ -82,7 +82,7 @@ async fn until_stock(stack: &Stack, product: &str, on_hand: u32, reserved: u32) 
 }
 
 /// A store of its own with one product, of which there are `pieces`.
-async fn on_sale(stack: &Stack, name: &str, price: f64, pieces: u32) -> String {
+pub async fn on_sale(stack: &Stack, name: &str, price: f64, pieces: u32) -> String {
     let body = json!({ "name": format!("{name} shop"), "location": "Hall 3" });
     let store = done(stack, Method::POST, "/api/stores", Some(body)).await;
     done(stack, Method::PUT, &format!("/api/stores/{store}/participating"), Some(json!({}))).await;
@@ -95,13 +95,13 @@ async fn on_sale(stack: &Stack, name: &str, price: f64, pieces: u32) -> String {
 }
 
 /// A customer with a basket of these products.
-struct Shopper {
+pub struct Shopper {
     customer: String,
     basket: String,
 }
 
 impl Shopper {
-    async fn with(stack: &Stack, products: &[(&str, u32)]) -> Self {
+    pub async fn with(stack: &Stack, products: &[(&str, u32)]) -> Self {
         let body = json!({ "name": "Grace", "smsNumber": "+1 555 0100" });
         let customer = done(stack, Method::POST, "/api/customers", Some(body)).await;
         let body = json!({ "customerId": customer });
@@ -125,7 +125,7 @@ impl Shopper {
     }
 
     /// Pays `amount` for the basket; gives order and payment.
-    async fn orders(self, stack: &Stack, amount: f64) -> (String, String) {
+    pub async fn orders(self, stack: &Stack, amount: f64) -> (String, String) {
         let payment = self.authorizes(stack, amount).await;
         let reply = self.checks_out(stack, &payment).await;
         assert_eq!(reply.status, 200, "{reply:?}");
@@ -133,13 +133,13 @@ impl Shopper {
     }
 }
 
-fn list_of(order: &str) -> String {
+pub fn list_of(order: &str) -> String {
     let order: OrderId = order.parse().unwrap();
     shopping_list_of(order).to_string()
 }
 
 /// A bot takes the order's list from the work queue and collects it. Gives the bot.
-async fn collect(stack: &Stack, order: &str) -> String {
+pub async fn collect(stack: &Stack, order: &str) -> String {
     let list = list_of(order);
     let bot = done(stack, Method::POST, "/api/depot/bots", Some(json!({ "name": "Marvin" }))).await;
     let deadline = Instant::now() + PATIENCE;

@@ -131,10 +131,15 @@ impl Stack {
         found
     }
 
-    /// Status and input of an execution of the order saga.
+    /// Step Functions.
+    pub fn sfn(&self) -> aws_sdk_sfn::Client {
+        aws_sdk_sfn::Client::new(&self.config)
+    }
+
+    /// Status of an execution of the order saga.
     pub async fn saga(&self, order: &str) -> Option<String> {
         let arn = format!("{}:{order}", self.output("OrderSagaArn").replace(":stateMachine:", ":execution:"));
-        let sfn = aws_sdk_sfn::Client::new(&self.config);
+        let sfn = self.sfn();
         let execution = sfn.describe_execution().execution_arn(arn).send().await.ok()?;
         Some(execution.status().as_str().to_owned())
     }
