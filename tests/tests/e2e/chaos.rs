@@ -220,8 +220,8 @@ async fn five_hundred_checkouts_while_functions_are_killed_end_in_one_settled_or
     println!("| outcomes | {outcomes:?} |");
     println!("| commits in the table | {commands} |");
     println!(
-        "| shopping, 5 commands each, repeats not counted | {shopping:.1?}, {:.0} commands/s |",
-        (CHECKOUTS * 5) as f64 / shopping.as_secs_f64()
+        "| shopping, 6 commands each, repeats not counted | {shopping:.1?}, {:.0} commands/s |",
+        (CHECKOUTS * 6) as f64 / shopping.as_secs_f64()
     );
     println!(
         "| event to view, {} events, functions dying | p50 {:.0?}, p99 {:.0?} |",

@@ -55,9 +55,17 @@ pub async fn product(stack: &Stack, name: &str, price: f64, quantity: i64) -> Va
     json!({ "productId": sold(stack, name, price).await, "quantity": quantity })
 }
 
+/// Somebody who may order.
+pub async fn customer(stack: &Stack) -> String {
+    let body = json!({ "name": "Ada", "smsNumber": "+1 555 0100" });
+    let (registered, _) = stack.insist(Method::POST, "/api/customers", &id(), Some(body)).await;
+    assert_eq!(registered.status, 200, "{registered:?}");
+    registered.body["id"].as_str().unwrap().to_owned()
+}
+
 /// Fills a basket with goods of 7.50, authorises `amount` and checks out. Every request may be repeated.
 pub async fn check_out(stack: &Stack, amount: f64) -> CheckedOut {
-    let (customer, key) = (id(), id());
+    let (customer, key) = (customer(stack).await, id());
     let started =
         stack.insist(Method::POST, "/api/baskets", &key, Some(json!({ "customerId": customer }))).await;
     assert_eq!(started.0.status, 200, "{:?}", started.0);
