@@ -586,6 +586,32 @@ async fn a_stale_if_match_changes_nothing_and_takes_no_bot() {
 }
 
 #[tokio::test]
+async fn a_repeat_with_its_key_is_answered_as_the_first_time_whatever_happened_since() {
+    let hall = Hall::new();
+    let apple = hall.sells("Fruit & Veg", "Apple").await;
+    let (order, bot) = (order("ada's"), hall.bot("R2").await);
+    let key = json!({ "idempotency-key": "8d6d1f3e-0000-4000-8000-000000000001" });
+    let matching = json!({ "idempotency-key": "8d6d1f3e-0000-4000-8000-000000000001", "if-match": "\"2\"" });
+    let body = json!({ "orderId": order, "items": [apple.times(2)] });
+    let create = async || hall.send_with(key.clone(), "POST", SHOPPING, body.clone()).await;
+    let created = create().await;
+    hall.step_of("InitiateShopping", shopping_list_of(order), Value::Null, "").await.unwrap();
+    let assign = async || {
+        hall.send_with(matching.clone(), "PUT", &path(order, "assign"), json!({ "botId": bot })).await
+    };
+    let assigned = assign().await;
+    assert_eq!((created.status, assigned.status), (200, 200), "{:?}", assigned.body);
+    hall.complete(order).await;
+    hall.settle().await;
+    hall.shelves.remove(apple.product).await;
+    hall.copies_arrive().await;
+    let (again, once_more) = (create().await, assign().await);
+    assert_eq!((again.status, &again.body), (200, &created.body));
+    assert_eq!((once_more.status, &once_more.body), (200, &assigned.body));
+    assert_eq!(hall.bot_status(&bot).await, ("idle".into(), None), "not taken again");
+}
+
+#[tokio::test]
 async fn a_repeat_with_the_same_key_registers_one_bot() {
     let hall = Hall::new();
     let key = json!({ "idempotency-key": "8d6d1f3e-0000-4000-8000-000000000001" });

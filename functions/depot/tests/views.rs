@@ -74,7 +74,8 @@ impl Stage {
         let lines =
             [line("Fruit & Veg", "Apple", n), line("Fruit & Veg", "Pear", 1), line("Bakery", "Bread", 2)];
         let lines = lines.into_iter().filter(|line| line.quantity > 0);
-        let create = ShoppingListCommand::Create { order_id: order(n), stops: stops(lines).unwrap() };
+        let create =
+            ShoppingListCommand::Create { order_id: order(n), stops: stops(lines).unwrap(), not_sold: None };
         self.list(n, create).await;
     }
 
