@@ -6,6 +6,7 @@
 mod hall;
 
 use contracts::ids::{OrderId, shopping_list_of};
+use depot::{Depot, Planner};
 use hall::{BOTS, Hall, Reply, SHOPPING, UNKNOWN, path};
 use kernel::Id;
 use serde_json::{Value, json};
@@ -432,6 +433,37 @@ async fn the_saga_takes_over_a_list_that_was_made_by_hand_with_the_same_lines_an
     assert_eq!(hall.step("CreateShoppingList", same).await.unwrap()["version"], 1);
     let refused = Err("SHOPPING_LIST_ALREADY_CREATED".into());
     assert_eq!(hall.step("CreateShoppingList", other).await, refused);
+}
+
+#[tokio::test]
+async fn a_list_that_is_made_by_hand_at_the_very_moment_of_the_sagas_step_is_made_once() {
+    let hall = Hall::new();
+    let apple = hall.sells("Fruit & Veg", "Apple").await;
+    let order = hall.ordered(&[(apple, 2)]).await;
+    let make = lambda::use_case(&hall.planner(), &hall.world.ports(), Planner::create_shopping_list);
+    let call = json!({ "body": { "orderId": order, "items": [apple.times(2)] } });
+    hall.log.on_append([OnAppend::after(move || async move { drop(make.invoke(call).await.unwrap()) })]);
+    let made = hall.step("CreateShoppingList", order).await;
+    assert_eq!(made, Ok(json!({ "id": shopping_list_of(order), "version": 1 })));
+    assert_eq!(hall.written("depot").await.len(), 1);
+}
+
+#[tokio::test]
+async fn two_lists_that_are_given_to_one_bot_at_the_same_moment_do_not_both_get_it() {
+    let hall = Hall::new();
+    let apple = hall.sells("Fruit & Veg", "Apple").await;
+    let (first, second) = (hall.available(&[(apple, 1)]).await, hall.available(&[(apple, 2)]).await);
+    let bot = hall.bot("R2").await;
+    let assign = lambda::use_case(&hall.depot(), &hall.world.ports(), Depot::assign_shopping_list);
+    let call = json!({ "id": shopping_list_of(second), "body": { "botId": bot } });
+    hall.log.on_append([OnAppend::after(move || async move { drop(assign.invoke(call).await.unwrap()) })]);
+    let body = json!({ "botId": bot });
+    hall.refused("PUT", &path(first, "assign"), body, 409, "BOT_IS_BUSY").await;
+    assert_eq!(
+        (hall.status(first).await, hall.status(second).await),
+        ("available".into(), "assigned".into())
+    );
+    assert_eq!(hall.bot_status(&bot).await.1, Some(shopping_list_of(second).to_string()));
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use contracts::{
     Envelope,
     ids::{OrderId, shopping_list_of},
 };
-use depot::Depot;
+use depot::{Depot, Planner};
 use hall::{Goods, Hall, SHOPPING, path};
 use kernel::{Uuid, Version};
 use lambda::consumer;
@@ -187,6 +187,28 @@ async fn d11_an_order_cancelled_while_its_saga_runs_leaves_no_list_to_collect_wh
     }
     // Made first of all in a quarter of them (of create and three cancellations), initiated or not.
     assert_eq!(ends, [("canceled".to_owned(), 30), ("none".to_owned(), 90)].into());
+}
+
+#[tokio::test]
+async fn a_list_that_is_made_and_cancelled_at_the_same_moment_is_not_collected_whoever_is_first() {
+    let (hall, apple, _) = hall().await;
+    let order = hall.ordered(&[(apple, 1)]).await;
+    let (event, depot) = (hall.order_canceled(order, None).await, hall.depot());
+    let cancelled =
+        OnAppend::after(move || async move { depot.cancel_shopping_on_cancellation(event).await.unwrap() });
+    hall.log.on_append([cancelled]);
+    let made = hall.step("CreateShoppingList", order).await;
+    assert_eq!(made, Err("SHOPPING_LIST_WAS_CANCELLED".into()));
+
+    let order = hall.ordered(&[(apple, 1)]).await;
+    let event = hall.order_canceled(order, None).await;
+    let make = lambda::use_case(&hall.planner(), &hall.world.ports(), Planner::create_shopping_list);
+    let call = json!({ "id": shopping_list_of(order), "body": { "orderId": order } });
+    let made = OnAppend::after(move || async move { drop(make.invoke(call).await.unwrap()) });
+    hall.log.on_append([made]);
+    hall.deliver(event).await.unwrap();
+    let list = hall.list(order).await;
+    assert_eq!((&list["status"], &list["version"]), (&json!("canceled"), &json!(2)));
 }
 
 #[tokio::test]
