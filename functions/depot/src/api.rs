@@ -33,7 +33,7 @@ impl Planner {
     ///
     /// # Errors
     /// 400 when a field is missing or a store does not sell the product; 404 when there is no such product (or it is no
-    /// longer sold, unless the order has it) or order; 409 when the order has another list, or needs none any more.
+    /// longer sold, unless the order has it) or, where no items are named, no such order; 409 when the order has another list, or needs none any more.
     pub async fn create_shopping_list(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let form = Form::of(&call.body);
         let order_id: Option<Id<OrderKind>> = form.id("orderId", "ORDER_ID_CANNOT_BE_BLANK");
@@ -54,19 +54,20 @@ impl Planner {
                 quantity: item.quantity,
             }));
         }
-        let lines = items.into_iter().enumerate().map(|(place, item)| self.line(place, item, by_hand));
-        let lines: Vec<Line> = stream::iter(lines).buffered(LOOKUPS_AT_A_TIME).try_collect().await?;
-        let stops = stops(lines).map_err(TransactError::Refused)?;
-        let command = ShoppingListCommand::Create { order_id, stops };
+        let lines = items.into_iter().enumerate().map(|(place, item)| self.line(place, item));
+        let found: Vec<Found> = stream::iter(lines).buffered(LOOKUPS_AT_A_TIME).try_collect().await?;
+        // What was ordered is collected, though the store may have stopped selling it since.
+        let not_sold = found.iter().find(|found| by_hand && !found.on_sale);
+        let not_sold = not_sold.map(|found| found.line.product_id);
+        let stops = stops(found.into_iter().map(|found| found.line)).map_err(TransactError::Refused)?;
+        let command = ShoppingListCommand::Create { order_id, stops, not_sold };
         self.depot.transact_list(id, Expect::New, command, &call).await
     }
 
     /// An item with the names and the place that the depot's copies know.
-    async fn line(&self, place: usize, item: Item, by_hand: bool) -> Result<Line, Fault> {
+    async fn line(&self, place: usize, item: Item) -> Result<Found, Fault> {
         let Item { product_id, store_id, quantity } = item;
         let entry = self.catalogue.entry(product_id).await?;
-        // What was ordered is collected, though the store may have stopped selling it since.
-        let entry = entry.filter(|entry| entry.product.on_sale || !by_hand);
         let entry = entry.ok_or_else(|| Fault::not_found("product", product_id))?;
         if entry.store.id != store_id {
             let (code, message) = (
@@ -77,14 +78,15 @@ impl Planner {
             let detail = Detail { field, code: code.into(), message: message.clone() };
             return Err(Fault { details: vec![detail], ..Fault::invalid(code, message) });
         }
-        Ok(Line {
+        let line = Line {
             store_id,
             store_name: entry.store.name,
             store_location: entry.store.location,
             product_id,
             product_name: entry.product.name,
             quantity,
-        })
+        };
+        Ok(Found { line, on_sale: entry.product.on_sale })
     }
 }
 
@@ -215,6 +217,12 @@ fn optional_id<K>(call: &Call, field: &str, blank: &'static str) -> Result<Optio
         Some(id) => Ok(Some(id)),
         None => Err(form.fault()),
     }
+}
+
+/// What is collected, and whether its store still sells it.
+struct Found {
+    line: Line,
+    on_sale: bool,
 }
 
 /// What is asked for.

@@ -77,6 +77,10 @@ pub enum ShoppingListCommand {
         // another command.
         #[serde(serialize_with = "ids_and_quantities")]
         stops: Vec<Stop>,
+        /// A product on it that no store sells any more, where that matters: a new list with it is refused.
+        // Not hashed: what a store stops selling between two attempts does not make the second one another command.
+        #[serde(skip)]
+        not_sold: Option<ProductId>,
     },
     /// Let a bot have it.
     Initiate {
@@ -125,6 +129,12 @@ pub enum ShoppingListRefusal {
     /// Another order's.
     #[error("the shopping list belongs to another order")]
     IsOfAnotherOrder,
+    /// No store sells it any more.
+    #[error("there is no product {product_id}")]
+    ProductNotFound {
+        /// The product.
+        product_id: ProductId,
+    },
     /// Nothing to collect.
     #[error("a shopping list needs at least one item")]
     IsEmpty,
@@ -173,6 +183,7 @@ impl Refusal for ShoppingListRefusal {
             Self::AlreadyCreated => "SHOPPING_LIST_ALREADY_CREATED",
             Self::WasCancelled => "SHOPPING_LIST_WAS_CANCELLED",
             Self::IsOfAnotherOrder => "SHOPPING_LIST_IS_OF_ANOTHER_ORDER",
+            Self::ProductNotFound { .. } => "PRODUCT_NOT_FOUND",
             Self::IsEmpty => "ITEMS_CANNOT_BE_EMPTY",
             Self::QuantityMustBePositive => "QUANTITY_MUST_BE_POSITIVE",
             Self::QuantityIsTooLarge => "QUANTITY_IS_TOO_LARGE",
@@ -186,7 +197,7 @@ impl Refusal for ShoppingListRefusal {
 
     fn kind(&self) -> RefusalKind {
         match self {
-            Self::NotFound => RefusalKind::NotFound,
+            Self::NotFound | Self::ProductNotFound { .. } => RefusalKind::NotFound,
             Self::AlreadyCreated | Self::WasCancelled | Self::IsOfAnotherOrder => RefusalKind::Conflict,
             // 400 for a list in another state is what the original API answers.
             Self::IsEmpty
@@ -207,6 +218,7 @@ impl Refusal for ShoppingListRefusal {
             | Self::AlreadyCreated
             | Self::WasCancelled
             | Self::IsOfAnotherOrder
+            | Self::ProductNotFound { .. }
             | Self::CannotBeInitiated { .. }
             | Self::CannotBeAssigned { .. }
             | Self::CannotBeStarted { .. }
@@ -352,7 +364,7 @@ impl Aggregate for ShoppingList {
     ) -> Result<Vec<ShoppingListEvent>, ShoppingListRefusal> {
         use ShoppingListCommand::{Assign, Cancel, Complete, Create, Initiate, Start, Withdraw};
         match (state, command) {
-            (_, Create { order_id, stops }) => create(state, *order_id, stops),
+            (_, Create { order_id, stops, not_sold }) => create(state, *order_id, stops, *not_sold),
             (_, Withdraw { order_id, reason }) => Ok(withdraw(state, *order_id, reason)),
             (None, Initiate { .. } | Assign { .. } | Start { .. } | Complete | Cancel { .. }) => {
                 Err(ShoppingListRefusal::NotFound)
@@ -412,6 +424,7 @@ fn create(
     state: Option<&ShoppingList>,
     order_id: OrderId,
     stops: &[Stop],
+    not_sold: Option<ProductId>,
 ) -> Result<Vec<ShoppingListEvent>, ShoppingListRefusal> {
     match state {
         Some(list) if list.order_id() != order_id => Err(ShoppingListRefusal::IsOfAnotherOrder),
@@ -438,6 +451,9 @@ fn create(
             Err(ShoppingListRefusal::QuantityMustBePositive)
         }
         None => {
+            if let Some(product_id) = not_sold {
+                return Err(ShoppingListRefusal::ProductNotFound { product_id });
+            }
             let created = ShoppingListCreated { order_id, stops: stops.to_vec() };
             Ok(vec![ShoppingListEvent::ShoppingListCreated(created)])
         }

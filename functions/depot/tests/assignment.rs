@@ -58,7 +58,11 @@ impl Stage {
                 product_name: "Apple".into(),
                 quantity: 1,
             };
-            let create = ShoppingListCommand::Create { order_id: order(n), stops: stops([line]).unwrap() };
+            let create = ShoppingListCommand::Create {
+                order_id: order(n),
+                stops: stops([line]).unwrap(),
+                not_sold: None,
+            };
             stage.send::<ShoppingList, _>(list(n), create).await;
             let initiate = ShoppingListCommand::Initiate { order_id: None };
             stage.send::<ShoppingList, _>(list(n), initiate).await;

@@ -50,7 +50,7 @@ fn planned() -> Vec<Stop> {
 }
 
 fn create() -> ShoppingListCommand {
-    ShoppingListCommand::Create { order_id: order(), stops: planned() }
+    ShoppingListCommand::Create { order_id: order(), stops: planned(), not_sold: None }
 }
 
 fn initiate() -> ShoppingListCommand {
@@ -190,11 +190,12 @@ fn a_step_of_the_saga_that_comes_again_changes_nothing() {
 #[test]
 fn a_list_of_another_order_or_with_other_lines_is_not_taken_for_this_one() {
     let stops = planned();
-    let foreign = ShoppingListCommand::Create { order_id: other_order(), stops: stops.clone() };
+    let foreign =
+        ShoppingListCommand::Create { order_id: other_order(), stops: stops.clone(), not_sold: None };
     given::<ShoppingList>([created()]).when(foreign).then_refused(ShoppingListRefusal::IsOfAnotherOrder);
     let foreign = ShoppingListCommand::Initiate { order_id: Some(other_order()) };
     given::<ShoppingList>([created()]).when(foreign).then_refused(ShoppingListRefusal::IsOfAnotherOrder);
-    let fewer = ShoppingListCommand::Create { order_id: order(), stops: stops[..1].to_vec() };
+    let fewer = ShoppingListCommand::Create { order_id: order(), stops: stops[..1].to_vec(), not_sold: None };
     given::<ShoppingList>([created()]).when(fewer).then_refused(ShoppingListRefusal::AlreadyCreated);
     let foreign = ShoppingListCommand::Withdraw { order_id: other_order(), reason: "X".into() };
     given::<ShoppingList>([created()]).when(foreign).then_nothing();
@@ -205,9 +206,21 @@ fn a_rebranded_product_does_not_make_a_repeat_another_command() {
     let mut renamed = planned();
     renamed[0].items[0].product_name = "Braeburn".into();
     renamed[0].store_name = "Greens".into();
-    let renamed = ShoppingListCommand::Create { order_id: order(), stops: renamed };
+    let renamed = ShoppingListCommand::Create { order_id: order(), stops: renamed, not_sold: None };
     assert_eq!(PayloadHash::of(&renamed), PayloadHash::of(&create()));
     given::<ShoppingList>([created()]).when(renamed).then_nothing();
+}
+
+#[test]
+fn what_no_store_sells_any_more_stops_a_new_list_and_not_the_repeat_of_an_old_one() {
+    let product_id = line(1, 1, 2).product_id;
+    let not_sold =
+        ShoppingListCommand::Create { order_id: order(), stops: planned(), not_sold: Some(product_id) };
+    assert_eq!(PayloadHash::of(&not_sold), PayloadHash::of(&create()));
+    let refused = ShoppingListRefusal::ProductNotFound { product_id };
+    assert_eq!(refused.kind(), RefusalKind::NotFound);
+    given::<ShoppingList>([]).when(not_sold.clone()).then_refused(refused);
+    given::<ShoppingList>([created()]).when(not_sold).then_nothing();
 }
 
 #[test]
@@ -253,9 +266,13 @@ fn a_list_is_started_by_the_bot_that_has_it_and_no_other() {
 
 #[test]
 fn a_list_with_nothing_to_collect_is_not_made() {
-    let empty = ShoppingListCommand::Create { order_id: order(), stops: vec![] };
+    let empty = ShoppingListCommand::Create { order_id: order(), stops: vec![], not_sold: None };
     given::<ShoppingList>([]).when(empty).then_refused(ShoppingListRefusal::IsEmpty);
-    let none = ShoppingListCommand::Create { order_id: order(), stops: stops([line(1, 1, 0)]).unwrap() };
+    let none = ShoppingListCommand::Create {
+        order_id: order(),
+        stops: stops([line(1, 1, 0)]).unwrap(),
+        not_sold: None,
+    };
     given::<ShoppingList>([]).when(none).then_refused(ShoppingListRefusal::QuantityMustBePositive);
 }
 
