@@ -4,6 +4,7 @@
 mod api;
 mod deny;
 mod e2e;
+mod examples;
 mod report;
 
 use std::{
