@@ -435,6 +435,15 @@ fn every_reference_of_the_documents_leads_somewhere() {
 }
 
 #[test]
+fn a_command_that_had_nothing_to_change_is_described_too() {
+    // `DELETE /api/inventory/{id}/tracking` of a product that was never counted: 200 with version 0.
+    let openapi = serde_json::to_value(api_docs::openapi(&operations())).unwrap();
+    let committed = &openapi["components"]["schemas"]["Committed"];
+    let answer = json!({ "id": "0198c0de-0000-7000-8000-000000000001", "version": 0 });
+    assert_eq!(problem_with(committed, &answer), None);
+}
+
+#[test]
 fn every_link_leads_to_an_operation_that_takes_the_id_and_every_id_comes_from_somewhere() {
     let openapi = serde_json::to_value(api_docs::openapi(&operations())).unwrap();
     let paths = openapi["paths"].as_object().unwrap();

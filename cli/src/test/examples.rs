@@ -34,6 +34,9 @@ const PRICE: u32 = 10;
 /// What every customer puts up: enough.
 const PUT_UP: u32 = 1000;
 
+/// Orders that the examples use up.
+const ORDERS: usize = 14;
+
 /// What a request says beside its verb and route.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Example {
@@ -418,9 +421,6 @@ impl Mall {
         Ok((status, serde_json::from_str(&text).unwrap_or_else(|_| json!(text))))
     }
 }
-
-/// Orders that the examples use up.
-const ORDERS: usize = 14;
 
 fn refused(request: String, status: u16, said: &Value) -> Error {
     Error::Refused { request, status, said: said.to_string() }

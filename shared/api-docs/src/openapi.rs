@@ -42,8 +42,8 @@ struct Committed {
     /// What was made or changed.
     #[schema(value_type = String, format = "uuid")]
     id: String,
-    /// Its version from now on.
-    #[schema(value_type = u64, minimum = 1)]
+    /// Its version from now on. 0: there was nothing to change, and it has no history yet.
+    #[schema(value_type = u64, minimum = 0)]
     version: u64,
 }
 
