@@ -435,6 +435,50 @@ fn every_reference_of_the_documents_leads_somewhere() {
 }
 
 #[test]
+fn a_command_that_had_nothing_to_change_is_described_too() {
+    // `DELETE /api/inventory/{id}/tracking` of a product that was never counted: 200 with version 0.
+    let openapi = serde_json::to_value(api_docs::openapi(&operations())).unwrap();
+    let committed = &openapi["components"]["schemas"]["Committed"];
+    let answer = json!({ "id": "0198c0de-0000-7000-8000-000000000001", "version": 0 });
+    assert_eq!(problem_with(committed, &answer), None);
+}
+
+#[test]
+fn every_link_leads_to_an_operation_that_takes_the_id_and_every_id_comes_from_somewhere() {
+    let openapi = serde_json::to_value(api_docs::openapi(&operations())).unwrap();
+    let paths = openapi["paths"].as_object().unwrap();
+    let mut by_id = BTreeMap::new();
+    for (path, verbs) in paths {
+        for operation in verbs.as_object().unwrap().values() {
+            by_id.insert(operation["operationId"].as_str().unwrap(), (path, operation));
+        }
+    }
+    let mut led_to = BTreeSet::new();
+    for (id, (_, operation)) in &by_id {
+        let links = operation["responses"]["200"]["links"].as_object();
+        for (name, link) in links.into_iter().flatten() {
+            let target = link["operationId"].as_str().unwrap();
+            let (path, operation) =
+                by_id.get(target).unwrap_or_else(|| panic!("{id} leads to {target}, which there is not"));
+            let parameters = operation["parameters"].as_array().unwrap();
+            let given = link["parameters"].as_object();
+            for parameter in given.into_iter().flatten().map(|(parameter, _)| parameter) {
+                let taken = parameters.iter().any(|it| it["name"] == json!(parameter));
+                assert!(taken, "{id} gives {target} a {parameter}, which {path} does not take");
+            }
+            if given.is_some_and(|given| given.contains_key("id")) {
+                led_to.insert(target);
+            }
+            assert!(given.is_some() || link["requestBody"].is_object(), "{id} gives {target} nothing");
+            assert_eq!(name, target);
+        }
+    }
+    let asking = by_id.iter().filter(|(_, (path, _))| path.contains("{id}")).map(|(id, _)| *id);
+    let out_of_reach: Vec<&str> = asking.filter(|id| !led_to.contains(id)).collect();
+    assert!(out_of_reach.is_empty(), "no answer leads to these, see api_docs::links: {out_of_reach:?}");
+}
+
+#[test]
 fn no_consumer_hears_of_events_that_nobody_sends() {
     let aggregates = aggregates();
     for consumer in consumers() {

@@ -1,12 +1,17 @@
 //! The API against its own document: schemathesis reads the OpenAPI document that the stack serves, sends everything
 //! that it allows and much that it does not, and holds every answer against it: no 5xx, and no status, header,
-//! content type or body that is not described.
+//! content type or body that is not described. What it sends begins with examples that succeed ([`super::examples`]):
+//! tests that never get past a 404 prove little.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    time::Duration,
+};
 
 use serde::Deserialize;
 
-use super::{Tester, empty, report::Outcome};
+use super::{Tester, empty, examples::Mall, report::Outcome};
 use crate::{
     errors::{Error, Result},
     files,
@@ -17,7 +22,7 @@ use crate::{
     ui,
 };
 
-/// A machine that is busy with other things needs most of it; an idle one a quarter.
+/// A machine that is busy with other things needs a third of it; an idle one less.
 const LIMIT: Duration = Duration::from_secs(600);
 
 /// What of its checks the API promises to keep. Not among them: methods that no route has, which the gateway answers
@@ -34,10 +39,13 @@ const CHECKS: &[&str] = &[
 const PHASES: &str = "examples,coverage,fuzzing,stateful";
 
 /// Random requests for each operation, besides those that cover each bound of the document.
-const EXAMPLES: &str = "30";
+const EXAMPLES: &str = "20";
 
-/// A failure can be had again: the same document and the same seed make the same requests.
+/// A failure can be had again: the same document and the same seed make the same requests, but for the ids of what there is.
 const SEED: &str = "20261120";
+
+/// So many operations at least must have succeeded once: all but a few that others, or random data, may have spoiled.
+const SUCCEED: u64 = 55;
 
 /// What schemathesis reports.
 #[derive(Debug, Deserialize)]
@@ -48,6 +56,14 @@ struct Report {
     test_cases: Cases,
     failures: Vec<Failure>,
     errors: Vec<serde_json::Value>,
+    /// By operation and phase, what became of valid requests.
+    #[serde(default)]
+    valid_rates: BTreeMap<String, BTreeMap<String, Rate>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Rate {
+    accepted: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -73,14 +89,39 @@ impl Report {
             self.failures.iter().flat_map(|failure| &failure.operations).map(String::as_str).collect();
         let untested = self.operations.selected.saturating_sub(self.operations.tested);
         let mut failed = failed.len() as u64 + untested;
-        if failed == 0 && (!self.complete || !self.errors.is_empty() || self.operations.tested == 0) {
+        let nothing = self.operations.tested == 0;
+        if failed == 0 && (!self.complete || !self.errors.is_empty() || nothing || self.is_shallow()) {
             failed = 1;
         }
         (self.operations.selected.saturating_sub(failed), failed)
     }
 
+    /// Operations that never took a valid request. What chains of operations reached is not told.
+    fn refused(&self) -> Vec<&str> {
+        let none = |phases: &BTreeMap<String, Rate>| phases.values().all(|rate| rate.accepted == 0);
+        self.valid_rates
+            .iter()
+            .filter(|(_, phases)| none(phases))
+            .map(|(operation, _)| operation.as_str())
+            .collect()
+    }
+
+    /// Operations that took a valid request at least once.
+    fn succeeded(&self) -> u64 {
+        (self.valid_rates.len() - self.refused().len()) as u64
+    }
+
+    /// Whether too few succeeded for the rest to mean much.
+    fn is_shallow(&self) -> bool {
+        self.succeeded() < SUCCEED.min(self.operations.selected)
+    }
+
     fn note(&self) -> String {
-        let requests = format!("{} requests", self.test_cases.generated);
+        let (succeeded, selected) = (self.succeeded(), self.operations.selected);
+        let generated = self.test_cases.generated;
+        let requests =
+            format!("{generated} requests, {succeeded} of {selected} operations succeeded at least once");
+        let requests = if self.is_shallow() { format!("{requests}: too few") } else { requests };
         if self.complete { requests } else { format!("{requests}, stopped: {}", self.stop_reason) }
     }
 }
@@ -92,6 +133,9 @@ impl Tester<'_> {
         let outcome = match self.against_document(target, stack).await {
             Ok((report, took)) => {
                 let (passed, failed) = report.counts();
+                if report.is_shallow() {
+                    ui::line(format!("  never succeeded: {}", report.refused().join(", ")));
+                }
                 Outcome { name: "api", passed, failed, took, note: report.note(), ..empty() }
             }
             Err(error) => {
@@ -106,13 +150,15 @@ impl Tester<'_> {
 
     async fn against_document(&self, target: &Target, stack: &Stack) -> Result<(Report, Duration)> {
         python::ensure_schemathesis(self.repo).await?;
+        let document = self.home.logs().join("openapi.json");
+        self.document_with_examples(stack, &document).await?;
         let written = self.home.logs().join("api.json");
         let (set, unset) = target.environment();
         let run = Run::new(self.repo.venv_bin(python::SCHEMATHESIS, "schemathesis"), "schemathesis", LIMIT)
             .arg("--config-file")
             .arg(self.repo.local("schemathesis.toml"))
             .arg("run")
-            .arg(format!("{}/openapi.json", stack.api))
+            .arg(&document)
             .args(["--url", &stack.api, "--checks", &CHECKS.join(","), "--phases", PHASES])
             .args([
                 "--max-examples",
@@ -144,6 +190,21 @@ impl Tester<'_> {
         let report = report.ok_or_else(|| Error::NoReport { what: "schemathesis".into(), log })?;
         Ok((report, started.elapsed()))
     }
+
+    /// Writes down the document as the mall serves it, with examples of things that there are.
+    async fn document_with_examples(&self, stack: &Stack, path: &Path) -> Result<()> {
+        let task = ui::task("Making what the examples name");
+        let mall = Mall::new(stack)?;
+        let mut document = mall.document().await?;
+        let left = mall.examples().await?.put_into(&mut document);
+        drop(task);
+        if !left.is_empty() {
+            let expected = "a place for every example";
+            let (request, body) = ("GET /openapi.json".into(), left.join(", "));
+            return Err(Error::Unexpected { request, expected, body });
+        }
+        files::write_json(path, &document)
+    }
 }
 
 #[cfg(test)]
@@ -153,9 +214,12 @@ mod tests {
     use super::*;
 
     fn report(changes: Value) -> Report {
+        let rate =
+            |accepted: u64| json!({ "fuzzing": { "accepted": accepted }, "coverage": { "accepted": 0 } });
         let mut report = json!({
             "stop_reason": "completed", "complete": true, "failures": [], "errors": [],
             "operations": { "selected": 3, "tested": 3 }, "test_cases": { "generated": 63 },
+            "valid_rates": { "GET /a": rate(1), "PUT /b": rate(2), "PUT /c": rate(3) },
         });
         report.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         serde_json::from_value(report).unwrap()
@@ -176,6 +240,19 @@ mod tests {
         assert_eq!(report(json!({ "errors": ["it broke"] })).counts(), (2, 1));
         let stopped = report(json!({ "complete": false, "stop_reason": "max_time" }));
         assert_eq!(stopped.counts(), (2, 1));
-        assert_eq!(stopped.note(), "63 requests, stopped: max_time");
+        let note = "63 requests, 3 of 3 operations succeeded at least once, stopped: max_time";
+        assert_eq!(stopped.note(), note);
+    }
+
+    #[test]
+    fn answers_that_are_all_refusals_prove_little() {
+        let rates = json!({
+            "GET /a": { "fuzzing": { "accepted": 0 }, "coverage": { "accepted": 1 } },
+            "PUT /b": { "fuzzing": { "accepted": 0 } },
+        });
+        let report = report(json!({ "valid_rates": rates }));
+        assert_eq!((report.succeeded(), report.counts()), (1, (2, 1)));
+        assert_eq!(report.refused(), ["PUT /b"]);
+        assert_eq!(report.note(), "63 requests, 1 of 3 operations succeeded at least once: too few");
     }
 }

@@ -4,6 +4,7 @@
 mod api;
 mod deny;
 mod e2e;
+mod examples;
 mod report;
 
 use std::{
@@ -346,10 +347,7 @@ fn keep_failure(repo: &Repo, home: &Home) -> Result<PathBuf> {
     let dir = repo.test_failures();
     let kept = dir.join(Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string());
     files::make_dir(&kept)?;
-    let logs = std::fs::read_dir(home.logs()).map_err(Error::file("cannot read", home.logs()))?;
-    for log in logs.flatten() {
-        files::copy(&log.path(), &kept.join(log.file_name()))?;
-    }
+    copy_files(&home.logs(), &kept)?;
     if home.stack().is_file() {
         files::copy(&home.stack(), &kept.join("stack.json"))?;
     }
@@ -365,9 +363,28 @@ fn keep_failure(repo: &Repo, home: &Home) -> Result<PathBuf> {
     Ok(kept)
 }
 
+/// Copies the files of a folder. Folders in it are what programs keep for their next run, and no logs.
+fn copy_files(from: &Path, to: &Path) -> Result<()> {
+    let entries = std::fs::read_dir(from).map_err(Error::file("cannot read", from))?;
+    for file in entries.flatten().filter(|entry| entry.path().is_file()) {
+        files::copy(&file.path(), &to.join(file.file_name()))?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_among_the_logs_does_not_keep_them_from_being_kept() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::create_dir(from.path().join(".schemathesis")).unwrap();
+        std::fs::write(from.path().join("api.log"), "why it failed").unwrap();
+        copy_files(from.path(), to.path()).unwrap();
+        assert_eq!(std::fs::read_to_string(to.path().join("api.log")).unwrap(), "why it failed");
+        assert!(!to.path().join(".schemathesis").exists());
+    }
 
     #[test]
     fn without_only_everything_is_wanted() {

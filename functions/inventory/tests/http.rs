@@ -105,6 +105,14 @@ async fn a_number_that_cannot_be_meant_is_refused_with_its_field() {
 }
 
 #[tokio::test]
+async fn what_was_never_counted_can_be_counted_no_longer_and_gets_no_history_by_it() {
+    let shop = Shop::new();
+    let pear = shop.house.product("pear").await;
+    let stopped = shop.ok("DELETE", &format!("/api/inventory/{pear}/tracking"), Value::Null).await;
+    assert_eq!(stopped, json!({ "id": pear, "version": 0 }));
+}
+
+#[tokio::test]
 async fn rules_of_stock_are_conflicts_that_say_what_there_is() {
     let shop = Shop::new();
     let apple = shop.house.stocked("apple", 5).await;

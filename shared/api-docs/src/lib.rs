@@ -5,7 +5,7 @@
 //!
 //! | module | what is in it |
 //! | --- | --- |
-//! | `operation`, `openapi` | the HTTP API |
+//! | `operation`, `links`, `openapi` | the HTTP API |
 //! | `events`, `asyncapi` | the events, and who reads them |
 //! | `compatibility` | what may change within one version of an event's schema |
 //! | `pages` | the same for people, as Markdown |
@@ -16,6 +16,7 @@
 mod asyncapi;
 mod compatibility;
 mod events;
+mod links;
 mod openapi;
 mod operation;
 mod pages;

@@ -16,6 +16,7 @@ use utoipa::{
 
 use crate::{
     Answers, Operation, Parameter, Schemas, Verb,
+    links::links_of,
     schema::{Named, component},
 };
 
@@ -41,8 +42,8 @@ struct Committed {
     /// What was made or changed.
     #[schema(value_type = String, format = "uuid")]
     id: String,
-    /// Its version from now on.
-    #[schema(value_type = u64, minimum = 1)]
+    /// Its version from now on. 0: there was nothing to change, and it has no history yet.
+    #[schema(value_type = u64, minimum = 0)]
     version: u64,
 }
 
@@ -156,7 +157,11 @@ pub fn openapi(operations: &[Operation]) -> OpenApi {
         if let Answers::View(view) = &operation.answers {
             schemas.take(view);
         }
-        paths.add_path_operation(operation.path, vec![operation.verb.method()], described(operation));
+        paths.add_path_operation(
+            operation.path,
+            vec![operation.verb.method()],
+            described(operation, operations),
+        );
     }
     let mut tags: Vec<&str> = operations.iter().map(|operation| operation.tag).collect();
     tags.sort_unstable();
@@ -218,7 +223,7 @@ impl Verb {
     }
 }
 
-fn described(operation: &Operation) -> utoipa::openapi::path::Operation {
+fn described(operation: &Operation, operations: &[Operation]) -> utoipa::openapi::path::Operation {
     let mut described = OperationBuilder::new()
         .operation_id(Some(operation.id))
         .tag(operation.tag)
@@ -233,7 +238,7 @@ fn described(operation: &Operation) -> utoipa::openapi::path::Operation {
             RequestBodyBuilder::new().content("application/json", content).required(Some(Required::True));
         described = described.request_body(Some(body.build()));
     }
-    described = described.response("200", success(operation));
+    described = described.response("200", success(operation, operations));
     for status in statuses(operation) {
         described =
             described.response(status.to_string(), Ref::from_response_name(format!("Problem{status}")));
@@ -312,7 +317,7 @@ fn header(description: &str, pattern: Option<&str>) -> Header {
     header
 }
 
-fn success(operation: &Operation) -> Response {
+fn success(operation: &Operation, operations: &[Operation]) -> Response {
     let (description, schema) = match &operation.answers {
         Answers::Committed => ("It is done.", component("Committed")),
         Answers::View(view) => ("As asked for.", component(&view.name)),
@@ -323,6 +328,9 @@ fn success(operation: &Operation) -> Response {
         .header_ref("X-Correlation-Id", header_named("CorrelationId"));
     if operation.sends_version() {
         response = response.header_ref("ETag", header_named("ETag"));
+    }
+    for (name, link) in links_of(operation, operations) {
+        response = response.link(name, link);
     }
     response.build()
 }
