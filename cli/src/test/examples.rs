@@ -238,6 +238,8 @@ impl Mall {
         self.until_available(&order).await?;
         examples.id("getOrder", order.id);
         examples.id("getOrderView", order.id);
+        examples.id("getOrderTimeline", order.id);
+        examples.id("getSaga", order.id);
         examples.id("getShoppingList", order.list);
         examples.id("getPayment", order.payment);
         examples.both("confirmPayment", order.payment, order.body());
