@@ -12,8 +12,9 @@ use crate::{
 /// Most of it is building.
 const LIMIT: Duration = Duration::from_secs(3600);
 
-/// The test that compares, and writes when it is told to.
-const TEST: &str = "the_documents_are_what_the_code_says";
+/// The tests that compare, and write when they are told to.
+const TESTS: [&str; 2] =
+    ["the_documents_are_what_the_code_says", "the_document_says_of_every_saga_what_its_definition_says"];
 
 /// Writes them.
 pub async fn write(repo: &Repo) -> Result<()> {
@@ -22,7 +23,8 @@ pub async fn write(repo: &Repo) -> Result<()> {
     let log = repo.home().log("docs");
     // The same packages as in `mall test`: with `-p` cargo would choose other features and compile the AWS SDK anew.
     let done = cargo("cargo test --test documents", LIMIT)
-        .args(["test", "--workspace", "--test", "documents", "--", "--exact", TEST])
+        .args(["test", "--workspace", "--test", "documents", "--test", "sagas", "--", "--exact"])
+        .args(TESTS)
         .envs(colours())
         .envs([("MALL_WRITE_DOCS", "1")])
         .dir(repo.root())

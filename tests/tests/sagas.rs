@@ -176,10 +176,7 @@ fn the_document_says_of_every_saga_what_its_definition_says() {
         std::fs::write(&path, wanted).expect("docs/SAGAS.md can be written");
         return;
     }
-    assert!(
-        document == wanted,
-        "docs/SAGAS.md is stale: MALL_WRITE_DOCS=1 cargo test -p mall-tests --test sagas"
-    );
+    assert!(document == wanted, "docs/SAGAS.md is stale: run `cargo mall docs`");
 }
 
 // ---- undoing by hand

@@ -1,6 +1,6 @@
 //! The sample events work: each function's real binary, behind the runtime API that Lambda has, takes
 //! its payload from `events/` and answers as the catalogue says. They make one story, so that a newcomer
-//! can send them by hand in this order (`cargo lambda invoke <function> --data-file events/<function>.json`).
+//! can send them by hand in this order (`aws lambda invoke --function-name <deployed name> --payload file://events/<function>.json`).
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its stage should stop")]
 

@@ -163,11 +163,19 @@ async fn whole(world: &Rc<World>, options: &Options, minds: &mut Vec<Mind>, time
 
     let task = ui::task("Shopping");
     let began = Instant::now();
-    while options.lasts().is_none_or(|time| began.elapsed() < time)
-        && !world.orders.are_enough(world.api.ledger.borrow().orders.placed)
-    {
+    let (mut placed, mut moved) = (world.api.ledger.borrow().orders.placed, Instant::now());
+    while options.lasts().is_none_or(|time| began.elapsed() < time) && !world.orders.are_enough(placed) {
         tokio::time::sleep(TICK).await;
         task.at(&progress(world, began.elapsed()));
+        let now = world.api.ledger.borrow().orders.placed;
+        if now != placed {
+            (placed, moved) = (now, Instant::now());
+        }
+        // With a number of orders as the only end, a mall that takes none would keep us for ever.
+        if options.lasts().is_none() && moved.elapsed() > SETTLING {
+            world.api.surprise(format!("no order could be placed for {SETTLING:?}: given up"));
+            break;
+        }
     }
     drop(task);
     world.turn_to(Phase::Settling);

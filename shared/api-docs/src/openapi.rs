@@ -273,8 +273,8 @@ fn parameters(operation: &Operation) -> Vec<PathParameter> {
             "Names this command: repeated with the same key, it takes effect once.",
             key,
         );
-        if operation.has_id() && operation.verb != Verb::Post {
-            let etag = text().pattern(Some("^\"(0|[1-9][0-9]{0,17})\"$"));
+        if operation.has_id() {
+            let etag = text().pattern(Some("^(\\*|\"(0|[1-9][0-9]{0,17})\")$"));
             header("If-Match", "The `ETag` that you saw: nothing happens if it has changed since.", etag);
         }
     }

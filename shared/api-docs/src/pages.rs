@@ -12,7 +12,7 @@ pub fn events_page(
 ) -> String {
     let mut page = String::from(
         "# The public events\n\n\
-        Made by `cargo mall docs` from the types in [shared/contracts](../shared/contracts/src) and the rules in [infra](../infra): do not edit.\n\n\
+        Made by `cargo mall docs` from the types in [shared/contracts](../shared/contracts/src) and the rules in [infra](../infra): do not edit. Who appends an event is listed by hand in tests/tests/documents.rs.\n\n\
         A context stores exactly these events, and publishes them on the bus in an [envelope](../events/schemas/Envelope.json):\n\
         `source` is `mallard.<context>`, `detail-type` the event's type. They come at least once and in any order. Within one schema version\n\
         only fields that need not be there are added; readers ignore fields that they do not know. Amounts are in minor units (cents)\n\
