@@ -250,9 +250,14 @@ mod tests {
             "GET /a": { "fuzzing": { "accepted": 0 }, "coverage": { "accepted": 1 } },
             "PUT /b": { "fuzzing": { "accepted": 0 } },
         });
-        let report = report(json!({ "valid_rates": rates }));
-        assert_eq!((report.succeeded(), report.counts()), (1, (2, 1)));
-        assert_eq!(report.refused(), ["PUT /b"]);
-        assert_eq!(report.note(), "63 requests, 1 of 3 operations succeeded at least once: too few");
+        let of = |selected: u64| {
+            let operations = json!({ "selected": selected, "tested": selected });
+            report(json!({ "operations": operations, "valid_rates": rates.clone() }))
+        };
+        let few = of(2 + UNLUCKY);
+        assert_eq!((few.succeeded(), few.counts()), (1, (1 + UNLUCKY, 1)));
+        assert_eq!(few.refused(), ["PUT /b"]);
+        assert_eq!(few.note(), "63 requests, 1 of 5 operations succeeded at least once: too few");
+        assert_eq!(of(1 + UNLUCKY).counts(), (1 + UNLUCKY, 0), "a few may have been spoiled by others");
     }
 }
