@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use contracts::{
     baskets::{BasketEvent, PriceChange},
-    ids::{BasketId, CustomerKind, PaymentKind, ProductId},
+    ids::{BasketId, CustomerKind, PaymentKind},
 };
 use event_store::{Expect, Loaded, MAX_REDECISIONS, Outcome, TransactError};
 use kernel::{Id, StreamId};
@@ -110,7 +110,8 @@ impl Shopping {
     /// new prices over and stays open; a checkout with a fresh key confirms them.
     ///
     /// # Errors
-    /// 400 by the basket's rules, 404, 409 when prices have risen or something is no longer sold, 412.
+    /// 400 by the basket's rules, 404, 409 when prices have risen, something is no longer sold, or the basket was changed
+    /// at the same time over and over, 412.
     pub async fn checkout_basket(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id = basket_id(&call)?;
         let form = Form::of(&call.body);
@@ -120,7 +121,7 @@ impl Shopping {
         loop {
             let command = BasketCommand::Checkout { payment_id, prices: self.prices(id).await? };
             match self.baskets.decided(id, call.expect(), command, &call).await {
-                // Something was put in after the prices were looked up.
+                // Something was put in, or repriced, after the prices were looked up.
                 Err(TransactError::Refused(BasketRefusal::PricesAreForAnotherBasket))
                     if attempt < MAX_REDECISIONS =>
                 {
@@ -135,10 +136,7 @@ impl Shopping {
     async fn prices(&self, id: BasketId) -> Result<Prices, Fault> {
         let loaded: Loaded<Basket> = self.baskets.store.load(&StreamId::of::<Basket, _>(id)).await?;
         match &loaded.state {
-            Some(Basket::Open { items, .. }) => {
-                let ids: Vec<ProductId> = items.iter().map(|item| item.product_id).collect();
-                self.goods.prices(&ids).await
-            }
+            Some(Basket::Open { items, .. }) => self.goods.prices(items).await,
             Some(Basket::CheckedOut { .. } | Basket::Canceled { .. }) | None => Ok(Prices::new()),
         }
     }

@@ -96,8 +96,17 @@ pub enum PriceNow {
     NotSold,
 }
 
-/// Prices by product.
-pub type Prices = BTreeMap<ProductId, PriceNow>;
+/// A price that was looked up for a line of a basket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LookedUp {
+    /// The line's price when it was looked up: what the shopper had been shown by then.
+    pub seen: Money,
+    /// What the product costs now.
+    pub now: PriceNow,
+}
+
+/// Prices by product, one for each line of the basket.
+pub type Prices = BTreeMap<ProductId, LookedUp>;
 
 /// What can be asked of a basket.
 ///
@@ -192,7 +201,8 @@ pub enum BasketRefusal {
         /// The currency of its price now.
         now: Currency,
     },
-    /// The prices were looked up for other lines than there are: the basket changed in between.
+    /// The prices were looked up for other lines than there are, or for lines at other prices: the basket changed in
+    /// between, so which of the two prices is the newer one is not known.
     #[error("the basket was changed at the same time; try again")]
     PricesAreForAnotherBasket,
     /// The price is below zero.
@@ -456,13 +466,18 @@ fn price_changes(items: &[BasketItem], prices: &Prices) -> Result<Vec<PriceChang
     let mut not_sold = Vec::new();
     for BasketItem { product_id, product_name, price: old_price, .. } in items {
         let product = || format!("{product_name} ({product_id})");
-        let price = match prices.get(product_id) {
-            Some(PriceNow::Sold(price)) => *price,
-            Some(PriceNow::NotSold) => {
+        // A line that was repriced since may have the newer price of the two: taking it for the older one would charge
+        // a price of the past.
+        let Some(LookedUp { now, .. }) = prices.get(product_id).filter(|price| price.seen == *old_price)
+        else {
+            return Err(BasketRefusal::PricesAreForAnotherBasket);
+        };
+        let price = match now {
+            PriceNow::Sold(price) => *price,
+            PriceNow::NotSold => {
                 not_sold.push(product());
                 continue;
             }
-            None => return Err(BasketRefusal::PricesAreForAnotherBasket),
         };
         if price.is_negative() {
             return Err(BasketRefusal::PriceCannotBeNegative);

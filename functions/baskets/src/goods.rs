@@ -3,13 +3,13 @@
 //! What is put into a basket is offered at the price that the copy has. What is charged is looked up again where it
 //! is decided, at the checkout, as new as the stores have it.
 
-use std::{collections::BTreeMap, str::FromStr};
+use std::str::FromStr;
 
 use catalogue::{Catalogue, Entry};
-use contracts::ids::ProductId;
+use contracts::{baskets::BasketItem, ids::ProductId};
 use lambda::Fault;
 
-use crate::basket::{Offer, OnOffer, PriceNow, Prices};
+use crate::basket::{LookedUp, Offer, OnOffer, PriceNow, Prices};
 
 /// Whose goods can be put into a basket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +49,8 @@ impl Goods {
         Self { copy, participation }
     }
 
-    /// What a store offers under this id now, as far as the copy knows. Nobody is turned away because of an old copy: that
-    /// a store does not take part is said on its latest event only.
+    /// What a store offers under this id now, as far as the copy knows. Where it matters whether the store takes part, its
+    /// latest event says so: an old copy neither turns a store away nor lets it in.
     ///
     /// # Errors
     /// When a table fails.
@@ -59,12 +59,15 @@ impl Goods {
         if !product.on_sale {
             return Ok(OnOffer::Nothing);
         }
-        if self.participation == Participation::Required && !store.participating {
-            let latest = self.copy.latest_store(store.id).await?;
-            if !latest.is_some_and(|store| store.participating) {
-                return Ok(OnOffer::NotInTheMall { store_name: store.name });
-            }
-        }
+        let store = match self.participation {
+            Participation::NotRequired => store,
+            Participation::Required => match self.copy.latest_store(store.id).await? {
+                Some(latest) if latest.participating => latest,
+                latest => {
+                    return Ok(OnOffer::NotInTheMall { store_name: latest.unwrap_or(store).name });
+                }
+            },
+        };
         Ok(OnOffer::Product(Offer {
             store_id: product.store_id,
             store_name: store.name,
@@ -73,16 +76,20 @@ impl Goods {
         }))
     }
 
-    /// What these products cost now, as new as the stores themselves have it.
+    /// What the products of these lines cost now, as new as the stores themselves have it.
     ///
     /// # Errors
     /// When a table fails.
-    pub async fn prices(&self, ids: &[ProductId]) -> Result<Prices, Fault> {
-        let latest = self.copy.latest(ids.iter().copied()).await?;
+    pub async fn prices(&self, items: &[BasketItem]) -> Result<Prices, Fault> {
+        let ids: Vec<ProductId> = items.iter().map(|item| item.product_id).collect();
+        let latest = self.copy.latest(ids).await?;
         let price = |product: Option<catalogue::ProductCopy>| match product {
             Some(product) if product.on_sale => PriceNow::Sold(product.price),
             Some(_) | None => PriceNow::NotSold,
         };
-        Ok(ids.iter().copied().zip(latest.into_iter().map(price)).collect::<BTreeMap<_, _>>())
+        let looked_up = |(item, product): (&BasketItem, _)| {
+            (item.product_id, LookedUp { seen: item.price, now: price(product) })
+        };
+        Ok(items.iter().zip(latest).map(looked_up).collect())
     }
 }

@@ -6,11 +6,11 @@ use std::{sync::Arc, time::Duration};
 
 use baskets::{
     Baskets, Shopping,
-    basket::{Basket, BasketCommand, Offer, OnOffer},
+    basket::{Basket, BasketCommand, LookedUp, Offer, OnOffer, PriceNow, Prices},
     goods::{Goods, Participation},
 };
 use catalogue::{Catalogue, Products, Stores};
-use contracts::ids::ProductId;
+use contracts::{baskets::BasketEvent, ids::ProductId};
 use event_store::{EventStore, Expect, MemoryLog, Segment};
 use kernel::{Money, StreamId};
 use lambda::{Function, use_case};
@@ -30,7 +30,7 @@ struct Mall {
     world: TestPorts,
     log: FaultyLog,
     store: EventStore,
-    shelves: Shelves,
+    shelves: Arc<Shelves>,
     products: MemoryViews<Products>,
     stores: MemoryViews<Stores>,
     participation: Participation,
@@ -54,7 +54,7 @@ impl Mall {
         let log = FaultyLog::new(Arc::new(MemoryLog::new()));
         let store = EventStore::new(Arc::new(log.clone()), world.ports());
         let shopkeeper = world.clone();
-        let shelves = Shelves::new(store.clone(), move || shopkeeper.command("shopkeeper"));
+        let shelves = Arc::new(Shelves::new(store.clone(), move || shopkeeper.command("shopkeeper")));
         let (products, stores) = (MemoryViews::new(), MemoryViews::new());
         Self { world, log, store, shelves, products, stores, participation }
     }
@@ -357,6 +357,27 @@ async fn stores_that_do_not_take_part_sell_only_where_nobody_minds() {
     }
 }
 
+#[tokio::test]
+async fn a_store_that_left_the_mall_sells_nothing_though_the_event_that_says_so_is_lost() {
+    for (participation, status) in [(Participation::NotRequired, 200), (Participation::Required, 409)] {
+        let mall = Mall::with(participation);
+        let store = mall.shelves.open("Fruit & Veg").await;
+        let apple = mall.shelves.sell(store, "Apple", cents(75)).await;
+        mall.shelves.participate(store, true).await;
+        let basket = mall.basket().await;
+        assert_eq!(mall.add(&basket, apple, 1).await.status, 200, "{participation:?}");
+        assert!(mall.copy().store(store).await.unwrap().unwrap().participating);
+        // No event arrives: the copy still has it in the mall.
+        mall.shelves.participate(store, false).await;
+        let reply = mall.add(&basket, apple, 1).await;
+        assert_eq!(reply.status, status, "{participation:?}: {}", reply.body);
+        if status == 409 {
+            Mall::refused(&reply, 409, "STORE_DOES_NOT_PARTICIPATE");
+            assert!(!mall.copy().store(store).await.unwrap().unwrap().participating, "it was written back");
+        }
+    }
+}
+
 #[test]
 fn a_switch_that_is_neither_on_nor_off_stops_the_function_with_a_sentence() {
     assert_eq!("true".parse(), Ok(Participation::Required));
@@ -388,6 +409,30 @@ async fn what_is_put_in_while_prices_are_looked_up_is_charged_at_its_own_price()
     let done = mall.check_out(&basket, "pay").await;
     assert_eq!(done.status, 200, "{}", done.body);
     assert_eq!(mall.read(&basket).await["total"], 2.25);
+}
+
+#[tokio::test]
+async fn a_rise_that_a_twin_checkout_took_over_meanwhile_is_not_undone() {
+    let mall = Mall::new();
+    let store = mall.shelves.open("Fruit & Veg").await;
+    let apple = mall.shelves.sell(store, "Apple", cents(75)).await;
+    let basket = mall.basket().await;
+    mall.add(&basket, apple, 1).await;
+    // After this checkout has looked up 0.75, the price rises to 1.50, and a twin takes that into the basket.
+    let (events, meta, shelves) = (mall.store.clone(), mall.world.command("the twin"), mall.shelves.clone());
+    let stream: StreamId = format!("baskets.Basket/{}", basket.rsplit('/').next().unwrap()).parse().unwrap();
+    mall.log.on_append([OnAppend::after(move || async move {
+        shelves.price(apple, cents(150)).await;
+        let risen = LookedUp { seen: cents(75), now: PriceNow::Sold(cents(150)) };
+        let payment_id = PAYMENT.parse().unwrap();
+        let command = BasketCommand::Checkout { payment_id, prices: Prices::from([(apple, risen)]) };
+        let twin = events.transact::<Basket>(&stream, Expect::Any, &command, &meta).await.unwrap();
+        assert!(matches!(twin.events[..], [BasketEvent::BasketRepriced(_)]), "{:?}", twin.events);
+    })]);
+    let done = mall.check_out(&basket, "pay").await;
+    assert_eq!(done.status, 200, "{}", done.body);
+    assert_eq!(mall.happened().await[2..], ["BasketRepriced", "BasketCheckedOut"]);
+    assert_eq!(mall.read(&basket).await["total"], 1.5, "0.75 is a price of the past");
 }
 
 #[tokio::test]

@@ -87,8 +87,8 @@ impl Catalogue {
         copied(&self.stores, &id.to_string()).await
     }
 
-    /// A store as it is now; `None` when there is no such store. Whoever turns a store away because of what the copy says
-    /// of it asks here first.
+    /// A store as it is now; `None` when there is no such store. Whoever turns a store away or lets it in because it
+    /// takes part or does not asks here.
     ///
     /// # Errors
     /// When a table fails.
