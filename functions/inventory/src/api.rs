@@ -39,7 +39,8 @@ impl Inventory {
         Answer::view(&StockShown { stock }, version)
     }
 
-    /// `POST /api/inventory/{id}/add {quantity}`: pieces came in. Starts the count when it was off.
+    /// `POST /api/inventory/{id}/add {quantity}`: pieces came in. Starts the count when it was off. A repeat that comes more
+    /// than some ten commits of the product later counts again: see the head of this file.
     ///
     /// # Errors
     /// 400 when the quantity is not 1 to [`crate::stock::MAX_PIECES`], 404, 409 when there would be more than that, 412.

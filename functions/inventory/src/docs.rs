@@ -8,7 +8,9 @@ use crate::views::{StockListed, StockShown};
 
 const TAG: &str = "Inventory";
 
-/// Pieces that came in, or are taken out.
+/// Pieces that came in, or are taken out. A repeat with the same Idempotency-Key counts once as long as it comes within
+/// ten commits of the product, and each order of it is one or more. Where many order it, a late repeat can count
+/// twice: use `PUT /api/inventory/{id}` (a count) or `If-Match` there.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StockQuantity {
@@ -40,15 +42,22 @@ pub fn operations() -> Vec<Operation> {
     vec![
         Operation::get("/api/inventory/{id}", "getStock", TAG, "How much of a product there is.")
             .shows::<StockShown>(),
-        Operation::post("/api/inventory/{id}/add", "addStock", TAG, "Pieces came in; starts the count.")
-            .takes::<StockQuantity>(),
+        Operation::post(
+            "/api/inventory/{id}/add",
+            "addStock",
+            TAG,
+            "Pieces came in; starts the count. On a product that many order, a late repeat can add twice: PUT the count \
+             or send If-Match there.",
+        )
+        .takes::<StockQuantity>(),
         Operation::put("/api/inventory/{id}", "setStock", TAG, "Somebody counted; starts the count.")
             .takes::<StockCount>(),
         Operation::put(
             "/api/inventory/{id}/reduce",
             "reduceStock",
             TAG,
-            "Take available pieces out by hand.",
+            "Take available pieces out by hand. On a product that many order, a late repeat can take twice: PUT the \
+             count or send If-Match there.",
         )
         .takes::<StockQuantity>(),
         Operation::put(

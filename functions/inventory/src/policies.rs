@@ -2,6 +2,8 @@
 //!
 //! Events arrive at least once and in any order: command ids follow from the policy and the event, and what was
 //! released or sold once stays so.
+//!
+//! They write streams that many orders want, and no saga repeats what is contended: their queues do, ten times.
 
 use std::sync::Arc;
 
@@ -28,7 +30,8 @@ impl Inventory {
         Ok(())
     }
 
-    /// When an order is completed, what was kept for it is sold.
+    /// When an order is completed, what was kept for it is sold. Of a tracked product of which nothing was kept, nothing is
+    /// sold, and the log warns of it.
     ///
     /// # Errors
     /// When something could not be recorded: the event goes back to its queue.

@@ -1,25 +1,30 @@
 //! What an order keeps, gives back and takes away: all of its products or none.
 //!
 //! An order's products are one stream each, and no commit spans two streams. So they are taken one after the other, in
-//! the order of their ids, one commit each; when one is refused, those before it are given back before the
-//! refusal is answered. docs/decisions/0008 says why this is no transaction.
+//! the order of their ids, one commit each. When one is refused, the step is refused, and what was kept before stays kept
+//! until `release-inventory` gives it back, to which the saga goes after every failure of the step. The step gives
+//! nothing back itself: attempts of it can overlap, and a second one may have kept the rest meanwhile and been
+//! answered with success. docs/decisions/0008 says why this is no transaction.
 //!
 //! **Guaranteed**
 //!
-//! * *Never oversold*: each product's pieces are kept in its own stream, whose commits follow one another.
-//! * *All or nothing, once it is settled*: success means that every tracked product is kept; a refusal means that
-//!   nothing is, as far as attempts of one order's reservation do not overlap: the saga waits longer for the step than its
-//!   function may run.
+//! * *Never promised twice*: each product's pieces are kept in its own stream, whose commits follow one another, and only
+//!   a release or a sale of the order ends what is kept for it. So an order whose step succeeded has all of its
+//!   tracked products, whatever becomes of other attempts of that step.
+//! * *All or nothing, once the saga has settled*: success means that every tracked product is kept; after a refusal
+//!   and the release that follows it, nothing is.
 //! * *Repeats do no harm*: command ids follow from the call's and the product, and beyond their reach the order
 //!   itself is what repeats are recognised by.
-//! * *A release wins*: a reservation that arrives after its order was released is refused.
+//! * *A release wins*: a reservation that arrives after its order was released is refused, as far as a product's last
+//!   [`CLOSED_REMEMBERED`](crate::stock::CLOSED_REMEMBERED) closings reach back and while its count is not stopped. Beyond that
+//!   it is kept for an order that is gone, until that is released again; nothing is promised twice.
 //!
 //! **Not guaranteed**
 //!
-//! * Between the first commit and the last, others see a part: for some milliseconds another order may be refused
-//!   pieces that come back.
-//! * After a technical failure ([`Fault::is_technical`]) a part may be kept. The same call again finishes it, and
-//!   a release gives it back.
+//! * From the first commit until the last, or until the release after a refusal, others see a part: another order may be
+//!   refused pieces that come back.
+//! * After a refusal or a technical failure a part may be kept. After a technical failure the same call again finishes it;
+//!   a release gives it back in either case.
 //! * A product that is not tracked is not kept. When its count begins later, orders that were placed before have no claim on it.
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -41,31 +46,23 @@ impl Inventory {
     /// Keeps all of an order's products for it; a step of the order saga. The id is the order's.
     ///
     /// # Errors
-    /// 404 when there is no such order; 409 `INSUFFICIENT_STOCK`, or another refusal of one of its products: nothing is
-    /// kept then. After a technical failure (503, 409 `CONTENDED`) a part may be kept: repeat, or release.
+    /// 404 when there is no such order; 409 `INSUFFICIENT_STOCK`, or another refusal of one of its products: those before it
+    /// stay kept until [`Self::release_inventory`]. After a technical failure (503, 409 `CONTENDED`) a part may be kept as
+    /// well: repeat, or release.
     pub async fn reserve_inventory(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let order_id: OrderId = call.id("order")?;
         let products = products_of(&orders::placed(&self.store, order_id).await?);
-        let mut kept: Vec<ProductId> = Vec::new();
         for (&product_id, &quantity) in &products {
-            match self.reserve(order_id, product_id, quantity, &call).await {
-                Ok(()) => kept.push(product_id),
-                Err(fault) if fault.is_technical() => return Err(fault),
-                Err(refusal) => {
-                    for product_id in kept.into_iter().rev() {
-                        // In reverse: should this fail, what is left is a prefix, which the step's repeat finds
-                        // kept before it is refused again, and gives back.
-                        self.release(order_id, product_id, "give back", &call).await?;
-                    }
-                    return Err(refusal);
-                }
-            }
+            // What is kept by now is not given back here, though the order cannot have it all: another attempt of this
+            // step may have found it kept, and succeeded.
+            self.reserve(order_id, product_id, quantity, &call).await?;
         }
         settled(order_id, products.len())
     }
 
-    /// Gives back whatever is kept for an order; compensation in the order saga. The id is the order's. Harmless
-    /// when nothing is kept; a reservation that arrives later is refused.
+    /// Gives back whatever is kept for an order, all of it or what an attempt that was refused left; compensation in the
+    /// order saga. The id is the order's. Harmless when nothing is kept; a reservation that arrives later is refused, as
+    /// far as [`CLOSED_REMEMBERED`](crate::stock::CLOSED_REMEMBERED) goes.
     ///
     /// # Errors
     /// 404 when there is no such order. After a technical failure a part may be kept still: repeat.
@@ -81,7 +78,7 @@ impl Inventory {
         let mut failed = None;
         for &product_id in products.keys() {
             // One product that many ask for must not hold up the others.
-            let released = self.release(order_id, product_id, "release", call).await;
+            let released = self.release(order_id, product_id, call).await;
             failed = failed.or(released.err());
         }
         failed.map_or(Ok(products.len()), Err)
@@ -92,10 +89,26 @@ impl Inventory {
         let products = products_of(&orders::placed(&self.store, order_id).await?);
         let mut failed = None;
         for &product_id in products.keys() {
-            let sold = self.change(product_id, "sell", StockCommand::Sell { order_id }, call).await;
+            let sold = self.sell(order_id, product_id, call).await;
             failed = failed.or(sold.err());
         }
         failed.map_or(Ok(()), Err)
+    }
+
+    async fn sell(&self, order_id: OrderId, product_id: ProductId, call: &Call) -> Result<(), Fault> {
+        let outcome = self.change(product_id, "sell", StockCommand::Sell { order_id }, call).await?;
+        // A repeat within reach of its command id is answered with the first sale; a later one finds nothing kept.
+        let stock = outcome.state.as_ref().and_then(StockItem::tracked);
+        if let Some(stock) = stock.filter(|_| outcome.events.is_empty()) {
+            tracing::warn!(
+                order = %order_id,
+                product = %product_id,
+                closed = stock.is_closed(order_id),
+                "nothing is kept for a completed order, so nothing is sold: if closed, it was sold or released before, \
+                 which cannot be told apart here; if not, nothing was ever kept, or it was closed too long ago"
+            );
+        }
+        Ok(())
     }
 
     async fn reserve(
@@ -117,14 +130,8 @@ impl Inventory {
         Ok(())
     }
 
-    async fn release(
-        &self,
-        order_id: OrderId,
-        product_id: ProductId,
-        why: &str,
-        call: &Call,
-    ) -> Result<(), Fault> {
-        self.change(product_id, why, StockCommand::Release { order_id, at: call.at }, call).await?;
+    async fn release(&self, order_id: OrderId, product_id: ProductId, call: &Call) -> Result<(), Fault> {
+        self.change(product_id, "release", StockCommand::Release { order_id, at: call.at }, call).await?;
         Ok(())
     }
 

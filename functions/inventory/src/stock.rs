@@ -33,12 +33,14 @@ pub const MAX_RESERVATIONS: usize = 2_000;
 
 /// How many closed orders are remembered, so that a reservation that arrives after its own release is refused.
 ///
-/// A reservation comes that late only while an attempt of the saga's step is still running somewhere: at most the
-/// function's ten seconds. An attempt that read the stream *before* the release loses the race for the version and decides
-/// again on what the release left, so it only concerns an attempt that had not even begun to read. 256 closings of
-/// one product in those seconds would be 25 a second, from orders that all fail or complete at once.
-/// Should that happen, the late reservation is taken: pieces are kept for an order that is gone, until somebody
-/// releases it again. Nothing is sold twice.
+/// Guaranteed: while an order is among a product's last 256 closings, it is refused; a count that stops forgets them.
+/// A reservation comes that late only while an attempt of the saga's step is still running somewhere, which is at most
+/// the function's ten seconds; one that read the stream *before* the release loses the race for the version and decides again on what the release left.
+///
+/// That 256 closings outlast those seconds is likely, not certain: each refused order closes the product as well when it is
+/// released, so one that sold out and is still asked for can have 256 closings within a few seconds. Beyond
+/// them the late reservation is taken: pieces are kept for an order that is gone, until it is released
+/// again, by hand. They are not available to others meanwhile; nothing is promised or sold twice.
 ///
 /// 39 bytes each in the snapshot: 10 KB in all, for which a commit costs 1.2 write units in the mean instead of 1.
 pub const CLOSED_REMEMBERED: usize = 256;
@@ -125,7 +127,7 @@ pub enum StockCommand {
         at: Timestamp,
     },
     /// Keep nothing for an order any more. Nothing when the product is not tracked, or the order is closed. When
-    /// nothing is kept, that is recorded, so that a reservation that arrives later is refused.
+    /// nothing is kept, that is recorded, so that a reservation that arrives later is refused (see [`CLOSED_REMEMBERED`]).
     Release {
         /// The order.
         order_id: OrderId,
@@ -317,7 +319,8 @@ impl Stock {
         self.reservations.len()
     }
 
-    fn is_closed(&self, order_id: OrderId) -> bool {
+    /// Whether an order was released or sold, as far as [`CLOSED_REMEMBERED`] goes.
+    pub fn is_closed(&self, order_id: OrderId) -> bool {
         self.closed.contains(&order_id)
     }
 

@@ -4,7 +4,13 @@
 
 mod stage;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use contracts::{
     ids::{OrderId, ProductId},
@@ -21,6 +27,11 @@ use testing::{
     faulty::{Chances, OnAppend},
 };
 use tokio::task::JoinSet;
+use tracing::{
+    Event, Level, Metadata, Subscriber,
+    field::{Field, Visit},
+    span::{self, Attributes, Record},
+};
 
 /// A house with two products, in the order in which they are asked for, and the log that can be made to fail.
 async fn faulty_house(pieces: [u32; 2]) -> (Arc<House>, FaultyLog, [ProductId; 2]) {
@@ -60,12 +71,52 @@ async fn two_lines_of_one_product_are_added_up_before_they_are_asked_for() {
 }
 
 #[tokio::test]
-async fn an_order_that_cannot_have_one_product_keeps_none() {
+async fn an_order_that_cannot_have_one_product_keeps_none_once_it_is_released() {
     let (house, _, [first, second]) = faulty_house([5, 1]).await;
     let order = house.order("1", &[(first, 3), (second, 2)]).await;
     let fault = house.reserve(order).await.unwrap_err();
     assert!(fault.message.contains("2 asked for, but only 1 available"), "{fault}");
+    assert_eq!(house.kept(first, order).await, Some(3), "another attempt may rely on it");
+    house.release(order).await.unwrap();
+    assert_eq!((house.kept(first, order).await, house.kept(second, order).await), (None, None));
     assert_eq!((house.stock(first).await.available(), house.stock(second).await.available()), (5, 1));
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_refused_takes_nothing_from_another_that_kept_all() {
+    let (house, log, [first, second]) = faulty_house([5, 2]).await;
+    let order = house.order("1", &[(first, 3), (second, 2)]).await;
+    let (other, approved) = (house.clone(), Arc::new(AtomicBool::new(false)));
+    let done = approved.clone();
+    // The first attempt has kept the first product. Before it can keep the second, that is sold out and comes in again, and a
+    // second attempt of the same step keeps all there is to keep. The first knows the sale only, and is refused.
+    let meanwhile = OnAppend::after(move || async move {
+        other.send(second, StockCommand::Reduce { quantity: 2 }).await;
+        let store_id = stage::store_id();
+        other.send(second, StockCommand::Add { product_id: second, store_id, quantity: 2 }).await;
+        other.reserve(order).await.unwrap();
+        done.store(true, Ordering::SeqCst);
+    });
+    log.on_append([OnAppend::Healthy, meanwhile]);
+    refused(house.reserve(order).await, "INSUFFICIENT_STOCK");
+    assert!(approved.load(Ordering::SeqCst), "the attempts did not overlap");
+    assert_eq!((house.kept(first, order).await, house.kept(second, order).await), (Some(3), Some(2)));
+    let greedy = house.order("2", &[(first, 3)]).await;
+    refused(house.reserve(greedy).await, "INSUFFICIENT_STOCK");
+}
+
+#[tokio::test]
+async fn an_attempt_that_goes_on_after_the_release_keeps_nothing() {
+    let (house, log, [first, second]) = faulty_house([5, 5]).await;
+    let order = house.order("1", &[(first, 3), (second, 2)]).await;
+    let other = house.clone();
+    let meanwhile = OnAppend::after(move || async move {
+        other.release(order).await.unwrap();
+    });
+    log.on_append([OnAppend::Healthy, meanwhile]);
+    refused(house.reserve(order).await, "RESERVATION_IS_CLOSED");
+    assert_eq!((house.kept(first, order).await, house.kept(second, order).await), (None, None));
+    assert_eq!((house.stock(first).await.available(), house.stock(second).await.available()), (5, 5));
 }
 
 #[tokio::test]
@@ -116,19 +167,20 @@ async fn a_crash_after_the_first_line_is_undone_by_the_release_and_the_late_retr
 }
 
 #[tokio::test]
-async fn a_crash_while_giving_back_is_finished_by_the_retry() {
+async fn a_crash_while_giving_back_after_a_refusal_is_finished_by_the_next_release() {
     for trouble in [OnAppend::Throttled, OnAppend::AnswerLost] {
         let (house, log, [first, second]) = faulty_house([5, 1]).await;
         let order = house.order("1", &[(first, 3), (second, 2)]).await;
+        refused(house.reserve(order).await, "INSUFFICIENT_STOCK");
         let lost = matches!(trouble, OnAppend::AnswerLost);
-        log.on_append([OnAppend::Healthy, trouble]);
-        match house.reserve(order).await {
+        log.on_append([trouble]);
+        match house.release(order).await {
             // The store looks a lost answer up, so nobody notices.
-            Err(fault) if lost => assert_eq!(fault.code, "INSUFFICIENT_STOCK"),
-            other => assert!(other.unwrap_err().is_technical()),
+            Ok(_) => assert!(lost),
+            Err(fault) => assert!(!lost && fault.is_technical(), "{fault}"),
         }
-        let again = house.reserve(order).await;
-        refused(again, if lost { "RESERVATION_IS_CLOSED" } else { "INSUFFICIENT_STOCK" });
+        house.release(order).await.unwrap();
+        refused(house.reserve(order).await, "RESERVATION_IS_CLOSED");
         assert_eq!((house.stock(first).await.available(), house.stock(second).await.available()), (5, 1));
     }
 }
@@ -138,6 +190,7 @@ async fn a_repeat_is_not_told_that_it_keeps_what_was_given_back() {
     let (house, _, [first, second]) = faulty_house([5, 1]).await;
     let order = house.order("1", &[(first, 3), (second, 2)]).await;
     refused(house.reserve(order).await, "INSUFFICIENT_STOCK");
+    house.release(order).await.unwrap();
     // More arrives. The first line's reservation is known as carried out, but it was given back since.
     let store_id = stage::store_id();
     house.send(second, StockCommand::Add { product_id: second, store_id, quantity: 5 }).await;
@@ -208,6 +261,54 @@ async fn a_completed_order_takes_its_pieces_along_once() {
     assert_eq!((second.on_hand(), second.available(), second.reserved()), (3, 3, 0));
 }
 
+/// Writes down the warnings of this thread.
+#[derive(Clone, Default)]
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl Visit for Warnings {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.0.lock().unwrap().push(format!("{}={value:?}", field.name()));
+    }
+}
+
+impl Subscriber for Warnings {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() == Level::WARN && metadata.target().starts_with("inventory")
+    }
+    fn new_span(&self, _: &Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+    fn record(&self, _: &span::Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut self.clone());
+    }
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[tokio::test]
+async fn a_completed_order_for_which_nothing_was_kept_is_not_passed_over_in_silence() {
+    let (house, _, [first, second]) = faulty_house([5, 5]).await;
+    let air = house.product("air").await;
+    let (kept, lost) =
+        (house.order("1", &[(first, 3), (air, 1)]).await, house.order("2", &[(second, 2)]).await);
+    house.reserve(kept).await.unwrap();
+    let (sold, unsold) =
+        (house.happened(kept, completed(kept)).await, house.happened(lost, completed(lost)).await);
+    let warnings = Warnings::default();
+    let _heard = tracing::subscriber::set_default(warnings.clone());
+    for _ in 0..2 {
+        house.inventory.clone().sell_reserved_stock(sold.clone()).await.unwrap();
+    }
+    assert!(warnings.0.lock().unwrap().is_empty(), "sold, repeated, or not counted: nothing to warn of");
+    house.inventory.clone().sell_reserved_stock(unsold).await.unwrap();
+    let said = warnings.0.lock().unwrap().clone();
+    for part in [format!("order={lost}"), format!("product={second}"), "closed=false".to_owned()] {
+        assert!(said.contains(&part), "{part} is not in {said:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_policy_is_not_silent_about_an_event_that_is_not_its_own() {
     let (house, _, [first, _]) = faulty_house([5, 5]).await;
@@ -247,13 +348,45 @@ async fn insist(house: &House, order: OrderId) -> (Settled, u32) {
     panic!("order {order} was not settled");
 }
 
+/// Asks as the saga does, and gives back after a refusal, as it does.
+async fn insist_and_undo(house: &House, order: OrderId) -> (Settled, u32) {
+    let (settled, again) = insist(house, order).await;
+    if settled == Settled::Refused {
+        for _ in 0..500 {
+            match house.release(order).await {
+                Ok(_) => return (settled, again),
+                Err(fault) => assert!(fault.is_technical(), "{fault}"),
+            }
+            house.world.ports().timer.sleep(Duration::from_millis(1)).await;
+        }
+        panic!("order {order} was not released");
+    }
+    (settled, again)
+}
+
+/// What the saga does after a refusal.
+#[derive(Debug, Clone, Copy)]
+enum Refused {
+    /// Nothing yet.
+    Waits,
+    /// Whatever was kept is released.
+    Releases,
+}
+
 /// All of these orders at the same time.
-async fn all_at_once(house: &Arc<House>, orders: &[OrderId]) -> Vec<(OrderId, Settled, u32)> {
+async fn all_at_once(
+    house: &Arc<House>,
+    orders: &[OrderId],
+    refused: Refused,
+) -> Vec<(OrderId, Settled, u32)> {
     let mut running = JoinSet::new();
     for &order in orders {
         let house = house.clone();
         running.spawn(async move {
-            let (settled, again) = insist(&house, order).await;
+            let (settled, again) = match refused {
+                Refused::Waits => insist(&house, order).await,
+                Refused::Releases => insist_and_undo(&house, order).await,
+            };
             (order, settled, again)
         });
     }
@@ -268,7 +401,7 @@ async fn fifty_for_two_hundred(log: Arc<dyn CommitLog>, behind: Arc<dyn CommitLo
     for n in 0..200 {
         orders.push(house.order(&n.to_string(), &[(product, 1)]).await);
     }
-    let settled = all_at_once(&house, &orders).await;
+    let settled = all_at_once(&house, &orders, Refused::Waits).await;
     let kept: Vec<OrderId> = settled
         .iter()
         .filter(|(_, settled, _)| *settled == Settled::Kept)
@@ -303,7 +436,7 @@ async fn two_hundred_orders_for_the_last_fifty_pieces_leave_fifty_with_one_and_1
     fifty_for_two_hundred(log.clone(), log).await;
 }
 
-/// Orders for several of three products, at the same time; then all is right, or nothing of it is true.
+/// Orders for several of three products, at the same time; refused ones are released, and then all is kept or nothing.
 async fn all_or_nothing(log: Arc<dyn CommitLog>, behind: Arc<dyn CommitLog>, orders: usize, seed: u64) {
     let house = Arc::new(House::over(log, behind));
     let pieces = [15, 25, 20];
@@ -327,7 +460,7 @@ async fn all_or_nothing(log: Arc<dyn CommitLog>, behind: Arc<dyn CommitLog>, ord
         placed.push((house.order(&n.to_string(), &lines).await, lines));
     }
     let ids: Vec<OrderId> = placed.iter().map(|(order, _)| *order).collect();
-    let settled = all_at_once(&house, &ids).await;
+    let settled = all_at_once(&house, &ids, Refused::Releases).await;
     let mut stocks = Vec::new();
     for product in &products {
         stocks.push(house.stock(*product).await);
