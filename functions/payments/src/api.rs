@@ -15,7 +15,7 @@ use lambda::{Answer, Call, Fault, Form, orders};
 
 use crate::{
     Payments,
-    invoice::{Invoice, InvoiceCommand},
+    invoice::{Funds, Invoice, InvoiceCommand},
     payment::{Payment, PaymentCommand},
     reason::Reason,
     views::{InvoiceAnswer, InvoiceView, PaymentAnswer, PaymentView},
@@ -52,7 +52,8 @@ impl Payments {
     /// when there is no invoice. The same happens by itself when the invoice is paid.
     ///
     /// # Errors
-    /// 404, 412, and 409 when the payment is not held for the order, or the order's invoice was canceled.
+    /// 404, 412, and 409 when the payment is not held for the order, was captured for another amount, or the order's
+    /// invoice was canceled.
     pub async fn capture_held_payment(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let (id, order_id, order) = self.payment_and_order(&call).await?;
         let amount = match self.invoice(order_id.as_kind()).await?.state {
@@ -194,11 +195,12 @@ impl Payments {
     /// `PUT /api/payments/invoices/{id}/pay`.
     ///
     /// # Errors
-    /// 400 when the invoice is not pending, 404, 412, and 409 when the payment is not held for the order.
+    /// 400 when the invoice is not pending, 404, 412, and 409 when the payment is not held for the order, or was captured
+    /// for another amount.
     pub async fn pay_invoice(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id = invoice_id(&call)?;
-        let held = self.payment_of(id).await?.and_then(|payment| available(&payment));
-        self.transact_invoice(id, InvoiceCommand::Pay { held }, &call).await
+        let funds = self.payment_of(id).await?.and_then(|payment| available(&payment));
+        self.transact_invoice(id, InvoiceCommand::Pay { funds }, &call).await
     }
 
     /// `PUT /api/payments/invoices/{id}/cancel {reason?}`.
@@ -256,10 +258,10 @@ impl Payments {
 }
 
 /// What an invoice can be paid with: what is held, or was taken before the invoice said so.
-fn available(payment: &Payment) -> Option<Money> {
+fn available(payment: &Payment) -> Option<Funds> {
     match payment {
-        Payment::Confirmed { held, .. } => Some(*held),
-        Payment::Captured { captured, .. } => Some(*captured),
+        Payment::Confirmed { held, .. } => Some(Funds::Held(*held)),
+        Payment::Captured { captured, .. } => Some(Funds::Captured(*captured)),
         Payment::Authorized { .. } | Payment::Refunded { .. } | Payment::Released { .. } => None,
     }
 }
