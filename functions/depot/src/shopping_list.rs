@@ -104,8 +104,8 @@ pub enum ShoppingListCommand {
         /// Why: a code.
         reason: String,
     },
-    /// The order needs it no longer. Harmless when there is nothing to cancel; and a creation for that order which
-    /// arrives later is refused.
+    /// The order needs it no longer. Harmless when it was cancelled before; and a creation for that order which arrives
+    /// later is refused. Refused when all is collected: its stock is off the shelf, and must not go back on sale.
     Withdraw {
         /// The order.
         order_id: OrderId,
@@ -365,7 +365,7 @@ impl Aggregate for ShoppingList {
         use ShoppingListCommand::{Assign, Cancel, Complete, Create, Initiate, Start, Withdraw};
         match (state, command) {
             (_, Create { order_id, stops, not_sold }) => create(state, *order_id, stops, *not_sold),
-            (_, Withdraw { order_id, reason }) => Ok(withdraw(state, *order_id, reason)),
+            (_, Withdraw { order_id, reason }) => withdraw(state, *order_id, reason),
             (None, Initiate { .. } | Assign { .. } | Start { .. } | Complete | Cancel { .. }) => {
                 Err(ShoppingListRefusal::NotFound)
             }
@@ -567,14 +567,23 @@ fn canceled(list: &ShoppingList, reason: &str) -> Option<Vec<ShoppingListEvent>>
     }
 }
 
-fn withdraw(state: Option<&ShoppingList>, order_id: OrderId, reason: &str) -> Vec<ShoppingListEvent> {
+fn withdraw(
+    state: Option<&ShoppingList>,
+    order_id: OrderId,
+    reason: &str,
+) -> Result<Vec<ShoppingListEvent>, ShoppingListRefusal> {
     match state {
         None => {
             let never_made = ShoppingListCanceled { order_id, bot_id: None, reason: reason.to_owned() };
-            vec![ShoppingListEvent::ShoppingListCanceled(never_made)]
+            Ok(vec![ShoppingListEvent::ShoppingListCanceled(never_made)])
         }
         // Another order's list is not this order's to cancel.
-        Some(list) if list.order_id() != order_id => vec![],
-        Some(list) => canceled(list, reason).unwrap_or_default(),
+        Some(list) if list.order_id() != order_id => Ok(vec![]),
+        // "Nothing to undo" would let the saga put the stock back on sale, though the pieces are off the shelf. A saga
+        // that meets this stops where somebody sees it.
+        Some(list @ ShoppingList::Completed { .. }) => {
+            Err(ShoppingListRefusal::CannotBeCancelled { status: list.status() })
+        }
+        Some(list) => Ok(canceled(list, reason).unwrap_or_default()),
     }
 }

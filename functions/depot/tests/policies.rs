@@ -111,14 +111,20 @@ async fn a_list_whose_order_was_cancelled_before_it_was_made_never_is() {
 }
 
 #[tokio::test]
-async fn what_was_collected_stays_collected_though_the_order_is_cancelled() {
+async fn what_was_collected_is_not_cancelled_and_the_cancellation_does_not_pass_in_silence() {
     let (hall, apple, bot) = hall().await;
     let order = list_in(&hall, "active", apple, &bot).await;
     hall.complete(order).await;
     let event = hall.order_canceled(order, None).await;
     for copy in copies(&event) {
-        hall.deliver(copy).await.unwrap();
+        assert_eq!(hall.deliver(copy).await.unwrap_err().code, "SHOPPING_CANNOT_BE_CANCELLED");
     }
+    let step = hall.step("CancelShoppingList", order).await;
+    assert_eq!(
+        step,
+        Err("SHOPPING_CANNOT_BE_CANCELLED".into()),
+        "the saga stops before the stock is released"
+    );
     let list = hall.list(order).await;
     assert_eq!((&list["status"], &list["version"]), (&json!("completed"), &json!(5)));
 }

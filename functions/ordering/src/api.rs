@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use contracts::{
-    ids::{CustomerKind, OrderId, PaymentKind},
+    depot::ShoppingListEvent,
+    ids::{CustomerKind, OrderId, PaymentKind, shopping_list_of},
     ordering::OrderItem,
 };
 use event_store::{Expect, Loaded};
-use kernel::{Id, StreamId};
+use kernel::{Id, StreamId, Version};
 use lambda::{Answer, Call, Fault, Form};
 
 use crate::{
@@ -89,11 +90,37 @@ impl Ordering {
     /// `DELETE /api/ordering/{id}`: the customer takes it back. While the order saga runs, it finds that out and undoes
     /// what it did; after that, the other contexts undo it when they hear of it.
     ///
+    /// That it was collected is read from its list's stream: its own hears of it seconds later, or not before somebody sees
+    /// to it. What remains are the milliseconds between that and the commit: an order that is collected in them is cancelled,
+    /// its list refuses to be, and the depot's dead letters say so.
+    ///
     /// # Errors
     /// 404; 400 when it was collected, or is over; 412.
     pub async fn cancel_order(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
-        let command = OrderCommand::Cancel { reason: None };
-        self.transact(order_id(&call)?, call.expect(), command, &call).await
+        let id = order_id(&call)?;
+        if self.is_collected_unheard(id).await? {
+            let message = "everything was collected: the order can no longer be cancelled";
+            return Err(Fault::invalid("ORDER_CANNOT_BE_CANCELLED", message));
+        }
+        self.transact(id, call.expect(), OrderCommand::Cancel { reason: None }, &call).await
+    }
+
+    /// Whether an order that could still be cancelled was collected. One that is further knows by itself what to answer,
+    /// also to a repeat of what cancelled it.
+    async fn is_collected_unheard(&self, id: OrderId) -> Result<bool, Fault> {
+        let list: StreamId =
+            format!("depot.ShoppingList/{}", shopping_list_of(id)).parse().map_err(Fault::internal)?;
+        let events = self.store.events_after(&list, Version::NONE).await?;
+        let mut collected = false;
+        for event in &events {
+            let event = event.event::<ShoppingListEvent>().map_err(Fault::internal)?;
+            collected |= matches!(event, ShoppingListEvent::ShoppingListCompleted(_));
+        }
+        if !collected {
+            return Ok(false);
+        }
+        let loaded: Loaded<Order> = self.store.load(&StreamId::of::<Order, _>(id)).await?;
+        Ok(matches!(loaded.state, Some(Order::Pending(_) | Order::Approved { .. })))
     }
 
     /// `GET /api/ordering/{id}`: from the order's own stream, as it is now.

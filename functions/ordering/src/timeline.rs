@@ -259,7 +259,14 @@ impl Timeline {
 
 fn awaited(order: &Order, shopping: Shopping, bill: Bill, funds: Funds) -> Awaits {
     match order {
-        Order::Pending(_) => Awaits::Checks,
+        Order::Pending(_) => match (shopping, funds) {
+            // Its saga undid a part and is about to reject it; when it still says so after a while, the saga is stuck.
+            (Shopping::CalledOff, _) | (_, Funds::GivenBack) => Awaits::Staff,
+            (
+                Shopping::Unknown | Shopping::Waiting | Shopping::Taken | Shopping::Done,
+                Funds::Free | Funds::Held | Funds::Taken,
+            ) => Awaits::Checks,
+        },
         Order::Approved { .. } => match shopping {
             Shopping::Waiting => Awaits::Bot,
             Shopping::Taken => Awaits::Collection,
@@ -273,7 +280,11 @@ fn awaited(order: &Order, shopping: Shopping, bill: Bill, funds: Funds) -> Await
             Bill::Paid => Awaits::Completion,
             Bill::CalledOff => Awaits::Staff,
         },
-        Order::Completed { .. } => Awaits::Nothing,
+        Order::Completed { .. } => match funds {
+            // It is taken at the same moment as the order is completed; what stays held could not be taken.
+            Funds::Held => Awaits::Staff,
+            Funds::Free | Funds::Taken | Funds::GivenBack => Awaits::Nothing,
+        },
         Order::Rejected { .. } | Order::Canceled { .. } => match funds {
             Funds::Held | Funds::Taken => Awaits::Refund,
             Funds::Free | Funds::GivenBack => Awaits::Nothing,

@@ -11,6 +11,7 @@ use std::{
 };
 
 use contracts::{
+    depot::{ShoppingListCompleted, ShoppingListEvent},
     ids::{OrderId, ProductId, StoreId, shopping_list_of},
     stores::{
         ProductAdded, ProductEvent, ProductPriceIncreased, ProductRebranded, ProductRemoved, StoreCreated,
@@ -74,6 +75,7 @@ macro_rules! told {
 }
 
 told!(ToldProduct, ProductEvent, "stores.Product");
+told!(ToldList, ShoppingListEvent, "depot.ShoppingList");
 told!(ToldStore, StoreEvent, "stores.Store");
 
 /// A log that counts what is read of it.
@@ -561,6 +563,40 @@ async fn an_order_is_cancelled_until_it_is_collected_and_once() {
     let (mall, order) = Mall::with_an_order().await;
     mall.step("ApproveOrder", &order, json!({})).await.unwrap();
     assert_eq!(mall.ok("DELETE", &path(&order), Value::Null).await["version"], 3);
+}
+
+#[tokio::test]
+async fn an_order_that_was_collected_is_not_cancelled_though_it_has_not_heard_of_that() {
+    for approved in [false, true] {
+        let (mall, order) = Mall::with_an_order().await;
+        let order_id: OrderId = order.parse().unwrap();
+        let list = shopping_list_of(order_id);
+        if approved {
+            mall.step("ApproveOrder", &order, json!({ "shoppingId": list })).await.unwrap();
+        }
+        let bot_id = Id::derived(&["bot"]);
+        let collected = ShoppingListEvent::ShoppingListCompleted(ShoppingListCompleted { order_id, bot_id });
+        mall.send_command::<ToldList, _>(list, collected).await;
+        let refused = mall.send("DELETE", &path(&order), Value::Null).await;
+        refused.refused(400, "ORDER_CANNOT_BE_CANCELLED");
+        let read = mall.ok("GET", &path(&order), Value::Null).await;
+        assert_eq!(read["order"]["status"], if approved { "approved" } else { "pending" });
+    }
+}
+
+#[tokio::test]
+async fn a_cancellation_that_is_repeated_with_its_key_is_answered_as_before_though_it_was_collected_since() {
+    let (mall, order) = Mall::with_an_order().await;
+    let cancel = async || {
+        mall.send_with("DELETE", &path(&order), json!({ "idempotency-key": "k" }), Value::Null).await
+    };
+    let first = cancel().await;
+    assert_eq!(first.status, 200, "{}", first.body);
+    let order_id: OrderId = order.parse().unwrap();
+    let bot_id = Id::derived(&["bot"]);
+    let collected = ShoppingListEvent::ShoppingListCompleted(ShoppingListCompleted { order_id, bot_id });
+    mall.send_command::<ToldList, _>(shopping_list_of(order_id), collected).await;
+    assert_eq!(cancel().await.body, first.body);
 }
 
 #[tokio::test]

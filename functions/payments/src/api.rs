@@ -7,15 +7,15 @@ use std::sync::Arc;
 
 use contracts::{
     ids::{CustomerKind, InvoiceId, OrderId, OrderKind, PaymentId, PaymentKind},
-    ordering::OrderCreated,
+    ordering::{OrderCreated, OrderEvent},
 };
 use event_store::{Expect, Loaded};
-use kernel::{Id, Money, StreamId};
+use kernel::{Id, Money, StreamId, Version};
 use lambda::{Answer, Call, Fault, Form, orders};
 
 use crate::{
     Payments,
-    invoice::{Invoice, InvoiceCommand},
+    invoice::{Funds, Invoice, InvoiceCommand},
     payment::{Payment, PaymentCommand},
     reason::Reason,
     views::{InvoiceAnswer, InvoiceView, PaymentAnswer, PaymentView},
@@ -52,7 +52,8 @@ impl Payments {
     /// when there is no invoice. The same happens by itself when the invoice is paid.
     ///
     /// # Errors
-    /// 404, 412, and 409 when the payment is not held for the order, or the order's invoice was canceled.
+    /// 404, 412, and 409 when the payment is not held for the order, was captured for another amount, or the order's
+    /// invoice was canceled.
     pub async fn capture_held_payment(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let (id, order_id, order) = self.payment_and_order(&call).await?;
         let amount = match self.invoice(order_id.as_kind()).await?.state {
@@ -148,7 +149,7 @@ impl Payments {
     /// ready. `paymentId` and `amount` may be given as in the original API; then they have to be the order's.
     ///
     /// # Errors
-    /// 400 when they are not, 404 when there is no such order, 409 when its invoice was canceled.
+    /// 400 when they are not, 404 when there is no such order, 409 when the order is not ready, or its invoice was canceled.
     pub async fn create_invoice(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let form = Form::of(&call.body);
         let order_id: Option<Id<OrderKind>> = form.id("orderId", "ORDER_ID_CANNOT_BE_BLANK");
@@ -173,6 +174,7 @@ impl Payments {
         if !form.is_clean() {
             return Err(form.fault());
         }
+        self.ready(order_id).await?;
         let (customer_id, payment_id, amount) = (order.customer_id, order.payment_id, order.total);
         let command = InvoiceCommand::Create { order_id, customer_id, payment_id, amount };
         self.transact_invoice(order_id.as_kind(), command, &call).await
@@ -194,11 +196,12 @@ impl Payments {
     /// `PUT /api/payments/invoices/{id}/pay`.
     ///
     /// # Errors
-    /// 400 when the invoice is not pending, 404, 412, and 409 when the payment is not held for the order.
+    /// 400 when the invoice is not pending, 404, 412, and 409 when the payment is not held for the order, or was captured
+    /// for another amount.
     pub async fn pay_invoice(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id = invoice_id(&call)?;
-        let held = self.payment_of(id).await?.and_then(|payment| available(&payment));
-        self.transact_invoice(id, InvoiceCommand::Pay { held }, &call).await
+        let funds = self.payment_of(id).await?.and_then(|payment| available(&payment));
+        self.transact_invoice(id, InvoiceCommand::Pay { funds }, &call).await
     }
 
     /// `PUT /api/payments/invoices/{id}/cancel {reason?}`.
@@ -226,6 +229,28 @@ impl Payments {
         let view = loaded.state.as_ref().and_then(|invoice| InvoiceView::of(id, invoice, loaded.version()));
         let invoice = view.ok_or_else(|| Fault::not_found("invoice", id))?;
         Answer::view(&InvoiceAnswer { invoice }, Some(loaded.version()))
+    }
+
+    /// Whether everything of the order was collected, so that it can be paid. An invoice that is paid before would be paid
+    /// for nothing: what completes the order when it hears of that gives up long before the order is ready.
+    async fn ready(&self, order_id: OrderId) -> Result<(), Fault> {
+        let stream: StreamId = format!("ordering.Order/{order_id}").parse().map_err(Fault::internal)?;
+        let mut ready = false;
+        for event in self.store.events_after(&stream, Version::NONE).await? {
+            ready = match event.event::<OrderEvent>().map_err(Fault::internal)? {
+                OrderEvent::OrderReadied(_) => true,
+                OrderEvent::OrderCompleted(_) => ready,
+                OrderEvent::OrderCreated(_)
+                | OrderEvent::OrderApproved(_)
+                | OrderEvent::OrderRejected(_)
+                | OrderEvent::OrderCanceled(_) => false,
+            };
+        }
+        if ready {
+            return Ok(());
+        }
+        let message = format!("order {order_id} is not ready: it can be paid when everything is collected");
+        Err(Fault::new(409, "ORDER_IS_NOT_READY", message))
     }
 
     async fn invoice(&self, id: InvoiceId) -> Result<Loaded<Invoice>, Fault> {
@@ -256,10 +281,10 @@ impl Payments {
 }
 
 /// What an invoice can be paid with: what is held, or was taken before the invoice said so.
-fn available(payment: &Payment) -> Option<Money> {
+fn available(payment: &Payment) -> Option<Funds> {
     match payment {
-        Payment::Confirmed { held, .. } => Some(*held),
-        Payment::Captured { captured, .. } => Some(*captured),
+        Payment::Confirmed { held, .. } => Some(Funds::Held(*held)),
+        Payment::Captured { captured, .. } => Some(Funds::Captured(*captured)),
         Payment::Authorized { .. } | Payment::Refunded { .. } | Payment::Released { .. } => None,
     }
 }

@@ -37,6 +37,15 @@ pub enum Invoice {
     NeverMade(Reason),
 }
 
+/// What an invoice can be paid with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Funds {
+    /// What the payment holds for the order.
+    Held(Money),
+    /// What was taken of it for the order already, by hand.
+    Captured(Money),
+}
+
 /// What can be asked of an invoice.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub enum InvoiceCommand {
@@ -62,10 +71,9 @@ pub enum InvoiceCommand {
     },
     /// The customer pays.
     Pay {
-        /// What the payment holds for the order, or what was taken of it for the order; see
-        /// [`InvoiceCommand::Adjust`].
+        /// What there is to pay it with. Not a part of the request; see [`InvoiceCommand::Adjust`].
         #[serde(skip)]
-        held: Option<Money>,
+        funds: Option<Funds>,
     },
     /// The customer need not pay.
     Cancel {
@@ -108,6 +116,14 @@ pub enum InvoiceRefusal {
     /// Nothing is held for the order.
     #[error("the payment holds nothing for the order: it is not confirmed, or no longer")]
     HasNoPayment,
+    /// The payment was taken before, for more or less than is owed.
+    #[error("the payment was captured for {captured}, the invoice is over {amount}")]
+    WasCapturedForAnotherAmount {
+        /// What was taken.
+        captured: Money,
+        /// What is owed.
+        amount: Money,
+    },
     /// It is not pending.
     #[error("the invoice is {status} and cannot be paid")]
     CannotBePaid {
@@ -137,6 +153,7 @@ impl Refusal for InvoiceRefusal {
             Self::AmountCannotBeNegative => "AMOUNT_CANNOT_BE_NEGATIVE",
             Self::ExceedsPayment { .. } => "INVOICE_EXCEEDS_PAYMENT",
             Self::HasNoPayment => "INVOICE_HAS_NO_PAYMENT",
+            Self::WasCapturedForAnotherAmount { .. } => "PAYMENT_WAS_CAPTURED_FOR_ANOTHER_AMOUNT",
             Self::CannotBePaid { .. } => "INVOICE_CANNOT_BE_PAID",
             Self::CannotBeCanceled { .. } => "INVOICE_CANNOT_BE_CANCELLED",
             Self::CannotBeAdjusted { .. } => "INVOICE_CANNOT_BE_ADJUSTED",
@@ -146,9 +163,11 @@ impl Refusal for InvoiceRefusal {
     fn kind(&self) -> RefusalKind {
         match self {
             Self::NotFound => RefusalKind::NotFound,
-            Self::AlreadyCreated | Self::WasCanceled | Self::ExceedsPayment { .. } | Self::HasNoPayment => {
-                RefusalKind::Conflict
-            }
+            Self::AlreadyCreated
+            | Self::WasCanceled
+            | Self::ExceedsPayment { .. }
+            | Self::HasNoPayment
+            | Self::WasCapturedForAnotherAmount { .. } => RefusalKind::Conflict,
             // 400 for an invoice that is no longer pending is what the original API answers.
             Self::AmountCannotBeNegative
             | Self::CannotBePaid { .. }
@@ -164,6 +183,7 @@ impl Refusal for InvoiceRefusal {
             | Self::AlreadyCreated
             | Self::WasCanceled
             | Self::HasNoPayment
+            | Self::WasCapturedForAnotherAmount { .. }
             | Self::CannotBePaid { .. }
             | Self::CannotBeCanceled { .. }
             | Self::CannotBeAdjusted { .. } => None,
@@ -240,7 +260,7 @@ impl Aggregate for Invoice {
                 Err(InvoiceRefusal::CannotBeAdjusted { status: invoice.status() })
             }
 
-            (Some(Self::Pending(bill)), Pay { held }) => pay(bill, *held),
+            (Some(Self::Pending(bill)), Pay { funds }) => pay(bill, *funds),
             (Some(invoice @ (Self::Paid(_) | Self::Canceled(..))), Pay { .. }) => {
                 Err(InvoiceRefusal::CannotBePaid { status: invoice.status() })
             }
@@ -308,8 +328,15 @@ fn adjust(bill: &Bill, amount: Money, held: Option<Money>) -> Result<Vec<Invoice
     Ok(vec![InvoiceEvent::InvoiceAdjusted(InvoiceAdjusted { order_id, old_amount, amount })])
 }
 
-fn pay(bill: &Bill, held: Option<Money>) -> Result<Vec<InvoiceEvent>, InvoiceRefusal> {
-    covered(bill.amount, held)?;
+fn pay(bill: &Bill, funds: Option<Funds>) -> Result<Vec<InvoiceEvent>, InvoiceRefusal> {
+    match funds {
+        Some(Funds::Captured(captured)) if captured != bill.amount => {
+            return Err(InvoiceRefusal::WasCapturedForAnotherAmount { captured, amount: bill.amount });
+        }
+        Some(Funds::Captured(_)) => {}
+        Some(Funds::Held(held)) => covered(bill.amount, Some(held))?,
+        None => covered(bill.amount, None)?,
+    }
     let Bill { order_id, customer_id, payment_id, amount, .. } = *bill;
     Ok(vec![InvoiceEvent::InvoicePaid(InvoicePaid { order_id, customer_id, payment_id, amount })])
 }

@@ -83,7 +83,8 @@ pub enum PaymentCommand {
         /// What the order costs.
         total: Money,
     },
-    /// Take what the order's invoice says. Harmless when it was taken for this order before.
+    /// Take what the order's invoice says. Harmless when as much was taken for this order before; another amount is
+    /// refused, since the books would not say what the invoice says.
     Capture {
         /// The order.
         order_id: OrderId,
@@ -166,6 +167,14 @@ pub enum PaymentRefusal {
     /// Taken already: more is needed than to give up a hold.
     #[error("the payment was captured and cannot be released: refund it")]
     WasCaptured,
+    /// Taken already, and the invoice says another amount.
+    #[error("{captured} was captured for the order already, not {amount}")]
+    WasCapturedForAnotherAmount {
+        /// What was taken.
+        captured: Money,
+        /// What was to be taken.
+        amount: Money,
+    },
     /// Given back already.
     #[error("the payment was refunded")]
     WasRefunded,
@@ -187,6 +196,7 @@ impl Refusal for PaymentRefusal {
             Self::NotConfirmed => "PAYMENT_NOT_CONFIRMED",
             Self::NotCaptured => "PAYMENT_NOT_CAPTURED",
             Self::WasCaptured => "PAYMENT_WAS_CAPTURED",
+            Self::WasCapturedForAnotherAmount { .. } => "PAYMENT_WAS_CAPTURED_FOR_ANOTHER_AMOUNT",
             Self::WasRefunded => "PAYMENT_WAS_REFUNDED",
             Self::WasReleased => "PAYMENT_WAS_RELEASED",
         }
@@ -204,6 +214,7 @@ impl Refusal for PaymentRefusal {
             | Self::NotConfirmed
             | Self::NotCaptured
             | Self::WasCaptured
+            | Self::WasCapturedForAnotherAmount { .. }
             | Self::WasRefunded
             | Self::WasReleased => RefusalKind::Conflict,
         }
@@ -221,6 +232,7 @@ impl Refusal for PaymentRefusal {
             | Self::NotConfirmed
             | Self::NotCaptured
             | Self::WasCaptured
+            | Self::WasCapturedForAnotherAmount { .. }
             | Self::WasRefunded
             | Self::WasReleased => None,
         }
@@ -411,6 +423,10 @@ fn capture(payment: &Payment, order_id: OrderId, amount: Money) -> Result<Vec<Pa
         Payment::Confirmed { .. } => {
             Ok(vec![PaymentEvent::PaymentCaptured(PaymentCaptured { order_id, amount })])
         }
+        Payment::Captured { captured, .. } if *captured != amount => {
+            Err(PaymentRefusal::WasCapturedForAnotherAmount { captured: *captured, amount })
+        }
+        // What was given back owes nothing, whatever the invoice says.
         Payment::Captured { .. } | Payment::Refunded { .. } => Ok(vec![]),
     }
 }

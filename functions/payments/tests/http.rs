@@ -36,6 +36,7 @@ async fn an_invoice_is_created_adjusted_and_paid_and_the_payment_captured() {
     let payment = desk.authorized("ada", json!(20)).await;
     let order = desk.ordered("ada", payment, 150).await;
     desk.put(payment, "confirm", order).await;
+    desk.readied("ada", order, payment, 150).await;
     let created = desk.ok("POST", "/api/payments/invoices", json!({ "orderId": order })).await;
     assert_eq!(created, json!({ "id": order, "version": 1 }), "the invoice has the order's id");
     let path = format!("/api/payments/invoices/{order}");
@@ -137,6 +138,7 @@ async fn d8_an_invoice_is_over_the_orders_total_whatever_the_request_says() {
     let other = json!({ "orderId": order, "paymentId": UNKNOWN });
     desk.refused("POST", invoices, other, 400, "PAYMENT_IS_NOT_OF_THIS_ORDER").await;
     assert!(desk.of_invoice(order, "InvoiceCreated").await.is_none());
+    desk.readied("ada", order, payment, 150).await;
     let same = json!({ "orderId": order, "paymentId": payment, "amount": 1.5 });
     let first = desk.ok("POST", invoices, same).await;
     let again = json!({ "orderId": order, "paymentId": null, "amount": null });
@@ -148,6 +150,7 @@ async fn d8_an_invoice_is_not_adjusted_or_paid_beyond_what_the_payment_holds() {
     let desk = Desk::new();
     let payment = desk.authorized("ada", json!(5)).await;
     let order = desk.ordered("ada", payment, 150).await;
+    desk.readied("ada", order, payment, 150).await;
     desk.ok("POST", "/api/payments/invoices", json!({ "orderId": order })).await;
     let path = format!("/api/payments/invoices/{order}");
     let (adjust, pay) = (format!("{path}/adjust"), format!("{path}/pay"));
@@ -168,6 +171,7 @@ async fn what_was_captured_by_hand_is_what_the_invoice_is_paid_with_and_can_no_l
     let payment = desk.authorized("ada", json!(5)).await;
     let order = desk.ordered("ada", payment, 150).await;
     desk.put(payment, "confirm", order).await;
+    desk.readied("ada", order, payment, 150).await;
     desk.ok("POST", "/api/payments/invoices", json!({ "orderId": order })).await;
     let path = format!("/api/payments/invoices/{order}");
     desk.ok("PUT", &format!("{path}/adjust"), json!({ "amount": 1.25 })).await;
@@ -179,11 +183,29 @@ async fn what_was_captured_by_hand_is_what_the_invoice_is_paid_with_and_can_no_l
 }
 
 #[tokio::test]
+async fn an_order_that_is_not_collected_or_is_over_is_not_invoiced_so_that_nobody_pays_for_nothing() {
+    let desk = Desk::new();
+    let payment = desk.authorized("ada", json!(5)).await;
+    let order = desk.ordered("ada", payment, 150).await;
+    desk.put(payment, "confirm", order).await;
+    let create = json!({ "orderId": order });
+    let invoices = "/api/payments/invoices";
+    desk.refused("POST", invoices, create.clone(), 409, "ORDER_IS_NOT_READY").await;
+    desk.refused("GET", &format!("{invoices}/{order}"), Value::Null, 404, "INVOICE_NOT_FOUND").await;
+    desk.readied("ada", order, payment, 150).await;
+    let made = desk.ok("POST", invoices, create.clone()).await;
+    assert_eq!(desk.ok("POST", invoices, create.clone()).await, made, "made once");
+    desk.cancelled("ada", order, payment).await;
+    desk.refused("POST", invoices, create, 409, "ORDER_IS_NOT_READY").await;
+}
+
+#[tokio::test]
 async fn d13_a_canceled_invoice_can_be_read_back() {
     let desk = Desk::new();
     let payment = desk.authorized("ada", json!(5)).await;
     let order = desk.ordered("ada", payment, 150).await;
     desk.put(payment, "confirm", order).await;
+    desk.readied("ada", order, payment, 150).await;
     desk.ok("POST", "/api/payments/invoices", json!({ "orderId": order })).await;
     let path = format!("/api/payments/invoices/{order}");
     desk.refused("PUT", &format!("{path}/cancel"), json!({ "reason": 7 }), 400, "NOT_A_TEXT").await;
@@ -208,6 +230,7 @@ async fn what_is_no_longer_pending_is_400_as_in_the_original() {
         if close == "pay" {
             desk.put(payment, "confirm", order).await;
         }
+        desk.readied("ada", order, payment, 150).await;
         desk.ok("POST", "/api/payments/invoices", json!({ "orderId": order })).await;
         let path = format!("/api/payments/invoices/{order}");
         desk.ok("PUT", &format!("{path}/{close}"), json!({})).await;
@@ -227,6 +250,7 @@ async fn a_payment_that_is_repeated_with_its_key_is_made_once_though_the_money_h
     let payment = desk.authorized("ada", json!(5)).await;
     let order = desk.ordered("ada", payment, 150).await;
     desk.put(payment, "confirm", order).await;
+    desk.readied("ada", order, payment, 150).await;
     desk.ok("POST", "/api/payments/invoices", json!({ "orderId": order })).await;
     let pay = async || {
         let path = format!("/api/payments/invoices/{order}/pay");
@@ -245,6 +269,7 @@ async fn an_invoice_that_changed_meanwhile_is_not_paid_unseen() {
     let payment = desk.authorized("ada", json!(5)).await;
     let order = desk.ordered("ada", payment, 150).await;
     desk.put(payment, "confirm", order).await;
+    desk.readied("ada", order, payment, 150).await;
     desk.ok("POST", "/api/payments/invoices", json!({ "orderId": order })).await;
     let path = format!("/api/payments/invoices/{order}");
     desk.ok("PUT", &format!("{path}/adjust"), json!({ "amount": 1 })).await;

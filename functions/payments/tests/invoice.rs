@@ -8,7 +8,7 @@ use contracts::{
 };
 use kernel::{Aggregate, Id, Money, PayloadHash, Refusal, RefusalKind, aggregate::fold};
 use payments::{
-    invoice::{Invoice, InvoiceCommand, InvoiceRefusal},
+    invoice::{Funds, Invoice, InvoiceCommand, InvoiceRefusal},
     reason::Reason,
 };
 use proptest::prelude::*;
@@ -71,7 +71,11 @@ fn adjust(minor: i64, held: Option<i64>) -> InvoiceCommand {
 }
 
 fn pay(held: Option<i64>) -> InvoiceCommand {
-    InvoiceCommand::Pay { held: held.map(cents) }
+    InvoiceCommand::Pay { funds: held.map(cents).map(Funds::Held) }
+}
+
+fn pay_with_captured(minor: i64) -> InvoiceCommand {
+    InvoiceCommand::Pay { funds: Some(Funds::Captured(cents(minor))) }
 }
 
 fn cancel() -> InvoiceCommand {
@@ -126,6 +130,16 @@ fn an_adjusted_invoice_is_paid_with_its_new_amount() {
         .then([adjusted(100, 120)])
         .when(pay(Some(150)))
         .then([paid(120)]);
+}
+
+#[test]
+fn an_invoice_is_not_paid_with_what_was_captured_for_another_amount() {
+    given::<Invoice>([created(150)]).when(pay_with_captured(150)).then([paid(150)]);
+    for minor in [149, 151] {
+        given::<Invoice>([created(150)]).when(pay_with_captured(minor)).then_refused(
+            InvoiceRefusal::WasCapturedForAnotherAmount { captured: cents(minor), amount: cents(150) },
+        );
+    }
 }
 
 #[test]
@@ -234,11 +248,15 @@ fn an_impossible_history_is_an_error_not_a_guess() {
 }
 
 fn any_command() -> impl Strategy<Value = InvoiceCommand> {
-    (0..6_u8, -1..6_i64, prop::option::of(0..6_i64)).prop_map(|(pick, minor, held)| match pick {
+    let picked = (0..6_u8, -1..6_i64, prop::option::of(0..6_i64), any::<bool>());
+    picked.prop_map(|(pick, minor, held, pick_captured)| match pick {
         0 => create(3),
         1 => create(minor),
         2 => adjust(minor, held),
-        3 => pay(held),
+        3 => match held {
+            Some(taken) if pick_captured => pay_with_captured(taken),
+            held => pay(held),
+        },
         4 => cancel(),
         _ => cancel_with_order(),
     })
@@ -277,8 +295,11 @@ proptest! {
                     }
                     InvoiceEvent::InvoicePaid(e) => {
                         prop_assert_eq!(owed, Some(e.amount));
-                        let InvoiceCommand::Pay { held } = command else { panic!("paid by {command:?}") };
-                        prop_assert!(held.unwrap().covers(e.amount));
+                        let InvoiceCommand::Pay { funds } = command else { panic!("paid by {command:?}") };
+                        match funds.unwrap() {
+                            Funds::Held(held) => prop_assert!(held.covers(e.amount)),
+                            Funds::Captured(captured) => prop_assert_eq!(captured, e.amount),
+                        }
                     }
                     InvoiceEvent::InvoiceCanceled(_) => {}
                 }

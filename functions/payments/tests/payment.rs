@@ -185,6 +185,21 @@ fn capturing_twice_takes_the_money_once() {
 }
 
 #[test]
+fn what_was_captured_for_another_amount_is_not_taken_for_the_invoices() {
+    for minor in [99, 101, 0] {
+        given::<Payment>([authorized(500), confirmed("1", 100), captured("1", 100)])
+            .when(capture("ada", "1", minor))
+            .then_refused(PaymentRefusal::WasCapturedForAnotherAmount {
+                captured: cents(100),
+                amount: cents(minor),
+            });
+    }
+    given::<Payment>([authorized(500), confirmed("1", 100), captured("1", 100)])
+        .when(capture("ada", "2", 99))
+        .then_refused(PaymentRefusal::IsUsed);
+}
+
+#[test]
 fn a_refund_gives_back_all_that_was_taken_and_only_once() {
     given::<Payment>([authorized(500), confirmed("1", 100), captured("1", 99)])
         .when(refund("ada", "1"))

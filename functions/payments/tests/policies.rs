@@ -254,6 +254,7 @@ async fn about_to_be_cancelled() -> (Desk, OrderId, PaymentId, Envelope) {
     let payment = desk.authorized("ada", json!(20)).await;
     let order = desk.ordered("ada", payment, TOTAL).await;
     desk.put(payment, "confirm", order).await;
+    desk.readied("ada", order, payment, 150).await;
     desk.ok("POST", "/api/payments/invoices", json!({ "orderId": order })).await;
     let canceled = desk.cancelled("ada", order, payment).await;
     (desk, order, payment, canceled)
@@ -354,6 +355,7 @@ async fn a_paid_invoice_that_cannot_be_captured_goes_back_to_its_queue() {
     let payment = desk.authorized("ada", json!(20)).await;
     let order = desk.ordered("ada", payment, 150).await;
     desk.put(payment, "confirm", order).await;
+    desk.readied("ada", order, payment, 150).await;
     desk.ok("POST", "/api/payments/invoices", json!({ "orderId": order })).await;
     desk.ok("PUT", &format!("/api/payments/invoices/{order}/pay"), json!({})).await;
     desk.put(payment, "release", order).await;
