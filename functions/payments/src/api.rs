@@ -10,7 +10,7 @@ use contracts::{
     ordering::{OrderCreated, OrderEvent},
 };
 use event_store::{Expect, Loaded};
-use kernel::{Id, Money, StreamId, Version};
+use kernel::{Id, StreamId, Version};
 use lambda::{Answer, Call, Fault, Form, orders};
 
 use crate::{
