@@ -5,7 +5,6 @@ use std::sync::Arc;
 use baskets::{Baskets, Shopping, goods::Goods};
 use catalogue::Catalogue;
 use lambda::{Function, aws, batch_consumer, serve, system_ports, use_case};
-use projection::{DynamoViews, Projector};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
@@ -18,14 +17,10 @@ async fn function(name: String) -> Result<Option<Function>, String> {
     let store = aws::event_store(&config, &ports)?;
     let context = || Baskets::new(store.clone(), ports.clone());
     let baskets = || Arc::new(context());
-    let client = || aws_sdk_dynamodb::Client::new(&config);
     let copy = || {
-        let products = Arc::new(DynamoViews::new(client(), aws::setting("BASKET_PRODUCTS_TABLE")?));
-        let stores = Arc::new(DynamoViews::new(client(), aws::setting("BASKET_STORES_TABLE")?));
-        Ok::<_, String>(Catalogue::new(
-            Projector::new(products, store.clone(), ports.clone()),
-            Projector::new(stores, store.clone(), ports.clone()),
-        ))
+        let products = aws::projector(&config, "BASKET_PRODUCTS_TABLE", &store, &ports)?;
+        let stores = aws::projector(&config, "BASKET_STORES_TABLE", &store, &ports)?;
+        Ok::<_, String>(Catalogue::new(products, stores))
     };
     let shopping = || {
         let participation = aws::setting("ONLY_PARTICIPATING_STORES")?;

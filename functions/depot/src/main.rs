@@ -7,10 +7,7 @@ use depot::{
     Depot, Planner,
     views::{BotViews, ShoppingListViews},
 };
-use event_store::EventStore;
-use kernel::ports::Ports;
 use lambda::{Function, aws, batch_consumer, consumer, serve, system_ports, use_case};
-use projection::{DynamoViews, Projection, Projector};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
@@ -22,15 +19,20 @@ async fn function(name: String) -> Result<Option<Function>, String> {
     let config = aws::config();
     let store = aws::event_store(&config, &ports)?;
     let depot = || Arc::new(Depot::new(store.clone(), ports.clone()));
-    let world =
-        World { client: aws_sdk_dynamodb::Client::new(&config), store: store.clone(), ports: ports.clone() };
     let catalogue = || {
-        let (products, stores) = (world.view("DEPOT_PRODUCTS_TABLE")?, world.view("DEPOT_STORES_TABLE")?);
+        let products = aws::projector(&config, "DEPOT_PRODUCTS_TABLE", &store, &ports)?;
+        let stores = aws::projector(&config, "DEPOT_STORES_TABLE", &store, &ports)?;
         Ok::<_, String>(Arc::new(Catalogue::new(products, stores)))
     };
     let planner = || Ok::<_, String>(Arc::new(Planner::new(depot(), catalogue()?)));
-    let lists = || Ok::<_, String>(Arc::new(ShoppingListViews::new(world.view("SHOPPING_LISTS_TABLE")?)));
-    let bots = || Ok::<_, String>(Arc::new(BotViews::new(world.view("BOTS_TABLE")?)));
+    let lists = || {
+        let lists = aws::projector(&config, "SHOPPING_LISTS_TABLE", &store, &ports)?;
+        Ok::<_, String>(Arc::new(ShoppingListViews::new(lists)))
+    };
+    let bots = || {
+        let bots = aws::projector(&config, "BOTS_TABLE", &store, &ports)?;
+        Ok::<_, String>(Arc::new(BotViews::new(bots)))
+    };
     Ok(Some(match name.as_str() {
         "create-shopping-list" => use_case(&planner()?, &ports, Planner::create_shopping_list),
         "initiate-shopping" => use_case(&depot(), &ports, Depot::initiate_shopping),
@@ -54,18 +56,4 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         "project-depot-stores" => batch_consumer(&catalogue()?, Catalogue::project_stores),
         _ => return Ok(None),
     }))
-}
-
-/// What every view stands on.
-struct World {
-    client: aws_sdk_dynamodb::Client,
-    store: EventStore,
-    ports: Ports,
-}
-
-impl World {
-    fn view<P: Projection>(&self, table: &str) -> Result<Projector<P>, String> {
-        let rows = Arc::new(DynamoViews::new(self.client.clone(), aws::setting(table)?));
-        Ok(Projector::new(rows, self.store.clone(), self.ports.clone()))
-    }
 }

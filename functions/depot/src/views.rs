@@ -8,9 +8,9 @@ use contracts::{
     depot::{BotEvent, ShoppingListEvent, Stop},
     ids::{BotId, OrderId, ShoppingListId},
 };
-use kernel::{Id, Version};
+use kernel::Version;
 use lambda::{Answer, Call, Fault, settled};
-use projection::{ApplyError, Index, Projection, Projector};
+use projection::{ApplyError, Index, Projection, Projector, row_id, sortable};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -81,11 +81,11 @@ impl Projection for ShoppingLists {
     type Row = ShoppingListRow;
 
     fn apply(row: Option<ShoppingListRow>, event: &Envelope) -> Result<ShoppingListRow, ApplyError> {
-        let at = format!("{:.9}", event.at);
+        let at = sortable(event.at);
         let made = |row: Option<ShoppingListRow>| row.ok_or_else(|| ApplyError::without_row(event));
         match event.event::<ShoppingListEvent>()? {
             ShoppingListEvent::ShoppingListCreated(created) => Ok(ShoppingListRow {
-                id: id_of(event)?,
+                id: row_id(event)?,
                 order_id: created.order_id,
                 status: "pending".to_owned(),
                 stops: created.stops.len(),
@@ -110,7 +110,7 @@ impl Projection for ShoppingLists {
                     Some(row) => Ok(ShoppingListRow { reason, ..row.turned("canceled", at) }),
                     // It was never made: the row only keeps the version.
                     None => Ok(ShoppingListRow {
-                        id: id_of(event)?,
+                        id: row_id(event)?,
                         order_id: canceled.order_id,
                         status: "canceled".to_owned(),
                         stops: 0,
@@ -170,11 +170,11 @@ impl Projection for Bots {
         let row = || row.ok_or_else(|| ApplyError::without_row(event));
         match event.event::<BotEvent>()? {
             BotEvent::BotRegistered(registered) => Ok(BotRow {
-                id: id_of(event)?,
+                id: row_id(event)?,
                 name: registered.name,
                 status: "idle".to_owned(),
                 shopping_list_id: None,
-                registered_at: format!("{:.9}", event.at),
+                registered_at: sortable(event.at),
                 listed: DEPOT.to_owned(),
             }),
             BotEvent::BotActivated(activated) => Ok(BotRow {
@@ -187,13 +187,6 @@ impl Projection for Bots {
             }
         }
     }
-}
-
-fn id_of<K>(event: &Envelope) -> Result<Id<K>, ApplyError> {
-    event.stream.id().parse().map_err(|_| ApplyError::BrokenHistory {
-        event_type: event.event_type.clone(),
-        why: "the stream's id is not a UUID",
-    })
 }
 
 /// The view of shopping lists with its queries.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use inventory::{Inventory, views::StockViews};
 use lambda::{Function, aws, batch_consumer, consumer, serve, system_ports, use_case};
-use projection::{DynamoViews, Projector};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
@@ -17,9 +16,8 @@ async fn function(name: String) -> Result<Option<Function>, String> {
     let store = aws::event_store(&config, &ports)?;
     let inventory = || Arc::new(Inventory::new(store.clone(), ports.clone()));
     let views = || {
-        let client = aws_sdk_dynamodb::Client::new(&config);
-        let rows = Arc::new(DynamoViews::new(client, aws::setting("STOCK_TABLE")?));
-        Ok::<_, String>(Arc::new(StockViews::new(Projector::new(rows, store.clone(), ports.clone()))))
+        let stock = aws::projector(&config, "STOCK_TABLE", &store, &ports)?;
+        Ok::<_, String>(Arc::new(StockViews::new(stock)))
     };
     Ok(Some(match name.as_str() {
         "get-stock" => use_case(&inventory(), &ports, Inventory::get_stock),

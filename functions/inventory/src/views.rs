@@ -8,9 +8,9 @@ use contracts::{
     ids::{ProductId, StoreId},
     inventory::StockEvent,
 };
-use kernel::{Id, Version};
+use kernel::Version;
 use lambda::{Answer, Call, Fault, settled};
-use projection::{ApplyError, Index, Projection, Projector};
+use projection::{ApplyError, Index, Projection, Projector, row_id, sortable};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -74,7 +74,7 @@ impl StockRow {
         let low = self.tracked && self.threshold > 0 && self.available() <= self.threshold;
         self.low_since = match self.low_since {
             Some(since) if low => Some(since),
-            Some(_) | None => low.then(|| format!("{:.9}", event.at)),
+            Some(_) | None => low.then(|| sortable(event.at)),
         };
         self.warned = low.then(|| MALL.to_owned());
         self
@@ -97,13 +97,13 @@ impl Projection for StockLevels {
         };
         let after = match event.event::<StockEvent>()? {
             StockEvent::StockTrackingStarted(started) => StockRow {
-                id: id_of(event)?,
+                id: row_id(event)?,
                 store_id: started.store_id,
                 tracked: true,
                 on_hand: 0,
                 reserved: 0,
                 threshold: 0,
-                tracked_at: format!("{:.9}", event.at),
+                tracked_at: sortable(event.at),
                 shelf: Some(started.store_id),
                 low_since: None,
                 warned: None,
@@ -135,13 +135,6 @@ impl Projection for StockLevels {
         };
         Ok(after.judged(event))
     }
-}
-
-fn id_of<K>(event: &Envelope) -> Result<Id<K>, ApplyError> {
-    event.stream.id().parse().map_err(|_| ApplyError::BrokenHistory {
-        event_type: event.event_type.clone(),
-        why: "the stream's id is not a UUID",
-    })
 }
 
 /// The stock levels with their queries.

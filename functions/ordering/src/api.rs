@@ -8,14 +8,14 @@ use contracts::{
     ordering::OrderItem,
 };
 use event_store::{Expect, Loaded};
-use kernel::{Id, StreamId, Version};
+use kernel::{Id, Reason, StreamId, Version};
 use lambda::{Answer, Call, Fault, Form};
 
 use crate::{
     Ordering,
     catalogue::{Wanted, offered, summed},
     docs::ShownOrder,
-    order::{Order, OrderCommand, Reason},
+    order::{Order, OrderCommand},
     views::OrderView,
 };
 

@@ -8,9 +8,8 @@ use ordering::{
     policies::SagaStarter,
     saga_view::SagaViews,
     sagas::{StepFunctions, StepFunctionsRecords},
-    views::{OrderViews, Orders},
+    views::OrderViews,
 };
-use projection::{DynamoViews, Projector};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
@@ -23,10 +22,8 @@ async fn function(name: String) -> Result<Option<Function>, String> {
     let store = aws::event_store(&config, &ports)?;
     let ordering = || Arc::new(Ordering::new(store.clone(), ports.clone()));
     let views = || {
-        let client = aws_sdk_dynamodb::Client::new(&config);
-        let rows = Arc::new(DynamoViews::<Orders>::new(client, aws::setting("ORDERS_TABLE")?));
-        let projector = Projector::new(rows, store.clone(), ports.clone());
-        Ok::<_, String>(Arc::new(OrderViews::new(projector)))
+        let orders = aws::projector(&config, "ORDERS_TABLE", &store, &ports)?;
+        Ok::<_, String>(Arc::new(OrderViews::new(orders)))
     };
     let starter = || {
         let client = aws_sdk_sfn::Client::new(&config);

@@ -17,7 +17,7 @@ use contracts::{
         OrderRejected,
     },
 };
-use kernel::{Aggregate, BrokenHistory, Event, Money, Refusal, RefusalKind};
+use kernel::{Aggregate, BrokenHistory, Event, Money, Reason, Refusal, RefusalKind};
 use serde::{Deserialize, Serialize, Serializer};
 
 /// Most lines an order has: as many as a basket.
@@ -84,26 +84,6 @@ pub enum Order {
         /// Why; the customer's own wish when there is none.
         reason: Option<Reason>,
     },
-}
-
-/// Why an order was rejected or cancelled: the code of the refusal or failure.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Reason(String);
-
-impl Reason {
-    /// Codes are short; anything longer is cut, since it may come from anywhere.
-    const MAX_CHARS: usize = 120;
-
-    /// The reason with this code.
-    pub fn new(code: &str) -> Self {
-        Self(code.chars().take(Self::MAX_CHARS).collect())
-    }
-
-    /// The code.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 /// What can be asked of an order.

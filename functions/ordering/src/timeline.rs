@@ -447,7 +447,7 @@ impl TimelineView {
     /// Shows a story.
     pub fn of(id: OrderId, order: &Order, timeline: Timeline) -> Self {
         let entries = timeline.entries.into_iter().map(|entry| EntryView {
-            at: format!("{:.9}", entry.at),
+            at: projection::sortable(entry.at),
             what: entry.what,
             text: entry.text,
             context: entry.context,

@@ -10,7 +10,7 @@ use contracts::{
 };
 use kernel::{Money, Version, money::decimal};
 use lambda::{Answer, Call, Fault, settled};
-use projection::{ApplyError, Index, Projection, Projector};
+use projection::{ApplyError, Index, Projection, Projector, row_id, sortable};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -63,17 +63,14 @@ impl Projection for Orders {
     type Row = OrderRow;
 
     fn apply(row: Option<OrderRow>, event: &Envelope) -> Result<OrderRow, ApplyError> {
-        let at = format!("{:.9}", event.at);
+        let at = sortable(event.at);
         let changed = |status: &str| {
             let row = row.ok_or_else(|| ApplyError::without_row(event))?;
             Ok::<_, ApplyError>(OrderRow { status: status.to_owned(), changed_at: at.clone(), ..row })
         };
         match event.event::<OrderEvent>()? {
             OrderEvent::OrderCreated(created) => Ok(OrderRow {
-                id: event.stream.id().parse().map_err(|_| ApplyError::BrokenHistory {
-                    event_type: event.event_type.clone(),
-                    why: "the stream's id is not a UUID",
-                })?,
+                id: row_id(event)?,
                 customer_id: created.customer_id,
                 payment_id: created.payment_id,
                 status: "pending".to_owned(),

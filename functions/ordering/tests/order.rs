@@ -9,8 +9,8 @@ use contracts::{
         OrderRejected,
     },
 };
-use kernel::{Aggregate, Id, Money, PayloadHash, aggregate::fold};
-use ordering::order::{MAX_LINES, MAX_QUANTITY, Order, OrderCommand, OrderRefusal, Reason};
+use kernel::{Aggregate, Id, Money, PayloadHash, Reason, aggregate::fold};
+use ordering::order::{MAX_LINES, MAX_QUANTITY, Order, OrderCommand, OrderRefusal};
 use proptest::prelude::*;
 use testing::spec::given;
 

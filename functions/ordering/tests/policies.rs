@@ -13,11 +13,11 @@ use contracts::{
     payments::{InvoiceCanceled, InvoiceEvent, InvoicePaid},
 };
 use event_store::{CommitLog, EventStore, Expect, Head, Loaded, MemoryLog};
-use kernel::{Event, Id, Money, PayloadHash, StreamId};
+use kernel::{Event, Id, Money, PayloadHash, Reason, StreamId};
 use lambda::Fault;
 use ordering::{
     Ordering,
-    order::{Order, OrderCommand, Reason},
+    order::{Order, OrderCommand},
     policies::SagaStarter,
     sagas::{OrderSagaInput, OrderSagas, Started},
 };

@@ -13,10 +13,10 @@ use contracts::{
     ordering::OrderItem,
 };
 use event_store::{EventStore, Expect, MemoryLog};
-use kernel::{Id, Money, StreamId, Timestamp};
+use kernel::{Id, Money, Reason, StreamId, Timestamp};
 use lambda::{Fault, use_case};
 use ordering::{
-    order::{Order, OrderCommand, Reason},
+    order::{Order, OrderCommand},
     saga_view::{Outcome, SagaViews, steps},
     sagas::{Ended, Execution, Failure, Happened, Happening, Run, SagaRecords},
 };

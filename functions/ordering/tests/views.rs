@@ -10,9 +10,9 @@ use contracts::{
     ordering::OrderItem,
 };
 use event_store::{EventStore, Expect, MemoryLog, Segment};
-use kernel::{Id, Money, StreamId};
+use kernel::{Id, Money, Reason, StreamId};
 use ordering::{
-    order::{Order, OrderCommand, Reason},
+    order::{Order, OrderCommand},
     views::{BY_CUSTOMER, OrderRow, Orders},
 };
 use projection::{Consistency, Content, DeliverError, ListRequest, MemoryViews, Projector, ViewStore};

@@ -10,18 +10,20 @@ use contracts::{
     ordering::{OrderCreated, OrderEvent},
 };
 use event_store::{Expect, Loaded};
-use kernel::{Id, StreamId, Version};
+use kernel::{Id, Reason, StreamId, Version};
 use lambda::{Answer, Call, Fault, Form, orders};
 
 use crate::{
     Payments,
     invoice::{Funds, Invoice, InvoiceCommand},
     payment::{Payment, PaymentCommand},
-    reason::Reason,
     views::{InvoiceAnswer, InvoiceView, PaymentAnswer, PaymentView},
 };
 
 /// Payments.
+/// The reason of whoever cancels an invoice by hand and gives none.
+const BY_HAND: &str = "CANCELLED_BY_HAND";
+
 impl Payments {
     /// `POST /api/payments {customerId, amount}`.
     ///
@@ -212,7 +214,7 @@ impl Payments {
         let id = invoice_id(&call)?;
         let form = Form::of(&call.body);
         let reason = match form.text_or_empty("reason") {
-            Some("") => Reason::by_hand(),
+            Some("") => Reason::new(BY_HAND),
             Some(reason) => Reason::new(reason),
             None => return Err(form.fault()),
         };

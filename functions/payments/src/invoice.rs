@@ -4,10 +4,8 @@ use contracts::{
     ids::{CustomerId, OrderId, PaymentId},
     payments::{InvoiceAdjusted, InvoiceCanceled, InvoiceCreated, InvoiceEvent, InvoicePaid},
 };
-use kernel::{Aggregate, BrokenHistory, Event, Money, Refusal, RefusalKind};
+use kernel::{Aggregate, BrokenHistory, Event, Money, Reason, Refusal, RefusalKind};
 use serde::{Deserialize, Serialize};
-
-use crate::reason::Reason;
 
 /// Who owes how much for what.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -4,7 +4,6 @@
 //! | room | what is in it |
 //! | --- | --- |
 //! | [`payment`], [`invoice`] | the aggregates: states, commands, rules |
-//! | [`reason`] | why an invoice was canceled or a payment refunded |
 //! | [`api`] | the use cases |
 //! | [`policies`] | when an order is ready, paid or cancelled: what follows for its invoice and its payment |
 //! | [`views`] | what is shown of payments and invoices |
@@ -15,7 +14,6 @@ pub mod docs;
 pub mod invoice;
 pub mod payment;
 pub mod policies;
-pub mod reason;
 pub mod views;
 
 use event_store::EventStore;

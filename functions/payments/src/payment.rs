@@ -6,10 +6,8 @@ use contracts::{
         PaymentAuthorized, PaymentCaptured, PaymentConfirmed, PaymentEvent, PaymentRefunded, PaymentReleased,
     },
 };
-use kernel::{Aggregate, BrokenHistory, Event, Money, Refusal, RefusalKind};
+use kernel::{Aggregate, BrokenHistory, Event, Money, Reason, Refusal, RefusalKind};
 use serde::{Deserialize, Serialize};
-
-use crate::reason::Reason;
 
 /// Who put up how much. It never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use contracts::{Envelope, ids::OrderId, ordering::OrderEvent, payments::InvoiceEvent};
 use event_store::{Expect, TransactError};
-use kernel::{CommandId, Money, StreamId};
+use kernel::{CommandId, Money, Reason, StreamId};
 use lambda::{
     Call, Fault,
     policy::{subject, unexpected, whole},
@@ -36,8 +36,10 @@ use crate::{
     Payments,
     invoice::{Invoice, InvoiceCommand, InvoiceRefusal},
     payment::PaymentCommand,
-    reason::Reason,
 };
+
+/// The reason of an order that its customer cancelled without giving one.
+const ORDER_CANCELLED: &str = "ORDER_CANCELLED";
 
 impl Payments {
     /// When an order is ready, ask the customer to pay its total. The invoice has the order's id.
@@ -106,7 +108,7 @@ impl Payments {
             | OrderEvent::OrderCompleted(_)) => return Err(unexpected(&other)),
         };
         let order_id: OrderId = subject(&event)?;
-        let reason = canceled.reason.as_deref().map_or_else(Reason::order_cancelled, Reason::new);
+        let reason = Reason::new(canceled.reason.as_deref().unwrap_or(ORDER_CANCELLED));
         let paid = self.cancel_invoice_of(order_id, reason.clone(), &event).await?;
         let call = self.settling("payment", &event);
         let command = PaymentCommand::GiveBack { order_id, customer_id: canceled.customer_id, paid, reason };

@@ -6,11 +6,8 @@ use contracts::{
     ids::{CustomerId, OrderId, PaymentId},
     payments::{InvoiceAdjusted, InvoiceCanceled, InvoiceCreated, InvoiceEvent, InvoicePaid},
 };
-use kernel::{Aggregate, Id, Money, PayloadHash, Refusal, RefusalKind, aggregate::fold};
-use payments::{
-    invoice::{Funds, Invoice, InvoiceCommand, InvoiceRefusal},
-    reason::Reason,
-};
+use kernel::{Aggregate, Id, Money, PayloadHash, Reason, Refusal, RefusalKind, aggregate::fold};
+use payments::invoice::{Funds, Invoice, InvoiceCommand, InvoiceRefusal};
 use proptest::prelude::*;
 use testing::spec::given;
 

@@ -8,11 +8,8 @@ use contracts::{
         PaymentAuthorized, PaymentCaptured, PaymentConfirmed, PaymentEvent, PaymentRefunded, PaymentReleased,
     },
 };
-use kernel::{Aggregate, Id, Money, aggregate::fold};
-use payments::{
-    payment::{Payment, PaymentCommand, PaymentRefusal},
-    reason::Reason,
-};
+use kernel::{Aggregate, Id, Money, Reason, aggregate::fold};
+use payments::payment::{Payment, PaymentCommand, PaymentRefusal};
 use proptest::prelude::*;
 use testing::spec::given;
 

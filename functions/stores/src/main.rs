@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use lambda::{Function, aws, batch_consumer, serve, system_ports, use_case};
-use projection::{DynamoViews, Projector};
 use stores::{
     Stores,
     views::{CatalogueViews, MallViews},
@@ -19,14 +18,13 @@ async fn function(name: String) -> Result<Option<Function>, String> {
     let config = aws::config();
     let store = aws::event_store(&config, &ports)?;
     let stores = || Arc::new(Stores::new(store.clone(), ports.clone()));
-    let client = || aws_sdk_dynamodb::Client::new(&config);
     let mall = || {
-        let rows = Arc::new(DynamoViews::new(client(), aws::setting("MALL_TABLE")?));
-        Ok::<_, String>(Arc::new(MallViews::new(Projector::new(rows, store.clone(), ports.clone()))))
+        let mall = aws::projector(&config, "MALL_TABLE", &store, &ports)?;
+        Ok::<_, String>(Arc::new(MallViews::new(mall)))
     };
     let catalogue = || {
-        let rows = Arc::new(DynamoViews::new(client(), aws::setting("CATALOGUE_TABLE")?));
-        Ok::<_, String>(Arc::new(CatalogueViews::new(Projector::new(rows, store.clone(), ports.clone()))))
+        let catalogue = aws::projector(&config, "CATALOGUE_TABLE", &store, &ports)?;
+        Ok::<_, String>(Arc::new(CatalogueViews::new(catalogue)))
     };
     Ok(Some(match name.as_str() {
         "create-store" => use_case(&stores(), &ports, Stores::create_store),

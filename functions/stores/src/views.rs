@@ -8,9 +8,9 @@ use contracts::{
     ids::{ProductId, StoreId},
     stores::{ProductEvent, StoreEvent},
 };
-use kernel::{Id, Money, Version, money::decimal};
+use kernel::{Money, Version, money::decimal};
 use lambda::{Answer, Call, Fault, settled};
-use projection::{ApplyError, Index, Projection, Projector};
+use projection::{ApplyError, Index, Projection, Projector, row_id, sortable};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -73,11 +73,11 @@ impl Projection for Mall {
         let row = || row.ok_or_else(|| ApplyError::without_row(event));
         match event.event::<StoreEvent>()? {
             StoreEvent::StoreCreated(created) => Ok(StoreRow {
-                id: id_of(event)?,
+                id: row_id(event)?,
                 name: created.name,
                 location: created.location,
                 participating: false,
-                opened_at: format!("{:.9}", event.at),
+                opened_at: sortable(event.at),
                 listed: MALL.to_owned(),
                 shown: None,
             }),
@@ -132,13 +132,13 @@ impl Projection for Catalogue {
         let row = || row.ok_or_else(|| ApplyError::without_row(event));
         match event.event::<ProductEvent>()? {
             ProductEvent::ProductAdded(added) => Ok(ProductRow {
-                id: id_of(event)?,
+                id: row_id(event)?,
                 store_id: added.store_id,
                 name: added.name,
                 description: added.description,
                 sku: added.sku,
                 price: added.price,
-                added_at: format!("{:.9}", event.at),
+                added_at: sortable(event.at),
                 shelf: Some(added.store_id),
             }),
             ProductEvent::ProductRebranded(rebranded) => {
@@ -149,13 +149,6 @@ impl Projection for Catalogue {
             ProductEvent::ProductRemoved(_) => Ok(ProductRow { shelf: None, ..row()? }),
         }
     }
-}
-
-fn id_of<K>(event: &Envelope) -> Result<Id<K>, ApplyError> {
-    event.stream.id().parse().map_err(|_| ApplyError::BrokenHistory {
-        event_type: event.event_type.clone(),
-        why: "the stream's id is not a UUID",
-    })
 }
 
 /// The mall with its queries.

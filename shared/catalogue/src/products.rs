@@ -6,7 +6,7 @@ use contracts::{
     stores::ProductEvent,
 };
 use kernel::Money;
-use projection::{ApplyError, Projection};
+use projection::{ApplyError, Projection, row_id};
 use serde::{Deserialize, Serialize};
 
 /// The copy: one row for each product that ever was.
@@ -39,10 +39,7 @@ impl Projection for Products {
         let row = || row.ok_or_else(|| ApplyError::without_row(event));
         match event.event::<ProductEvent>()? {
             ProductEvent::ProductAdded(added) => Ok(ProductCopy {
-                id: event.stream.id().parse().map_err(|_| ApplyError::BrokenHistory {
-                    event_type: event.event_type.clone(),
-                    why: "the stream's id is not a UUID",
-                })?,
+                id: row_id(event)?,
                 store_id: added.store_id,
                 name: added.name,
                 price: added.price,

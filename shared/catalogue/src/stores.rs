@@ -1,7 +1,7 @@
 //! The copy of the stores.
 
 use contracts::{Envelope, ids::StoreId, stores::StoreEvent};
-use projection::{ApplyError, Projection};
+use projection::{ApplyError, Projection, row_id};
 use serde::{Deserialize, Serialize};
 
 /// The copy: one row for each store.
@@ -31,10 +31,7 @@ impl Projection for Stores {
         let row = || row.ok_or_else(|| ApplyError::without_row(event));
         match event.event::<StoreEvent>()? {
             StoreEvent::StoreCreated(created) => Ok(StoreCopy {
-                id: event.stream.id().parse().map_err(|_| ApplyError::BrokenHistory {
-                    event_type: event.event_type.clone(),
-                    why: "the stream's id is not a UUID",
-                })?,
+                id: row_id(event)?,
                 name: created.name,
                 location: created.location,
                 participating: false,

@@ -10,6 +10,7 @@
 //! | [`stream`] | where the facts of one aggregate live, and versions in it |
 //! | [`command`] | who asked for what, when, and because of what |
 //! | [`refusal`] | why the business says no |
+//! | [`reason`] | why something was called off |
 //! | [`money`] | exact amounts |
 //! | [`id`] | typed ids |
 //! | [`trace`] | W3C trace context |
@@ -22,6 +23,7 @@ pub mod event;
 pub mod id;
 pub mod money;
 pub mod ports;
+pub mod reason;
 pub mod refusal;
 pub mod schema;
 pub mod stream;
@@ -33,6 +35,7 @@ pub use event::{DecodeError, Event, RawEvent, Upcaster};
 pub use id::Id;
 pub use jiff::Timestamp;
 pub use money::{Currency, Money, MoneyError};
+pub use reason::Reason;
 pub use refusal::{Refusal, RefusalKind};
 pub use stream::{StreamId, StreamIdError, Version};
 pub use trace::TraceParent;

@@ -21,6 +21,7 @@ use aws_types::{
 };
 use event_store::{DynamoLog, EventStore};
 use kernel::ports::Ports;
+use projection::{DynamoViews, Projection, Projector};
 
 /// Time-outs and retries of every call to AWS: three attempts of at most 3 s, 8 s in all, which is
 /// less than any function's own time-out. DynamoDB answers within 10 ms; what takes longer is a lost
@@ -86,4 +87,18 @@ pub fn setting(name: &str) -> Result<String, String> {
 pub fn event_store(config: &SdkConfig, ports: &Ports) -> Result<EventStore, String> {
     let log = DynamoLog::new(aws_sdk_dynamodb::Client::new(config), setting("EVENT_TABLE")?);
     Ok(EventStore::new(Arc::new(log), ports.clone()))
+}
+
+/// Keeper and reader of the view in the table that this setting names; it heals from `store`.
+///
+/// # Errors
+/// When the setting is missing.
+pub fn projector<P: Projection>(
+    config: &SdkConfig,
+    table: &str,
+    store: &EventStore,
+    ports: &Ports,
+) -> Result<Projector<P>, String> {
+    let rows = DynamoViews::new(aws_sdk_dynamodb::Client::new(config), setting(table)?);
+    Ok(Projector::new(Arc::new(rows), store.clone(), ports.clone()))
 }

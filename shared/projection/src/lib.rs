@@ -59,7 +59,7 @@ mod store;
 pub use dynamo::{DynamoViews, create_table};
 pub use memory::MemoryViews;
 pub use page::{BadRequest, Index, ListRequest, MAX_LIMIT, Page, Position};
-pub use projection::{ApplyError, Projection};
+pub use projection::{ApplyError, Projection, row_id, sortable};
 pub use projector::{
     BatchOutcome, DeliverError, Delivered, Failed, ListError, Projector, ReadError, Versioned,
 };

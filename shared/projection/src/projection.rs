@@ -1,7 +1,7 @@
 //! What a view is made of: one projection per file.
 
 use contracts::Envelope;
-use kernel::DecodeError;
+use kernel::{DecodeError, Id, Timestamp};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// One view: a row for each stream of one category, folded from the stream's events.
@@ -49,4 +49,20 @@ impl ApplyError {
     pub fn without_row(event: &Envelope) -> Self {
         Self::BrokenHistory { event_type: event.event_type.clone(), why: "there is no row yet" }
     }
+}
+
+/// The id of the row that an event belongs to: its stream's.
+///
+/// # Errors
+/// When that is no UUID, which the writers rule out.
+pub fn row_id<K>(event: &Envelope) -> Result<Id<K>, ApplyError> {
+    event.stream.id().parse().map_err(|_| ApplyError::BrokenHistory {
+        event_type: event.event_type.clone(),
+        why: "the stream's id is not a UUID",
+    })
+}
+
+/// A time as rows and indexes hold it: RFC 3339 with all nine places, so that text sorts as time does.
+pub fn sortable(at: Timestamp) -> String {
+    format!("{at:.9}")
 }

@@ -9,6 +9,7 @@
 //! | [`delivery`] | the bus at its worst: shuffled, duplicated, with pieces missing |
 //! | [`runtime_api`] | Lambda around a function's own process |
 //! | [`shelves`] | the streams of stores and products, for those who read them |
+//! | [`told`] | streams that say whatever they are told |
 //! | [`recorder`] | a commit log that remembers a history, to put it into another log |
 //! | [`random`] | the small seeded generator behind the others |
 //!
@@ -26,6 +27,7 @@ pub mod recorder;
 pub mod runtime_api;
 pub mod shelves;
 pub mod spec;
+pub mod told;
 
 pub use delivery::{Hostility, hostile};
 pub use dynamo::EmbeddedDynamo;
@@ -36,3 +38,4 @@ pub use recorder::RecordingLog;
 pub use runtime_api::{FixedService, FunctionProcess};
 pub use shelves::Shelves;
 pub use spec::given;
+pub use told::tell;

@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    fmt,
     sync::{Mutex, MutexGuard},
 };
 
@@ -15,13 +14,10 @@ use contracts::{
         StoreRebranded,
     },
 };
-use event_store::{EventStore, Expect};
-use kernel::{
-    Aggregate, BrokenHistory, CommandMeta, DecodeError, Event, Id, Money, RawEvent, Refusal, RefusalKind,
-    StreamId, Version,
-};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use event_store::EventStore;
+use kernel::{CommandMeta, Event, Id, Money, StreamId, Version};
+
+use crate::tell;
 
 /// Stores and what they sell, as events in an event table.
 pub struct Shelves {
@@ -111,81 +107,10 @@ impl Shelves {
     }
 
     async fn happen<E: Event>(&self, stream: StreamId, event: E) {
-        let RawEvent { event_type, schema, data } = event.to_raw().expect("an event that can be stored");
-        let event = Told { event_type, schema, data };
-        let sent = self.store.transact::<Written>(&stream, Expect::Any, &event, &(self.command)()).await;
-        sent.expect("a stream that takes what it is told");
+        tell(&self.store, &stream, &event, &(self.command)()).await;
     }
 }
 
 fn stream<K>(aggregate: &str, id: Id<K>) -> StreamId {
     format!("stores.{aggregate}/{id}").parse().expect("a stream of stores")
-}
-
-/// A stream that takes every event it is told.
-#[derive(Clone, Serialize, Deserialize)]
-struct Written;
-
-/// An event, and the command to let it happen.
-#[derive(Clone, Serialize, Deserialize)]
-struct Told {
-    event_type: String,
-    schema: u16,
-    data: Value,
-}
-
-impl Event for Told {
-    const SCHEMAS: &'static [(&'static str, u16)] = &[];
-
-    fn event_type(&self) -> &'static str {
-        "Told"
-    }
-
-    fn to_raw(&self) -> Result<RawEvent, DecodeError> {
-        let Self { event_type, schema, data } = self.clone();
-        Ok(RawEvent { event_type, schema, data })
-    }
-
-    fn from_raw(raw: RawEvent) -> Result<Self, DecodeError> {
-        let RawEvent { event_type, schema, data } = raw;
-        Ok(Self { event_type, schema, data })
-    }
-}
-
-/// It never refuses.
-#[derive(Debug, Clone)]
-enum Never {}
-
-impl fmt::Display for Never {
-    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {}
-    }
-}
-
-impl std::error::Error for Never {}
-
-impl Refusal for Never {
-    fn code(&self) -> &'static str {
-        match *self {}
-    }
-
-    fn kind(&self) -> RefusalKind {
-        match *self {}
-    }
-}
-
-impl Aggregate for Written {
-    const CATEGORY: &'static str = "stores.Anything";
-    const STATE_SCHEMA: u16 = u16::MAX;
-    type Command = Told;
-    type Event = Told;
-    type Refusal = Never;
-
-    fn decide(_: Option<&Self>, told: &Told) -> Result<Vec<Told>, Never> {
-        Ok(vec![told.clone()])
-    }
-
-    fn evolve(_: Option<Self>, _: &Told) -> Result<Self, BrokenHistory> {
-        Ok(Self)
-    }
 }

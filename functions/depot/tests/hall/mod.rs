@@ -12,42 +12,20 @@ use contracts::{
 };
 use depot::{
     Depot, Planner,
-    shopping_list::ShoppingListRefusal,
     views::{BotViews, Bots, ShoppingListViews, ShoppingLists},
 };
-use event_store::{EventStore, Expect, MemoryLog, Segment};
-use kernel::{Aggregate, BrokenHistory, Id, Money, StreamId};
+use event_store::{EventStore, MemoryLog, Segment};
+use kernel::{Id, Money, StreamId};
 use lambda::{Fault, Function, use_case};
 use projection::{MemoryViews, Projection, Projector};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use testing::{FaultyLog, Shelves, TestPorts};
+use testing::{FaultyLog, Shelves, TestPorts, tell};
 
 pub const UNKNOWN: &str = "0198c0de-0000-7000-8000-00000000dead";
 
 pub const SHOPPING: &str = "/api/depot/shopping";
 
 pub const BOTS: &str = "/api/depot/bots";
-
-/// Stands in for the ordering context: it writes whatever is said to have happened.
-#[derive(Clone, Serialize, Deserialize)]
-struct Written;
-
-impl Aggregate for Written {
-    const CATEGORY: &'static str = "ordering.Order";
-    const STATE_SCHEMA: u16 = 1;
-    type Command = OrderEvent;
-    type Event = OrderEvent;
-    type Refusal = ShoppingListRefusal;
-
-    fn decide(_: Option<&Self>, event: &OrderEvent) -> Result<Vec<OrderEvent>, ShoppingListRefusal> {
-        Ok(vec![event.clone()])
-    }
-
-    fn evolve(_: Option<Self>, _: &OrderEvent) -> Result<Self, BrokenHistory> {
-        Ok(Self)
-    }
-}
 
 /// An answer.
 #[derive(Debug)]
@@ -240,10 +218,10 @@ impl Hall {
 
     /// Writes what happened to an order, and gives it as the bus does.
     pub async fn happened(&self, order: OrderId, event: OrderEvent) -> Envelope {
-        let stream = StreamId::of::<Written, _>(order);
+        let stream: StreamId = format!("ordering.Order/{order}").parse().unwrap();
         let meta = self.world.command("ordering");
-        let outcome = self.store.transact::<Written>(&stream, Expect::Any, &event, &meta).await.unwrap();
-        self.store.event(&stream, outcome.version).await.unwrap().unwrap()
+        let version = tell(&self.store, &stream, &event, &meta).await;
+        self.store.event(&stream, version).await.unwrap().unwrap()
     }
 
     /// An order is cancelled.

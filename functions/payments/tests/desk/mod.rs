@@ -9,35 +9,14 @@ use contracts::{
     ids::{CustomerId, OrderId, PaymentId},
     ordering::{OrderCanceled, OrderCreated, OrderEvent, OrderItem, OrderReadied},
 };
-use event_store::{EventStore, Expect, MemoryLog, Segment};
-use kernel::{Aggregate, BrokenHistory, Id, Money, StreamId};
+use event_store::{EventStore, MemoryLog, Segment};
+use kernel::{Id, Money, StreamId};
 use lambda::{Fault, Function, use_case};
-use payments::{Payments, payment::PaymentRefusal};
-use serde::{Deserialize, Serialize};
+use payments::Payments;
 use serde_json::{Value, json};
-use testing::{FaultyLog, TestPorts};
+use testing::{FaultyLog, TestPorts, tell};
 
 pub const UNKNOWN: &str = "0198c0de-0000-7000-8000-00000000dead";
-
-/// Stands in for the ordering context: it writes whatever is said to have happened.
-#[derive(Clone, Serialize, Deserialize)]
-struct Written;
-
-impl Aggregate for Written {
-    const CATEGORY: &'static str = "ordering.Order";
-    const STATE_SCHEMA: u16 = 1;
-    type Command = OrderEvent;
-    type Event = OrderEvent;
-    type Refusal = PaymentRefusal;
-
-    fn decide(_: Option<&Self>, event: &OrderEvent) -> Result<Vec<OrderEvent>, PaymentRefusal> {
-        Ok(vec![event.clone()])
-    }
-
-    fn evolve(_: Option<Self>, _: &OrderEvent) -> Result<Self, BrokenHistory> {
-        Ok(Self)
-    }
-}
 
 pub fn cents(minor: i64) -> Money {
     Money::from_minor(minor).unwrap()
@@ -167,10 +146,9 @@ impl Desk {
 
     /// Writes what happened to an order, and gives it as the bus does.
     pub async fn happened(&self, order: OrderId, event: OrderEvent) -> Envelope {
-        let stream = StreamId::of::<Written, _>(order);
-        let meta = self.world.command("ordering");
-        let outcome = self.store.transact::<Written>(&stream, Expect::Any, &event, &meta).await.unwrap();
-        self.store.event(&stream, outcome.version).await.unwrap().unwrap()
+        let stream: StreamId = format!("ordering.Order/{order}").parse().unwrap();
+        let version = tell(&self.store, &stream, &event, &self.world.command("ordering")).await;
+        self.store.event(&stream, version).await.unwrap().unwrap()
     }
 
     pub async fn readied(&self, name: &str, order: OrderId, payment_id: PaymentId, total: i64) -> Envelope {

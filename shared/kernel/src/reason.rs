@@ -1,8 +1,8 @@
-//! Why something was called off: a code.
+//! Why something was called off.
 
 use serde::{Deserialize, Serialize};
 
-/// Why an invoice was canceled, or a payment refunded: a code, such as `OUT_OF_STOCK`.
+/// Why something was rejected, cancelled or given back: the code of a refusal or failure, such as `OUT_OF_STOCK`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Reason(String);
@@ -14,16 +14,6 @@ impl Reason {
     /// The reason with this code.
     pub fn new(code: &str) -> Self {
         Self(code.chars().take(Self::MAX_CHARS).collect())
-    }
-
-    /// The order was cancelled by its customer, who gave no reason.
-    pub fn order_cancelled() -> Self {
-        Self::new("ORDER_CANCELLED")
-    }
-
-    /// Somebody canceled it by hand and gave no reason.
-    pub fn by_hand() -> Self {
-        Self::new("CANCELLED_BY_HAND")
     }
 
     /// The code.
