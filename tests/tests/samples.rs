@@ -199,6 +199,7 @@ async fn every_sample_event_is_understood_by_its_function() {
         ("DEPOT_STORES_TABLE", "depot-stores".to_owned()),
         ("EVENT_BUS", "mallard".to_owned()),
         ("PARKED_QUEUE_URL", "http://localhost/queue".to_owned()),
+        ("PAYMENT_REMINDER_SECONDS", "60".to_owned()),
         ("ORDER_SAGA_ARN", "arn:aws:states:us-east-1:000000000000:stateMachine:order-saga".to_owned()),
         ("ORDER_SAGA_COMPENSATION_ARN", "arn:aws:states:us-east-1:000000000000:stateMachine:undo".to_owned()),
     ];
