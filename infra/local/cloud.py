@@ -19,6 +19,7 @@ import re
 import socket
 import socketserver
 import sys
+import threading
 
 PINNED = "1.5.33"  # as in requirements-cloud.txt
 
@@ -43,6 +44,7 @@ def main():
     evaluate_leading_keys()
     wait_for_tokens_as_long_as_the_data_says()
     fail_tasks_whose_function_failed_before_it_kept_the_token()
+    name_the_state_machine_of_a_task_token()
 
     sys.argv = sys.argv[:1]  # the emulator parses arguments of its own
     app.main()
@@ -259,6 +261,44 @@ def fail_tasks_whose_function_failed_before_it_kept_the_token():
 
     stepfunctions._invoke_with_callback = invoke_with_token
     stepfunctions._call_lambda = call_and_tell
+
+
+def name_the_state_machine_of_a_task_token():
+    """Gap: a call that ends a waiting task names nothing but the task's token, and its caller's policies are checked
+    against no resource, so that a role that may end the tasks of one state machine may end none. AWS checks them
+    against the machine that the token belongs to; this remembers which that is."""
+    from ministack.core import iam_actions
+    from ministack.services import stepfunctions
+
+    resource_of = existing(iam_actions, "extract_resource_arn")
+    execute_task = existing(stepfunctions, "_execute_task")
+    invoke_with_callback = existing(stepfunctions, "_invoke_with_callback")
+    running, machines = threading.local(), {}
+
+    @functools.wraps(execute_task)
+    def execute_task_of_machine(state, raw_input, execution, *args, **kwargs):
+        running.machine = (execution or {}).get("stateMachineArn")
+        return execute_task(state, raw_input, execution, *args, **kwargs)
+
+    @functools.wraps(invoke_with_callback)
+    def invoke_and_remember(resource, input_data, token, *args, **kwargs):
+        machines[token] = running.machine  # for good: who comes too late is to be told so, not that it is denied
+        return invoke_with_callback(resource, input_data, token, *args, **kwargs)
+
+    @functools.wraps(resource_of)
+    def resource_of_token(service, method, path, headers, body, *args, **kwargs):
+        if service == "states" and b"taskToken" in (body or b""):
+            try:
+                token = json.loads(body).get("taskToken")
+            except (ValueError, AttributeError):
+                token = None  # malformed: the service itself will say so
+            if machines.get(token):
+                return machines[token]
+        return resource_of(service, method, path, headers, body, *args, **kwargs)
+
+    stepfunctions._execute_task = execute_task_of_machine
+    stepfunctions._invoke_with_callback = invoke_and_remember
+    iam_actions.extract_resource_arn = resource_of_token
 
 
 if __name__ == "__main__":
