@@ -10,25 +10,11 @@ use super::{
         Shopper, collect, command, done, events, is_available, list_of, on_sale, shown, until_last,
         until_order, until_shown, until_stock,
     },
-    shopper::saga_ended,
+    shopper::{entered, saga_ended},
     stack::Stack,
 };
 
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// The states that the saga of an order entered.
-async fn entered(stack: &Stack, order: &str) -> Vec<String> {
-    let execution = stack.output("OrderSagaArn").replace(":stateMachine:", ":execution:");
-    let asked = stack.sfn().get_execution_history().execution_arn(format!("{execution}:{order}"));
-    let mut pages = asked.into_paginator().send();
-    let mut entered = Vec::new();
-    while let Some(page) = pages.next().await {
-        let page = page.expect("the history of the saga");
-        let states = page.events().iter().filter_map(|event| event.state_entered_event_details());
-        entered.extend(states.map(|state| state.name().to_owned()));
-    }
-    entered
-}
 
 /// What an order is about: one lamp of three.
 struct Ordered {
