@@ -86,10 +86,12 @@ impl Placement {
             "TIMED_OUT" => "PLACEMENT_TIMED_OUT",
             _ => "PLACEMENT_FAILED",
         };
-        let error = self.error.as_deref().unwrap_or(&self.status);
         let cause = said(self.cause.as_deref().unwrap_or_default());
-        let (code, message) =
-            if is_refusal(error) { (error, cause) } else { (other, format!("{error}: {cause}")) };
+        let (code, message) = match self.error.as_deref() {
+            Some(error) if is_refusal(error) => (error, cause),
+            Some(error) => (other, format!("{error}: {cause}")),
+            None => (other, format!("{}: {cause}", self.status)),
+        };
         Err(Fault::new(409, code.to_owned(), message.chars().take(MAX_CAUSE).collect::<String>()))
     }
 }
