@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use contracts::ids::{OrderId, PaymentId};
+use contracts::{
+    ids::{OrderId, PaymentId},
+    ordering::{OrderApproved, OrderEvent},
+};
 use desk::{Desk, Ending, UNKNOWN};
 use kernel::Uuid;
 use proptest::prelude::*;
@@ -195,6 +198,33 @@ async fn a_placements_technical_failure_is_not_taken_for_the_waits_own() {
         assert_eq!(found, expected, "{status} {error:?}");
         let named = error.unwrap_or(status);
         assert!(message.contains(named) && message.contains("it hung"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_was_approved_was_placed_whatever_became_of_the_answer() {
+    for error in ["States.Timeout", "RESERVATION_IS_CLOSED"] {
+        let (desk, order, payment) = placed().await;
+        let placement = json!({ "Status": "FAILED", "Error": error, "Cause": "the answer was lost" });
+        let token = desk.tasks.begin();
+        let body = json!({ "placement": placement, "token": token });
+        assert!(
+            desk.asked("AwaitPayment", order, order, body.clone()).await.is_err(),
+            "{error}: not approved"
+        );
+        let (customer_id, payment_id) = (desk::customer("ada"), payment);
+        let approved = OrderApproved { customer_id, payment_id, shopping_id: None };
+        desk.happened(order, OrderEvent::OrderApproved(approved)).await;
+        desk.asked("AwaitPayment", order, order, body).await.unwrap();
+        let readied = desk.readied("ada", order, payment, 150).await;
+        desk.deliver(readied).await.unwrap();
+        desk.pays(order).await;
+        desk.hears(order, "InvoicePaid").await;
+        assert_eq!(
+            desk.tasks.ending(&token),
+            Some(Ending::Succeeded),
+            "{error}: it is heard of all the same"
+        );
     }
 }
 
