@@ -32,6 +32,8 @@ pub struct Call {
     pub causation: Option<Uuid>,
     /// W3C trace context.
     pub trace: Option<TraceParent>,
+    /// How often the command was tried before, as far as the caller counts.
+    pub attempt: u32,
     /// When it is carried out.
     pub at: Timestamp,
 }
@@ -51,6 +53,7 @@ impl Call {
             correlation: event.correlation,
             causation: Some(event.id),
             trace: event.trace.clone(),
+            attempt: 0,
             at,
         }
     }
@@ -83,6 +86,7 @@ impl Call {
             correlation: self.correlation,
             causation: self.causation,
             trace: self.trace.clone(),
+            attempt: self.attempt,
         }
     }
 
