@@ -8,7 +8,7 @@ use ordering::{
     policies::SagaStarter,
     saga_table::SagaTable,
     saga_view::{SagaProjection, SagaViews},
-    sagas::{StepFunctions, StepFunctionsRecords},
+    sagas::{FirstWait, StepFunctions, StepFunctionsRecords},
     views::OrderViews,
 };
 
@@ -29,7 +29,8 @@ async fn function(name: String) -> Result<Option<Function>, String> {
     let starter = || {
         let client = aws_sdk_sfn::Client::new(&config);
         let sagas = Arc::new(StepFunctions::new(client, aws::setting("ORDER_SAGA_ARN")?));
-        Ok::<_, String>(Arc::new(SagaStarter::new(store.clone(), sagas)))
+        let payment = FirstWait::new(&aws::setting("PAYMENT_REMINDER_SECONDS")?)?;
+        Ok::<_, String>(Arc::new(SagaStarter::new(store.clone(), sagas, payment)))
     };
     let rows = || {
         let client = aws_sdk_dynamodb::Client::new(&config);

@@ -612,6 +612,7 @@ fn of_payment(event: &PaymentEvent) -> Option<Told> {
 fn of_invoice(event: &InvoiceEvent) -> Option<Told> {
     match event {
         InvoiceEvent::InvoiceCreated(created) => told(created.order_id, Fact::InvoiceCreated),
+        InvoiceEvent::InvoiceReminded(reminded) => told(reminded.order_id, Fact::InvoiceReminded),
         InvoiceEvent::InvoicePaid(paid) => told(paid.order_id, Fact::InvoicePaid),
         InvoiceEvent::InvoiceCanceled(canceled) => Some(Told {
             order_id: canceled.order_id,

@@ -333,7 +333,10 @@ async fn a_list_says_what_became_of_each_saga_and_of_its_order() {
             assert_eq!(world.listed(&format!("?status={status}")).await, only(&[status]), "{status}");
         }
         let rejected = world.ok("/api/sagas?status=compensated").await["sagas"][0].take();
-        assert_eq!((&rejected["order"], &rejected["last"]["name"]), (&json!("rejected"), &json!("RejectOrder")));
+        assert_eq!(
+            (&rejected["order"], &rejected["last"]["name"]),
+            (&json!("rejected"), &json!("RejectOrder"))
+        );
         assert_eq!(rejected["failure"]["error"], "OUT_OF_STOCK");
         let stuck = world.ok("/api/sagas?status=stuck").await["sagas"][0].take();
         assert_eq!(stuck["failure"], json!({ "error": "SagaStuck", "cause": "SagaStuck was said" }));
@@ -361,7 +364,11 @@ async fn a_saga_that_was_undone_by_hand_leaves_the_stuck_ones() {
         // Cancelled: the order itself cannot tell whether everything was undone.
         world.saga(id, Ended::Stuck, [CANCEL]).await;
         world.told(Run::Undo(id, 1), Ended::Stuck).await;
-        assert_eq!(world.listed("?status=stuck").await[&id.to_string()], "stuck", "the first attempt failed too");
+        assert_eq!(
+            world.listed("?status=stuck").await[&id.to_string()],
+            "stuck",
+            "the first attempt failed too"
+        );
         world.told(Run::Undo(id, 2), Ended::Well).await;
         assert!(world.listed("?status=stuck").await.is_empty());
         assert_eq!(world.listed("?status=cancelled").await[&id.to_string()], "cancelled");
@@ -564,7 +571,12 @@ async fn news_that_makes_no_sense_goes_back_alone() {
     let events = world.store.events_after(&StreamId::of::<Order, _>(id), Version::NONE).await.unwrap();
     let sound = events[0].clone();
     let noise = Envelope { event_type: "OrderExploded".into(), ..sound.clone() };
-    let lost = Envelope { event_type: "OrderApproved".into(), version: Version::new(9), data: None, ..sound.clone() };
+    let lost = Envelope {
+        event_type: "OrderApproved".into(),
+        version: Version::new(9),
+        data: None,
+        ..sound.clone()
+    };
     let projection = Arc::new(SagaProjection::new(world.store.clone(), world.rows.clone()));
     let news = [noise, sound, lost].map(|event| News::Event(Box::new(event)));
     let results = projection.project_sagas(news.into()).await;
