@@ -260,8 +260,10 @@ impl SagaViews {
 
         let unheard = match after {
             None => self.unheard(wanted).await?,
-            Some(_) => BTreeMap::new(),
+            Some(_) => Some(BTreeMap::new()),
         };
+        // Who did not answer now is not asked again: the list would take too long.
+        let (answers, unheard) = (unheard.is_some(), unheard.unwrap_or_default());
         let statuses: Vec<Status> = wanted.map_or_else(|| Status::ALL.to_vec(), |status| vec![status]);
         let found = statuses.iter().map(|status| self.rows.places(*status, after.as_ref(), limit + 1));
         let found = futures::future::try_join_all(found).await?;
@@ -276,7 +278,9 @@ impl SagaViews {
         let read = if ids.is_empty() { Vec::new() } else { self.rows.rows(&ids).await? };
         let mut rows: BTreeMap<OrderId, SagaRow> = read.into_iter().map(|row| (row.order_id, row)).collect();
         rows.extend(unheard);
-        self.look_again(&mut rows, &ids, call.at).await;
+        if answers {
+            self.look_again(&mut rows, &ids, call.at).await;
+        }
         let shown = ids.iter().filter_map(|id| rows.get(id));
         let wanted = |row: &&SagaRow| wanted.is_none_or(|wanted| row.parts.status() == wanted);
         let sagas = shown.filter(wanted).map(SagaView::of).collect();
@@ -284,8 +288,8 @@ impl SagaViews {
     }
 
     /// Sagas whose executions ended badly, which their rows have not heard: Step Functions lists them. What is found out is
-    /// written into the rows, and answered.
-    async fn unheard(&self, wanted: Option<Status>) -> Result<BTreeMap<OrderId, SagaRow>, Fault> {
+    /// written into the rows, and answered; `None` when Step Functions does not answer.
+    async fn unheard(&self, wanted: Option<Status>) -> Result<Option<BTreeMap<OrderId, SagaRow>>, Fault> {
         let asked: &[Ended] = match wanted {
             None | Some(Status::Running) => &[Ended::Stuck, Ended::Aborted],
             Some(Status::Stuck) => &[Ended::Stuck],
@@ -293,14 +297,15 @@ impl SagaViews {
             Some(Status::Succeeded | Status::Compensated | Status::Cancelled) => &[],
         };
         let mut found = BTreeMap::new();
-        for ended in asked {
-            let executions = match self.records.list(Some(*ended), COMPARED, None).await {
-                Ok((executions, _)) => executions,
-                Err(fault) => {
-                    tracing::warn!(error = %fault, "the list is as new as what was heard");
-                    continue;
-                }
-            };
+        let lists = asked.iter().map(|ended| self.records.list(Some(*ended), COMPARED, None));
+        let lists = match futures::future::try_join_all(lists).await {
+            Ok(lists) => lists,
+            Err(fault) => {
+                tracing::warn!(error = %fault, "the list is as new as what was heard");
+                return Ok(None);
+            }
+        };
+        for (executions, _) in lists {
             let ids: Vec<OrderId> = executions.iter().map(|execution| execution.order_id).collect();
             let read = if ids.is_empty() { Vec::new() } else { self.rows.rows(&ids).await? };
             let known: BTreeMap<OrderId, SagaRow> = read.into_iter().map(|row| (row.order_id, row)).collect();
@@ -322,7 +327,7 @@ impl SagaViews {
                 found.extend(row.map(|row| (id, row)));
             }
         }
-        Ok(found)
+        Ok(Some(found))
     }
 
     /// Asks Step Functions about rows that have been quiet for longer than they should be, [`MAX_LOOKS`] at most.
@@ -399,9 +404,7 @@ impl SagaViews {
         for (run, execution) in saga.into_iter().map(|saga| (Run::Saga(id), saga)).chain(attempts) {
             let steps = steps(&self.records.history(run).await?);
             runs.push(RunView::of(run, &execution, steps));
-            if execution.ended != Ended::Running {
-                self.learn(&mut row, run, &execution).await;
-            }
+            self.learn(&mut row, run, &execution).await;
         }
         let mut parts = row.map(|row| row.parts).unwrap_or_default();
         for event in history.all() {
