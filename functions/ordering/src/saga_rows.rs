@@ -703,8 +703,10 @@ impl Plan {
             return Self { premises: vec![Premise::NotDone(Fact::OrderCompleted)], parts, status: None };
         }
         let status = parts.status();
-        let others = CAUSES.into_iter().filter(|fact| *fact != Fact::OrderCompleted && !told.contains(fact));
-        let mut premises: Vec<Premise> = others.map(Premise::NotDone).collect();
+        // Stock is released for one product after the other; an order is rejected or cancelled once.
+        let again = |fact: &Fact| COMPENSATED.contains(fact) && told.contains(fact);
+        let absent = CAUSES.into_iter().filter(|fact| *fact != Fact::OrderCompleted && !again(fact));
+        let mut premises: Vec<Premise> = absent.map(Premise::NotDone).collect();
         if parts.undo.is_none() {
             premises.push(Premise::Undo(None));
         }

@@ -195,12 +195,15 @@ impl Story {
     }
 
     fn completed(self) -> Self {
+        self.invoiced().paid()
+    }
+
+    fn paid(self) -> Self {
         let order_id = self.id;
         let (customer_id, payment_id) = (Id::derived(&["ada"]), Id::derived(&["card"]));
         let paid = InvoicePaid { order_id, customer_id, payment_id, amount: money() };
         let completed = OrderCompleted { customer_id, payment_id, invoice_id: order_id.as_kind() };
-        self.invoiced()
-            .invoice(InvoiceEvent::InvoicePaid(paid), "anonymous")
+        self.invoice(InvoiceEvent::InvoicePaid(paid), "anonymous")
             .order(OrderEvent::OrderCompleted(completed), "policy:complete-order")
     }
 
@@ -289,8 +292,8 @@ fn stories() -> Vec<(Status, Story)> {
         (Status::Compensated, stuck("undone by hand, and nobody said so").rejected()),
         (Status::Cancelled, stuck("cancelled, undone by hand").cancelled(None).undo(1, Ended::Well)),
         (Status::Aborted, Story::of("aborted").placed().saga(Ended::Aborted)),
-        (Status::Succeeded, Story::of("aborted while it waited").invoiced().saga(Ended::Aborted).completed()),
-        (Status::Stuck, stuck("undone, and completed all the same").completed()),
+        (Status::Succeeded, Story::of("aborted while it waited").invoiced().saga(Ended::Aborted).paid()),
+        (Status::Stuck, stuck("undone, and completed all the same").paid()),
         (Status::Stuck, Story::of("nobody reminds").invoiced().saga(Ended::Stuck)),
         (Status::Running, redriven.says(run, Ended::Running, 1)),
     ]
@@ -428,13 +431,7 @@ proptest! {
 
 /// Every combination of what a status depends on.
 fn all_parts() -> Vec<Parts> {
-    let facts = [
-        Fact::OrderCompleted,
-        Fact::OrderCanceled,
-        Fact::PaymentReleased,
-        Fact::InventoryReleased,
-        Fact::OrderRejected,
-    ];
+    let facts = [Fact::OrderCompleted, Fact::OrderCanceled, Fact::PaymentReleased, Fact::OrderRejected];
     let heard = |attempt, redrives, ended| Heard { attempt, redrives, ended, at: at(0), failure: None };
     let sagas = [
         None,
@@ -443,14 +440,8 @@ fn all_parts() -> Vec<Parts> {
         Some(heard(0, 0, Ended::Stuck)),
         Some(heard(0, 0, Ended::Aborted)),
         Some(heard(0, 1, Ended::Running)),
-        Some(heard(0, 1, Ended::Well)),
     ];
-    let undos = [
-        None,
-        Some(heard(1, 0, Ended::Running)),
-        Some(heard(1, 0, Ended::Stuck)),
-        Some(heard(2, 0, Ended::Well)),
-    ];
+    let undos = [None, Some(heard(1, 0, Ended::Stuck)), Some(heard(2, 0, Ended::Well))];
     let by = |by: Option<&str>| Done { at: at(0), attempts: 1, by: by.map(str::to_owned), why: None };
     let mut all = Vec::new();
     for chosen in 0_u32..1 << facts.len() {
@@ -459,6 +450,10 @@ fn all_parts() -> Vec<Parts> {
                 for hand in [None, Some("direct")] {
                     let told = facts.iter().enumerate().filter(|(n, _)| chosen & 1 << n != 0);
                     let done: BTreeMap<Fact, Done> = told.map(|(_, fact)| (*fact, by(hand))).collect();
+                    // Who did it counts for the rejection alone.
+                    if hand.is_some() && !done.contains_key(&Fact::OrderRejected) {
+                        continue;
+                    }
                     all.push(Parts { done, saga: saga.clone(), undo: undo.clone() });
                 }
             }
@@ -496,7 +491,7 @@ fn what_a_write_supposes_never_leads_to_a_status_that_is_not_the_rows() {
             }
         }
     }
-    assert!(held > 100_000 && missed > 100_000, "{held} held, {missed} did not: both are tried");
+    assert!(held > 10_000 && missed > 10_000, "{held} held, {missed} did not: both are tried");
     for parts in all {
         let plan = Plan::blind(parts.clone());
         assert!(plan.premises.iter().all(|premise| premise.holds(None)), "a row can begin with anything");
@@ -570,7 +565,7 @@ async fn a_row_is_listed_where_it_stands_and_pages_follow_each_other() {
         let cursor: Place = last.unwrap().to_string().parse().unwrap();
         assert_eq!(list(Status::Running, Some(cursor)).await.0, [ids[0]]);
         assert_eq!(list(Status::Stuck, None).await.0, [ids[4]]);
-        assert_eq!(list(Status::Succeeded, None).await.0, []);
+        assert!(list(Status::Succeeded, None).await.0.is_empty());
         assert_eq!(stage.rows.rows(&[ids[0], order("none"), ids[4]]).await.unwrap().len(), 2);
     }
     assert!("noise".parse::<Place>().is_err() && "2026_x".parse::<Place>().is_err());
