@@ -33,7 +33,7 @@ use utoipa::ToSchema;
 
 use crate::{
     docs::{ListedSagas, ShownSaga},
-    saga_rows::{Change, Done, Fact, Kind, Parts, Place, SagaRow, SagaRows, Status, join},
+    saga_rows::{Change, Done, Fact, Kind, Parts, Place, Plan, SagaRow, SagaRows, Status, join},
     sagas::{Ended, Execution, Failure, Happened, Happening, Run, SagaRecords, StatusChange},
     timeline::{History, Timeline, TimelineView},
 };
@@ -268,8 +268,10 @@ impl SagaViews {
         let found = statuses.iter().map(|status| self.rows.places(*status, after.as_ref(), limit + 1));
         let found = futures::future::try_join_all(found).await?;
         let mut places: BTreeSet<Place> = found.into_iter().flatten().collect();
-        // The index hears of what was just written a moment later.
+        // The index hears of what was just written a moment later, and of what moved in it twice for a moment.
         places.extend(unheard.values().map(place));
+        let mut seen = BTreeSet::new();
+        places.retain(|place| seen.insert(place.order_id));
         let more = places.len() > limit;
         let page: Vec<Place> = places.into_iter().rev().take(limit).collect();
         let next = page.last().filter(|_| more).map(Place::to_string);
@@ -366,7 +368,7 @@ impl SagaViews {
         let row = row.get_or_insert_with(|| SagaRow {
             order_id: change.order_id,
             listed: Status::Running,
-            started_at: sortable(execution.started_at),
+            started_at: Plan::blind(news.clone()).started_at().0,
             parts: Parts::default(),
         });
         row.parts.join(news);
