@@ -42,8 +42,8 @@ pub enum Command {
         #[arg(long)]
         status: Option<Standing>,
         /// How many
-        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u8).range(1..=100))]
-        limit: u8,
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        limit: u16,
         #[command(flatten)]
         choice: Choice,
     },
@@ -85,9 +85,17 @@ pub enum Command {
 /// How a saga stands, as lists are asked for it.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 pub enum Standing {
+    /// Being placed, or waiting for its payment
     Running,
-    Ended,
+    /// Paid
+    Succeeded,
+    /// All was undone, by the saga or by hand
+    Compensated,
+    /// Over, and the order is cancelled
+    Cancelled,
+    /// Not all could be undone, and nobody has by hand
     Stuck,
+    /// Somebody stopped it
     Aborted,
 }
 
@@ -175,13 +183,28 @@ struct Listed {
     status: String,
     started_at: Timestamp,
     ended_at: Option<Timestamp>,
-    order: Option<String>,
+    order: String,
+    last: Option<Done>,
+    failure: Option<Failure>,
+}
+
+/// A step as events tell it.
+#[derive(Debug, Deserialize)]
+struct Done {
+    name: String,
+    event: String,
+    at: Option<Timestamp>,
+    attempts: Option<u32>,
+    by: Option<String>,
     reason: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Saga {
     status: String,
+    failure: Option<Failure>,
+    steps: Vec<Done>,
+    compensations: Vec<Done>,
     /// The saga, and then every attempt to undo it by hand.
     runs: Vec<Run>,
     timeline: Timeline,
@@ -236,7 +259,11 @@ struct Entry {
 
 // ---- looking
 
-async fn list(mall: &Mall, status: Option<Standing>, limit: u8) -> Result<()> {
+async fn list(mall: &Mall, status: Option<Standing>, limit: u16) -> Result<()> {
+    /// Most that one request answers.
+    const PAGE: u16 = 100;
+    /// Requests: a page may have fewer than it could, or none at all.
+    const PAGES: usize = 50;
     #[derive(Deserialize)]
     struct Page {
         sagas: Vec<Listed>,
@@ -245,45 +272,76 @@ async fn list(mall: &Mall, status: Option<Standing>, limit: u8) -> Result<()> {
     let status = match status {
         None => "",
         Some(Standing::Running) => "running",
-        Some(Standing::Ended) => "ended",
+        Some(Standing::Succeeded) => "succeeded",
+        Some(Standing::Compensated) => "compensated",
+        Some(Standing::Cancelled) => "cancelled",
         Some(Standing::Stuck) => "stuck",
         Some(Standing::Aborted) => "aborted",
     };
-    let path = format!("/api/sagas?limit={limit}&status={status}");
-    let page: Page = understood(&path, "a list of sagas", mall.get(&path).await?)?;
-    if page.sagas.is_empty() {
+    let (mut sagas, mut next) = (Vec::new(), Some(String::new()));
+    for _ in 0..PAGES {
+        let left = usize::from(limit).saturating_sub(sagas.len()).min(usize::from(PAGE));
+        let Some(cursor) = next.take_if(|_| left > 0) else { break };
+        let path = format!("/api/sagas?limit={left}&status={status}&cursor={cursor}");
+        let page: Page = understood(&path, "a list of sagas", mall.get(&path).await?)?;
+        sagas.extend(page.sagas);
+        next = page.next;
+    }
+    if sagas.is_empty() {
         ui::line("There are none.");
         return Ok(());
     }
-    ui::table(&listed(&page.sagas)).into_iter().for_each(ui::line);
-    if page.next.is_some() {
-        ui::line(ui::dim(format!("  and older ones: --limit {}", (u16::from(limit) * 2).min(100))));
+    ui::table(&listed(&sagas)).into_iter().for_each(ui::line);
+    if next.is_some() {
+        ui::line(ui::dim(format!("  and older ones: --limit {}", limit.saturating_mul(2).min(1000))));
     }
     Ok(())
 }
 
 fn listed(sagas: &[Listed]) -> Vec<Vec<String>> {
     let mut rows =
-        vec![["order", "started", "took", "saga", "order is", "reason"].map(str::to_owned).to_vec()];
+        vec![["order", "placed", "took", "saga", "order is", "last", "why"].map(str::to_owned).to_vec()];
     rows.extend(sagas.iter().map(|saga| {
         vec![
             saga.id.to_string(),
             moment(saga.started_at),
             took(saga.started_at, saga.ended_at),
             coloured(&saga.status),
-            saga.order.clone().unwrap_or_default(),
-            saga.reason.clone().unwrap_or_default(),
+            saga.order.clone(),
+            saga.last.as_ref().map(|last| last.name.clone()).unwrap_or_default(),
+            saga.failure.as_ref().map(why).unwrap_or_default(),
         ]
     }));
     rows
+}
+
+/// A failure in a column: its words where the code says nothing.
+fn why(failure: &Failure) -> String {
+    const WIDTH: usize = 60;
+    let text = if failure.error == "SagaStuck" { &failure.cause } else { &failure.error };
+    match text.char_indices().nth(WIDTH) {
+        None => text.clone(),
+        Some((end, _)) => format!("{}…", &text[..end]),
+    }
 }
 
 async fn show(mall: &Mall, order: Uuid) -> Result<()> {
     let saga = mall.saga(order).await?;
     ui::line(format!("Saga of order {order}: {}", coloured(&saga.status)));
     ui::line(saga.timeline.summary.clone());
+    if let Some(Failure { error, cause }) = &saga.failure {
+        ui::line(format!("{} {cause}", ui::bad(error)));
+    }
+    ui::heading("Steps");
+    ui::table(&done(&saga.steps)).into_iter().for_each(ui::line);
+    if !saga.compensations.is_empty() {
+        ui::heading("Undone");
+        ui::table(&done(&saga.compensations)).into_iter().for_each(ui::line);
+    }
     if saga.runs.is_empty() {
-        ui::line(ui::dim("It has not started yet, or ended more than 90 days ago: its steps are not known."));
+        ui::line(ui::dim(
+            "Its execution is not known: it has not started yet, or ended more than 90 days ago.",
+        ));
     }
     for run in &saga.runs {
         let took = took(run.started_at, run.ended_at);
@@ -302,6 +360,21 @@ async fn show(mall: &Mall, order: Uuid) -> Result<()> {
     ui::heading("What came of it");
     ui::table(&told(&saga.timeline.entries)).into_iter().for_each(ui::line);
     Ok(())
+}
+
+fn done(steps: &[Done]) -> Vec<Vec<String>> {
+    let mut rows = vec![["step", "done", "attempts", "event", "by", "why"].map(str::to_owned).to_vec()];
+    rows.extend(steps.iter().map(|step| {
+        vec![
+            step.name.clone(),
+            step.at.map_or_else(|| ui::dim("not done").to_string(), clock),
+            step.attempts.map(|attempts| attempts.to_string()).unwrap_or_default(),
+            step.event.clone(),
+            ui::dim(step.by.as_deref().unwrap_or_default()).to_string(),
+            step.reason.clone().unwrap_or_default(),
+        ]
+    }));
+    rows
 }
 
 fn stepped(steps: &[Step]) -> Vec<Vec<String>> {
@@ -604,7 +677,7 @@ mod tests {
 
     fn saga(order: &str, runs: Vec<Run>) -> Saga {
         let timeline = Timeline { status: order.into(), summary: String::new(), entries: vec![] };
-        Saga { status: String::new(), runs, timeline }
+        Saga { status: String::new(), failure: None, steps: vec![], compensations: vec![], runs, timeline }
     }
 
     fn stuck() -> Run {
@@ -728,6 +801,34 @@ mod tests {
             let from = prepared(data(json!({})), &definition(), Some(step), "")["from"].clone();
             assert_eq!(by_hand["States"][from.as_str().unwrap()]["Type"], "Task", "{step} leads to {from}");
         }
+    }
+
+    #[test]
+    fn what_was_done_is_told_from_what_was_not() {
+        console::set_colors_enabled(false);
+        let step = |at, attempts, by: Option<&str>| Done {
+            name: "ConfirmPayment".into(),
+            event: "PaymentConfirmed".into(),
+            at,
+            attempts,
+            by: by.map(str::to_owned),
+            reason: None,
+        };
+        let by_saga = step(Some(Timestamp::UNIX_EPOCH), Some(3), None);
+        let by_hand = step(Some(Timestamp::UNIX_EPOCH), None, Some("direct"));
+        let lines = ui::table(&done(&[by_saga, by_hand, step(None, None, None)]));
+        assert!(lines[1].contains("00:00:00.000  3         PaymentConfirmed"), "{lines:?}");
+        assert!(lines[2].contains("PaymentConfirmed  direct"), "{lines:?}");
+        assert!(lines[3].contains("not done"), "{lines:?}");
+    }
+
+    #[test]
+    fn a_list_says_what_keeps_a_saga_and_not_only_that_it_is_stuck() {
+        let failure = |error: &str, cause: &str| Failure { error: error.into(), cause: cause.into() };
+        assert_eq!(why(&failure("OUT_OF_STOCK", "only 3 left")), "OUT_OF_STOCK");
+        assert_eq!(why(&failure("SagaStuck", "Unavailable: down")), "Unavailable: down");
+        let long = why(&failure("SagaStuck", &"ä".repeat(100)));
+        assert_eq!((long.chars().count(), long.ends_with('…')), (61, true));
     }
 
     #[test]

@@ -201,16 +201,24 @@ fn leading_keys(context: &str) -> Value {
     json!({"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [format!("{context}.*")]}})
 }
 
-/// No function may change or remove an item of any table by more than a conditional put.
+/// No function may change or remove an item of any table by more than a conditional put, or, in a view of its own context, an
+/// update.
 pub fn no_updates_and_no_deletes(templates: &[Template]) -> Vec<String> {
-    let allowed = |action: &str| {
-        ["dynamodb:PutItem", "dynamodb:GetItem", "dynamodb:Query"].contains(&action)
+    const READING_AND_PUTTING: &[&str] =
+        &["dynamodb:PutItem", "dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query"];
+    let allowed = |statement: &Statement<'_>, action: &str| {
+        let own = |table: &Value| {
+            let table = statement.holder.template.target(table);
+            table.is_some_and(|table| table.kind == "AWS::DynamoDB::Table")
+        };
+        READING_AND_PUTTING.contains(&action)
             || STREAM_READING.contains(&action)
+            || action == "dynamodb:UpdateItem" && statement.resources().all(own)
     };
     let mut problems = vec![];
     for statement in templates.iter().flat_map(Template::statements) {
         for action in statement.actions() {
-            if action.starts_with("dynamodb:") && !allowed(action) {
+            if action.starts_with("dynamodb:") && !allowed(&statement, action) {
                 problems.push(format!(
                     "{}: {action} is not among what a function may do to a table",
                     statement.holder
@@ -497,7 +505,7 @@ pub fn rule_targets_lose_nothing(templates: &[Template]) -> Vec<String> {
                         problems.push(format!("{rule}: its {what} must be a queue of this template"));
                     } else if !may_send(rule, queue) {
                         problems.push(format!(
-                            "{rule}: its {what} must take messages from this rule, and from it alone"
+                            "{rule}: its {what} must take messages from this rule, and from those alone that lead there"
                         ));
                     }
                 }
@@ -508,7 +516,20 @@ pub fn rule_targets_lose_nothing(templates: &[Template]) -> Vec<String> {
 }
 
 fn may_send(rule: Resource<'_>, queue: &Value) -> bool {
-    let from_this_rule = json!({"ArnEquals": {"aws:SourceArn": {"Fn::GetAtt": [rule.id, "Arn"]}}});
+    let arn = |rule: &Resource<'_>| json!({"Fn::GetAtt": [rule.id, "Arn"]});
+    // The rules that lead to the queue, as its target or as its dead-letter queue.
+    let leads_there = |rule: &Resource<'_>| {
+        let mut targets = items(&rule.properties["Targets"]);
+        targets.any(|target| target["Arn"] == *queue || target["DeadLetterConfig"]["Arn"] == *queue)
+    };
+    let others = rule.template.of_kind("AWS::Events::Rule").filter(leads_there);
+    let rules: Vec<Value> = others.map(|other| arn(&other)).collect();
+    let from_these_rules = |statement: &Value| {
+        let sources = &statement["Condition"]["ArnEquals"]["aws:SourceArn"];
+        statement["Condition"] == json!({"ArnEquals": {"aws:SourceArn": sources}})
+            && items(sources).any(|source| *source == arn(&rule))
+            && items(sources).all(|source| rules.contains(source))
+    };
     let policies = rule.template.of_kind("AWS::SQS::QueuePolicy");
     let mut statements = policies.flat_map(|policy| items(&policy.properties["PolicyDocument"]["Statement"]));
     let lets_in = |statement: &&Value| items(&statement["Resource"]).any(|resource| resource == queue);
@@ -517,7 +538,7 @@ fn may_send(rule: Resource<'_>, queue: &Value) -> bool {
         found = true;
         only &= statement["Principal"] == json!({"Service": "events.amazonaws.com"})
             && statement["Action"] == "sqs:SendMessage"
-            && statement["Condition"] == from_this_rule;
+            && from_these_rules(statement);
     }
     found && only
 }
@@ -596,6 +617,10 @@ pub fn subscriptions(templates: &[Template]) -> Vec<Subscription> {
     for template in templates {
         for rule in template.of_kind("AWS::Events::Rule") {
             let pattern = &rule.properties["EventPattern"];
+            // What AWS itself tells on the default bus is no event of the mall.
+            if rule.properties["EventBusName"].is_null() {
+                continue;
+            }
             let texts =
                 |name: &str| items(&pattern[name]).filter_map(Value::as_str).map(str::to_owned).collect();
             for queue in items(&rule.properties["Targets"]).map(|target| &target["Arn"]) {

@@ -105,6 +105,7 @@ fn the_sdk_is_called_in_adapters_only() {
     // Everything else talks to a port, so that it runs in a simulation unchanged.
     const ADAPTERS: &[&str] = &[
         "functions/ordering/src/main.rs",
+        "functions/ordering/src/saga_table.rs",
         "functions/ordering/src/sagas.rs",
         "functions/payments/src/callbacks.rs",
         "functions/payments/src/main.rs",

@@ -109,6 +109,7 @@ const STORY: &[(&str, &str, &[&str])] = &[
         "ordering",
         &["\"statusCode\":200", "OrderCreated", "OrderCompleted", "PaymentConfirmed"],
     ),
+    ("project-sagas", "ordering", &["\"batchItemFailures\":[]"]),
     (
         "list-sagas",
         "ordering",
@@ -173,6 +174,7 @@ async fn every_sample_event_is_understood_by_its_function() {
     projection::create_table::<Bots>(&dynamo.client(), "bots", &of_bots).await.unwrap();
     projection::create_table::<Products>(&dynamo.client(), "depot-products", &[]).await.unwrap();
     projection::create_table::<Stores>(&dynamo.client(), "depot-stores", &[]).await.unwrap();
+    ordering::saga_table::create_table(&dynamo.client(), "sagas").await.unwrap();
     payments::waits::create_table(&dynamo.client(), "payment-waits").await.unwrap();
     let bus = FixedService::start(json!({ "FailedEntryCount": 0, "Entries": [{ "EventId": "1" }] })).await;
     // One answer for whatever is asked of Step Functions: each request reads of it what it knows.
@@ -194,6 +196,7 @@ async fn every_sample_event_is_understood_by_its_function() {
         ("AWS_ENDPOINT_URL_SFN", sagas.endpoint()),
         ("EVENT_TABLE", "events".to_owned()),
         ("ORDERS_TABLE", "orders".to_owned()),
+        ("SAGAS_TABLE", "sagas".to_owned()),
         ("MALL_TABLE", "mall".to_owned()),
         ("CATALOGUE_TABLE", "catalogue".to_owned()),
         ("BASKET_PRODUCTS_TABLE", "basket-products".to_owned()),

@@ -323,6 +323,8 @@ fn a_role_that_can_change_or_delete_is_found() {
             action,
         );
     }
+    let update = "dynamodb:UpdateItem, Resource: !GetAtt Other.Arn} #";
+    refuses(template::no_updates_and_no_deletes, "dynamodb:ListStreams", update, "UpdateItem");
 }
 
 #[test]
@@ -478,8 +480,10 @@ fn a_rule_that_loses_events_is_found() {
         "!GetAtt BuyQueue.Arn]",
         "take messages from this rule",
     );
-    refuses(rule, "            Condition: {ArnEquals", "            X: {ArnEquals", "from it alone");
-    refuses(rule, "Principal: {Service: events.amazonaws.com}", "Principal: \"*\"", "from it alone");
+    refuses(rule, "            Condition: {ArnEquals", "            X: {ArnEquals", "those alone");
+    refuses(rule, "Principal: {Service: events.amazonaws.com}", "Principal: \"*\"", "those alone");
+    refuses(rule, "!GetAtt BuyRule.Arn}}", "[!GetAtt BuyRule.Arn, !GetAtt SellRule.Arn]}}", "those alone");
+    refuses(rule, "!GetAtt BuyRule.Arn}}", "[!GetAtt SellRule.Arn]}}", "those alone");
 }
 
 #[test]

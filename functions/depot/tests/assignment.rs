@@ -92,6 +92,7 @@ impl Stage {
             correlation: ports.ids.fresh(),
             causation: None,
             trace: None,
+            attempt: 0,
             at: ports.clock.now(),
         }
     }

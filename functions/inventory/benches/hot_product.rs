@@ -38,7 +38,7 @@ const SAGA: Backoff = Backoff { base: Duration::from_millis(250), cap: Duration:
 
 fn meta(ports: &Ports, id: CommandId) -> CommandMeta {
     let (at, correlation) = (ports.clock.now(), ports.ids.fresh());
-    CommandMeta { id, at, actor: Actor::new("bench"), correlation, causation: None, trace: None }
+    CommandMeta { id, at, actor: Actor::new("bench"), correlation, causation: None, trace: None, attempt: 0 }
 }
 
 struct Outcome {

@@ -51,7 +51,7 @@ pub fn operations() -> Vec<Operation> {
         Operation::get("/api/sagas", "listSagas", TAG, "Lists order sagas, newest first.")
             .query(
                 "status",
-                "How they stand: `running`, `ended`, `stuck` (not all could be undone) or `aborted`; all, if left out.",
+                "How they stand: `running`, `succeeded`, `compensated` (all was undone), `cancelled`, `stuck` (not all could be undone) or `aborted`; all, if left out.",
                 false,
             )
             .pages()
@@ -122,7 +122,7 @@ pub struct ShownTimeline {
 /// A page of order sagas.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ListedSagas {
-    /// The sagas, newest first.
+    /// The sagas, newest first; perhaps fewer than the limit although there are more.
     pub sagas: Vec<SagaView>,
     /// The `cursor` of the next page; null on the last one.
     #[schema(required)]

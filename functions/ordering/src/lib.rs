@@ -9,7 +9,9 @@
 //! | [`views`] | orders by customer and by id: projection and queries |
 //! | [`policies`] | when a basket is checked out, create the order; when an order is created, start its saga; when its list is completed, it is ready; when its invoice is paid, it is completed |
 //! | [`sagas`] | the ports to the order saga, and Step Functions behind them |
-//! | [`saga_view`] | what became of order sagas, for operators |
+//! | [`saga_rows`] | what is remembered of order sagas: one row for each, whatever order events come in |
+//! | [`saga_table`] | the rows in DynamoDB |
+//! | [`saga_view`] | what became of order sagas, for operators: projection and queries |
 //! | [`docs`] | the routes, for the documents of the API |
 
 pub mod api;
@@ -17,6 +19,8 @@ pub mod catalogue;
 pub mod docs;
 pub mod order;
 pub mod policies;
+pub mod saga_rows;
+pub mod saga_table;
 pub mod saga_view;
 pub mod sagas;
 pub mod timeline;

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use lambda::{Function, aws, batch_consumer, consumer, serve, system_ports, use_case};
+use lambda::{Function, aws, batch_consumer, consumer, detail_consumer, serve, system_ports, use_case};
 use ordering::{
     Ordering,
     policies::SagaStarter,
-    saga_view::SagaViews,
+    saga_table::SagaTable,
+    saga_view::{SagaProjection, SagaViews},
     sagas::{FirstWait, StepFunctions, StepFunctionsRecords},
     views::OrderViews,
 };
@@ -31,12 +32,16 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         let payment = FirstWait::new(&aws::setting("PAYMENT_REMINDER_SECONDS")?)?;
         Ok::<_, String>(Arc::new(SagaStarter::new(store.clone(), sagas, payment)))
     };
+    let rows = || {
+        let client = aws_sdk_dynamodb::Client::new(&config);
+        Ok::<_, String>(Arc::new(SagaTable::new(client, aws::setting("SAGAS_TABLE")?)))
+    };
     let sagas = || {
         let client = aws_sdk_sfn::Client::new(&config);
         let (saga, compensation) =
             (aws::setting("ORDER_SAGA_ARN")?, aws::setting("ORDER_SAGA_COMPENSATION_ARN")?);
         let records = Arc::new(StepFunctionsRecords::new(client, saga, compensation));
-        Ok::<_, String>(Arc::new(SagaViews::new(store.clone(), records)))
+        Ok::<_, String>(Arc::new(SagaViews::new(store.clone(), rows()?, records)))
     };
     Ok(Some(match name.as_str() {
         "create-order" => use_case(&ordering(), &ports, Ordering::create_order),
@@ -49,6 +54,10 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         "ready-order" => consumer(&ordering(), Ordering::ready_order),
         "complete-order" => consumer(&ordering(), Ordering::complete_order),
         "start-order-saga" => consumer(&starter()?, SagaStarter::start_order_saga),
+        "project-sagas" => {
+            let projection = Arc::new(SagaProjection::new(store.clone(), rows()?));
+            detail_consumer(&projection, SagaProjection::project_sagas)
+        }
         "list-sagas" => use_case(&sagas()?, &ports, SagaViews::list_sagas),
         "get-saga" => use_case(&sagas()?, &ports, SagaViews::get_saga),
         "project-orders" => batch_consumer(&views()?, OrderViews::project_orders),

@@ -11,7 +11,7 @@ use aws_sdk_sfn::{
 use contracts::ids::{CustomerId, OrderId, PaymentId, ShoppingListId};
 use kernel::{Timestamp, TraceParent, Uuid};
 use lambda::Fault;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Starts order sagas.
 #[async_trait]
@@ -116,6 +116,24 @@ pub enum Run {
     Undo(OrderId, u32),
 }
 
+impl Run {
+    /// Its name in Step Functions.
+    pub fn name(self) -> String {
+        match self {
+            Self::Saga(order) => order.to_string(),
+            Self::Undo(order, attempt) => format!("{order}-undo-{attempt}"),
+        }
+    }
+
+    /// What has this name, if anything of ours.
+    pub fn named(name: &str) -> Option<Self> {
+        match name.split_once("-undo-") {
+            None => name.parse().ok().map(Self::Saga),
+            Some((order, attempt)) => Some(Self::Undo(order.parse().ok()?, attempt.parse().ok()?)),
+        }
+    }
+}
+
 /// How an execution stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
@@ -129,6 +147,23 @@ pub enum Ended {
     Aborted,
 }
 
+impl Ended {
+    /// Its name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Well => "ended",
+            Self::Stuck => "stuck",
+            Self::Aborted => "aborted",
+        }
+    }
+
+    /// What has this name.
+    pub fn named(word: &str) -> Option<Self> {
+        [Self::Running, Self::Well, Self::Stuck, Self::Aborted].into_iter().find(|ended| ended.word() == word)
+    }
+}
+
 /// An execution.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Execution {
@@ -140,7 +175,9 @@ pub struct Execution {
     pub started_at: Timestamp,
     /// When it ended, if it did.
     pub ended_at: Option<Timestamp>,
-    /// With which error, and why; not in lists.
+    /// How often somebody made it go on after it had ended.
+    pub redrives: u32,
+    /// Of one that ended well, what it undid, and of another, with which error it ended; not in lists.
     pub error: Option<Failure>,
 }
 
@@ -231,11 +268,11 @@ impl StepFunctionsRecords {
     }
 
     fn execution_arn(&self, run: Run) -> String {
-        let (machine, name) = match run {
-            Run::Saga(order) => (&self.saga, order.to_string()),
-            Run::Undo(order, attempt) => (&self.compensation, format!("{order}-undo-{attempt}")),
+        let machine = match run {
+            Run::Saga(_) => &self.saga,
+            Run::Undo(..) => &self.compensation,
         };
-        format!("{}:{name}", machine.replace(":stateMachine:", ":execution:"))
+        format!("{}:{}", machine.replace(":stateMachine:", ":execution:"), run.name())
     }
 }
 
@@ -273,7 +310,8 @@ impl SagaRecords for StepFunctionsRecords {
             // Somebody started one by hand, for no order.
             let order_id = listed.name().parse().ok()?;
             let (started_at, ended_at) = (time(listed.start_date()), listed.stop_date().map(time));
-            Some(Execution { order_id, ended: ended(listed.status()), started_at, ended_at, error: None })
+            let (ended, redrives) = (ended(listed.status()), count(listed.redrive_count()));
+            Some(Execution { order_id, ended, started_at, ended_at, redrives, error: None })
         });
         Ok((executions.collect(), page.next_token().map(str::to_owned)))
     }
@@ -282,13 +320,14 @@ impl SagaRecords for StepFunctionsRecords {
         let asked = self.client.describe_execution().execution_arn(self.execution_arn(run));
         let Some(found) = present(asked.send().await)? else { return Ok(None) };
         let (Run::Saga(order_id) | Run::Undo(order_id, _)) = run;
-        let error = found.error().map(|error| failure(Some(error), found.cause()));
+        let failed = found.error().map(|error| failure(Some(error), found.cause()));
         Ok(Some(Execution {
             order_id,
             ended: ended(found.status()),
             started_at: time(found.start_date()),
             ended_at: found.stop_date().map(time),
-            error,
+            redrives: count(found.redrive_count()),
+            error: failed.or_else(|| undone(found.output())),
         }))
     }
 
@@ -337,11 +376,70 @@ fn failure(error: Option<&str>, cause: Option<&str>) -> Failure {
     }
 }
 
-/// The cause of a failed task is the function's answer: JSON with an `errorMessage`.
+/// The cause of a failed task is the function's answer: JSON with an `errorMessage`. A function that passes on what was said to
+/// it wraps it once more.
 fn said(cause: &str) -> String {
-    let parsed: Option<serde_json::Value> = serde_json::from_str(cause).ok();
-    let message = parsed.as_ref().and_then(|answer| answer["errorMessage"].as_str());
-    message.unwrap_or(cause).to_owned()
+    const WRAPPED: usize = 4;
+    let mut said = cause.to_owned();
+    for _ in 0..WRAPPED {
+        let parsed: Option<serde_json::Value> = serde_json::from_str(&said).ok();
+        match parsed.as_ref().and_then(|answer| answer["errorMessage"].as_str()) {
+            Some(message) => said = message.to_owned(),
+            None => break,
+        }
+    }
+    said
+}
+
+/// What a saga that ended well undid: its data ends with the failure that made it.
+fn undone(output: Option<&str>) -> Option<Failure> {
+    let output: serde_json::Value = serde_json::from_str(output?).ok()?;
+    let undone = output.get("failure")?;
+    Some(failure(undone["Error"].as_str(), undone["Cause"].as_str()))
+}
+
+fn count(redrives: Option<i32>) -> u32 {
+    redrives.and_then(|count| u32::try_from(count).ok()).unwrap_or_default()
+}
+
+/// "Step Functions Execution Status Change", as the bus tells it. Times are milliseconds since 1970.
+/// Source: AWS Step Functions Developer Guide, "Automating Step Functions event delivery with EventBridge".
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusChange {
+    name: String,
+    status: String,
+    start_date: i64,
+    stop_date: Option<i64>,
+    #[serde(default)]
+    redrive_count: Option<i32>,
+    output: Option<String>,
+    error: Option<String>,
+    cause: Option<String>,
+}
+
+impl StatusChange {
+    /// Which execution it is about, and how that stands; `None` when it is no order's: somebody started it by hand.
+    ///
+    /// # Errors
+    /// When its times are none.
+    pub fn told(&self) -> Result<Option<(Run, Execution)>, Fault> {
+        let Some(run) = Run::named(&self.name) else { return Ok(None) };
+        let (Run::Saga(order_id) | Run::Undo(order_id, _)) = run;
+        let time = |millis| Timestamp::from_millisecond(millis).map_err(Fault::internal);
+        let failed = self.error.as_deref().map(|error| failure(Some(error), self.cause.as_deref()));
+        Ok(Some((
+            run,
+            Execution {
+                order_id,
+                ended: ended(&ExecutionStatus::from(self.status.as_str())),
+                started_at: time(self.start_date)?,
+                ended_at: self.stop_date.map(time).transpose()?,
+                redrives: count(self.redrive_count),
+                error: failed.or_else(|| undone(self.output.as_deref())),
+            },
+        )))
+    }
 }
 
 fn happened(event: &HistoryEvent) -> Option<Happened> {

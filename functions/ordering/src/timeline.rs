@@ -70,6 +70,13 @@ impl History {
     }
 }
 
+impl History {
+    /// All events, stream by stream.
+    pub fn all(&self) -> impl Iterator<Item = &Envelope> {
+        [&self.order, &self.list, &self.invoice, &self.payment].into_iter().flatten()
+    }
+}
+
 async fn read(store: &EventStore, stream: String) -> Result<Vec<Envelope>, Fault> {
     let stream: StreamId = stream.parse().map_err(Fault::internal)?;
     Ok(store.events_after(&stream, Version::NONE).await?)

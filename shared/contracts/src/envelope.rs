@@ -50,11 +50,20 @@ pub struct Envelope {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub trace: Option<TraceParent>,
+    /// How often the command was tried before the attempt that was committed, as far as that is known: sagas count. Left
+    /// out when it is 0. Attempts whose answer was lost after the commit are not among them.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub attempt: u32,
     /// The body. Left out when it is too large for the bus: read it from the event table, by
     /// stream and version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub data: Option<Value>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_none(attempt: &u32) -> bool {
+    *attempt == 0
 }
 
 impl Envelope {

@@ -82,6 +82,10 @@ pub(crate) fn encode(commit: &Commit) -> Result<Item, CodecError> {
     if let Some(trace) = &commit.trace {
         item.insert("trace".into(), text(trace.as_str()));
     }
+    // Most commands are carried out at once: what goes without saying costs nothing.
+    if commit.attempt > 0 {
+        item.insert("attempt".into(), number(u64::from(commit.attempt)));
+    }
     let mut bodies = vec![("events", events)];
     if let Some(snapshot) = &commit.snapshot {
         item.insert("snapshotSchema".into(), number(u64::from(snapshot.schema)));
@@ -193,6 +197,7 @@ fn decode_fields(fields: impl Iterator<Item = (String, Field)>) -> Result<Commit
     let mut fields = Fields(fields.collect());
     let version = fields.number("version")?.ok_or_else(|| bad("version is missing"))?;
     let next = fields.number("next")?.ok_or_else(|| bad("next is missing"))?;
+    let attempt = fields.number("attempt")?.unwrap_or_default();
     let records: Vec<EventRecord> = fields.json("events")?.ok_or_else(|| bad("events is missing"))?;
     if version == 0 || records.is_empty() || next != version + records.len() as u64 {
         return Err(bad(format!("{} events cannot reach from version {version} to {next}", records.len())));
@@ -225,6 +230,7 @@ fn decode_fields(fields: impl Iterator<Item = (String, Field)>) -> Result<Commit
         correlation: fields.parsed("correlation")?,
         causation: fields.take_text("causation")?.map(|c| c.parse()).transpose().map_err(bad)?,
         trace: fields.take_text("trace")?.map(|t| t.parse::<TraceParent>()).transpose().map_err(bad)?,
+        attempt: attempt.try_into().map_err(|_| bad("attempt is too large"))?,
         snapshot,
     })
 }

@@ -27,6 +27,8 @@ pub struct Commit {
     pub causation: Option<Uuid>,
     /// W3C trace context.
     pub trace: Option<TraceParent>,
+    /// How often the command was tried before the attempt that was committed, as far as that was said.
+    pub attempt: u32,
     /// The state after this commit, in some commits.
     pub snapshot: Option<Snapshot>,
 }
@@ -71,6 +73,7 @@ impl Commit {
             causation: self.causation,
             command: self.command.id.uuid(),
             trace: self.trace.clone(),
+            attempt: self.attempt,
             data: Some(committed.event.data.clone()),
         })
     }

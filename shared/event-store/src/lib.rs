@@ -13,6 +13,7 @@
 //! | `events` (S, or B when deflated) | JSON array: id, type, schema version, data |
 //! | `command`, `hash` (S) | id of the command that caused it, fingerprint of its payload |
 //! | `at`, `actor`, `correlation`, `causation`, `trace` (S) | when, who, because of what |
+//! | `attempt` (N) | only when a saga had to try more than once: how often before |
 //! | `snapshot` (S or B), `snapshotSchema` (N) | optional: the aggregate's state at `next` |
 //!
 //! *Append* is one `PutItem` on the condition that the key is free, so exactly one of any number of

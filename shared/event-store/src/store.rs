@@ -79,6 +79,7 @@ impl Head {
             correlation: meta.correlation,
             causation: meta.causation,
             trace: meta.trace.clone(),
+            attempt: meta.attempt,
             snapshot,
         })
     }

@@ -120,4 +120,6 @@ pub struct CommandMeta {
     pub causation: Option<Uuid>,
     /// W3C trace context.
     pub trace: Option<TraceParent>,
+    /// How often it was tried before, as far as who sends it counts: sagas do.
+    pub attempt: u32,
 }

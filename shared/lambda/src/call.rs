@@ -37,6 +37,8 @@ pub struct Call {
     pub causation: Option<Uuid>,
     /// W3C trace context.
     pub trace: Option<TraceParent>,
+    /// How often the command was tried before, as far as the caller counts.
+    pub attempt: u32,
     /// When it is carried out.
     pub at: Timestamp,
 }
@@ -56,6 +58,7 @@ impl Call {
             correlation: event.correlation,
             causation: Some(event.id),
             trace: event.trace.clone(),
+            attempt: 0,
             at,
         }
     }
@@ -88,6 +91,7 @@ impl Call {
             correlation: self.correlation,
             causation: self.causation,
             trace: self.trace.clone(),
+            attempt: self.attempt,
         }
     }
 

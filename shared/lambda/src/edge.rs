@@ -139,6 +139,7 @@ fn from_http(request: HttpRequest, correlation: Uuid, door: &Door<'_>) -> Result
         causation: None,
         // A client's own traceparent is not trusted: anybody could write into anybody's traces.
         trace: Some(door.xray.and_then(from_xray).unwrap_or_else(|| fresh_trace(door.ports))),
+        attempt: 0,
         at: door.ports.clock.now(),
         query: request.query_string_parameters,
     })
@@ -193,6 +194,9 @@ struct Direct {
     causation: Option<Uuid>,
     actor: Option<String>,
     trace: Option<TraceParent>,
+    /// A saga's `$$.State.RetryCount`.
+    #[serde(default)]
+    attempt: u32,
 }
 
 fn from_direct(payload: Value, door: &Door<'_>) -> Result<Call, Fault> {
@@ -216,6 +220,7 @@ fn from_direct(payload: Value, door: &Door<'_>) -> Result<Call, Fault> {
         trace: Some(
             direct.trace.or_else(|| door.xray.and_then(from_xray)).unwrap_or_else(|| fresh_trace(door.ports)),
         ),
+        attempt: direct.attempt,
         at: door.ports.clock.now(),
     })
 }
@@ -365,6 +370,16 @@ mod tests {
         assert_eq!(fault.code, "INVOCATION_IS_MALFORMED");
         let same = || call(json!({ "command": "execution:Step", "id": "1" })).unwrap().command;
         assert_eq!(same(), same());
+    }
+
+    #[test]
+    fn a_saga_says_how_often_it_tried_and_nobody_else_has_to() {
+        let attempt = |payload| call(payload).unwrap().meta().attempt;
+        assert_eq!(attempt(json!({ "command": "execution:Step", "attempt": 2 })), 2);
+        assert_eq!(attempt(json!({ "command": "execution:Step" })), 0);
+        assert_eq!(attempt(request(json!({}), json!({ "attempt": 2 }))), 0, "a client's own count is none");
+        let fault = call(json!({ "command": "execution:Step", "attempt": -1 })).unwrap_err();
+        assert_eq!(fault.code, "INVOCATION_IS_MALFORMED");
     }
 
     #[test]

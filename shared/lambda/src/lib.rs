@@ -26,6 +26,6 @@ pub use answer::Answer;
 pub use call::Call;
 pub use fault::{Detail, Fault};
 pub use form::Form;
-pub use serve::{Function, batch_consumer, consumer, raw, serve, use_case};
+pub use serve::{Function, batch_consumer, consumer, detail_consumer, raw, serve, use_case};
 pub use system::system_ports;
 pub use view::settled;

@@ -1,9 +1,20 @@
 //! What views tell, as queries and queues understand it.
 
 use contracts::Envelope;
-use projection::{BatchOutcome, ListError, ListRequest, ReadError};
+use projection::{BatchOutcome, ListError, ListRequest, ReadError, ViewError};
 
 use crate::{Call, Fault};
+
+impl From<ViewError> for Fault {
+    fn from(error: ViewError) -> Self {
+        match error {
+            ViewError::Unavailable { .. } => Fault::unavailable(error),
+            ViewError::Refused { .. } | ViewError::FromTheFuture { .. } | ViewError::Malformed { .. } => {
+                Fault::internal(error)
+            }
+        }
+    }
+}
 
 impl From<ReadError> for Fault {
     fn from(error: ReadError) -> Self {

@@ -96,6 +96,7 @@ mod tests {
                 causation: None,
                 command: Uuid::nil(),
                 trace: None,
+                attempt: 0,
                 data: Some(serde_json::json!({ "n": version })),
             })
             .collect()

@@ -88,6 +88,7 @@ impl TestPorts {
             correlation: self.fresh(),
             causation: None,
             trace: None,
+            attempt: 0,
         }
     }
 

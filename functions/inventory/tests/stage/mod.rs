@@ -140,6 +140,7 @@ impl House {
             correlation: meta.correlation,
             causation: None,
             trace: None,
+            attempt: 0,
             at: meta.at,
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use event_store::{AppendError, CommitLog, DynamoLog, Head, StoreError, from_stream_record};
+use event_store::{AppendError, CommitLog, DynamoLog, Expect, Head, StoreError, from_stream_record};
 use kernel::{PayloadHash, Version};
 use testing::{TestPorts, dynamo::client_of};
 use tokio::{
@@ -82,6 +82,22 @@ async fn an_attribute_that_newer_code_adds_does_not_disturb_older_code() {
     item.insert("region".into(), text("moon"));
     put(&world, item).await;
     assert_eq!(world.store().load::<Ledger>(&name).await.unwrap().state.unwrap().balance, 3);
+}
+
+#[tokio::test]
+async fn a_first_attempt_costs_nothing_and_what_was_committed_before_attempts_were_counted_is_one() {
+    let world = World::dynamo().await;
+    for (attempt, written) in [(0, None), (2, Some(number(2)))] {
+        let name = stream(&format!("attempt-{attempt}"));
+        let meta = kernel::CommandMeta { attempt, ..world.command() };
+        world.send_as(&name, Expect::Any, post([1]), &meta).await.unwrap();
+        assert_eq!(items(&world.client().unwrap(), &name).await[0].get("attempt").cloned(), written);
+        let envelopes: Vec<_> = world.history(&name).await[0].envelopes().collect();
+        assert_eq!(envelopes[0].attempt, attempt);
+        let told = serde_json::to_value(&envelopes[0]).unwrap();
+        assert_eq!(told.get("attempt").is_some(), attempt > 0);
+        assert_eq!(serde_json::from_value::<contracts::Envelope>(told).unwrap(), envelopes[0]);
+    }
 }
 
 #[tokio::test]

@@ -256,6 +256,7 @@ fn any_commit_reads_back_the_same(world: impl Future<Output = World>, count: u32
             correlation: kernel::Uuid::from_u128(ids[2]),
             causation: (ids[0] % 2 == 0).then(|| kernel::Uuid::from_u128(ids[1])),
             trace: (ids[0] % 3 == 0).then(|| kernel::TraceParent::new(ids[0], ids[1] as u64, true)),
+            attempt: (ids[2] % 3) as u32,
         };
         let snapshot = snapshot.map(|state| Snapshot { schema: 3, state });
         let (first, rest) = events.split_first().unwrap();
