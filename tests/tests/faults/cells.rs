@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     control::{Faults, Kind, Rule},
@@ -423,18 +423,21 @@ impl Done {
         let seen = Seen::of(stack, &self.shopper).await;
         let timeline = stack.get(&format!("/api/orders/{}/timeline", self.order)).await;
         let saga = stack.get(&format!("/api/sagas/{}", self.order)).await;
-        let mut lines = vec![format!("  {seen:?}")];
+        let mut lines = vec![format!("  {}", serde_json::to_string(&seen).unwrap_or_default())];
         for entry in timeline.body["timeline"]["entries"].as_array().into_iter().flatten() {
             let text = |field: &str| entry[field].as_str().unwrap_or_default().to_owned();
             lines.push(format!("  {} {} {}", text("at"), text("what"), text("by")));
         }
         let runs = saga.body["saga"]["runs"].as_array().cloned().unwrap_or_default();
         for step in runs.iter().flat_map(|run| run["steps"].as_array().cloned().unwrap_or_default()) {
-            let failures: Vec<&Value> =
-                step["failures"].as_array().into_iter().flatten().map(|failure| &failure["error"]).collect();
+            let failures = step["failures"].as_array().into_iter().flatten();
+            let errors: Vec<&str> = failures.filter_map(|failure| failure["error"].as_str()).collect();
+            let text = |field: &str| step[field].as_str().unwrap_or_default();
             lines.push(format!(
-                "  {} {}, {} attempts {failures:?}",
-                step["name"], step["outcome"], step["attempts"]
+                "  {} {} in {} attempts {errors:?}",
+                text("name"),
+                text("outcome"),
+                step["attempts"]
             ));
         }
         self.story = lines.join("\n");

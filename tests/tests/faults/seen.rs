@@ -10,7 +10,7 @@ use super::{
 };
 
 /// What each context says, read from its streams.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, serde::Serialize)]
 pub struct Seen {
     pub order: Value,
     payment: Value,
@@ -81,6 +81,8 @@ impl Seen {
         want(reserved == Some(0), format!("{status}, and {reserved:?} pieces are kept for it"));
         let captured = self.payment["captured"].as_f64();
         let refunded = self.payment["refunded"].as_f64();
+        let held = self.payment["held"].as_f64();
+        want(held == Some(0.0), format!("{status}, and {held:?} are held for it"));
         match status {
             "completed" => {
                 want(payment == "captured", format!("completed, and the payment is {payment}"));
