@@ -41,14 +41,13 @@ def main():
     # Only now: the emulator reads its settings while it is imported.
     from ministack import app
 
+    if options.faults:
+        faults.install(options.faults, existing)  # first: to the repairs they come from the functions
     apply_sam_transform_in_nested_stacks()
     keep_attributes_in_nested_stacks()
     answer_without_stalls()
     honour_partial_failures_of_streams()
     evaluate_leading_keys()
-    if options.faults:
-        faults.install(options.faults, existing)
-
     sys.argv = sys.argv[:1]  # the emulator parses arguments of its own
     app.main()
 

@@ -31,6 +31,7 @@ import logging
 import os
 import signal
 import threading
+import time
 
 KINDS = {"fail", "throttle", "hang", "lose", "kill", "twice", "before", "after"}
 
@@ -134,6 +135,7 @@ class Victim:
 
 RULES = Rules()
 VICTIMS = set()
+LIMITED = contextvars.ContextVar("whether the task has a limit of its own for the call", default=False)
 DYING = contextvars.ContextVar("the call whose process is to die", default=None)
 
 
@@ -162,7 +164,11 @@ def install(port, existing):
     def limited_otherwise(resource, input_data, timeout):
         payload = input_data.get("Payload") if isinstance(input_data, dict) else None
         rule = RULES.coming(command_of(payload))
-        return limited(resource, input_data, HANG if rule and rule.kind == "hang" else max(timeout, PATIENT))
+        token = LIMITED.set(True)
+        try:
+            return limited(resource, input_data, HANG if rule and rule.kind == "hang" else max(timeout, PATIENT))
+        finally:
+            LIMITED.reset(token)
 
     @functools.wraps(call)
     def call_with_faults(function, event):
@@ -176,10 +182,13 @@ def install(port, existing):
                 raise failure(rule.error, rule.cause)
             case "throttle":
                 raise failure("Lambda.TooManyRequestsException", "Rate Exceeded.")
+            case "hang" if not LIMITED.get():
+                # A task that waits for a token has no limit for the call: there it is the function's own that ends it.
+                threading.Thread(target=contextvars.copy_context().run, args=(late, rule, function, event)).start()
+                time.sleep(HANG)
+                raise failure("Sandbox.Timedout", "Task timed out")
             case "hang" | "before":
-                with held(rule):
-                    RULES.hold(rule)
-                    return call(function, event)
+                return late(rule, function, event)
             case "after":
                 with held(rule):
                     answer = call(function, event)
@@ -192,6 +201,11 @@ def install(port, existing):
                 return killed(function, event)
             case "twice":
                 return twice(function, event)
+
+    def late(rule, function, event):
+        with held(rule):
+            RULES.hold(rule)
+            return call(function, event)
 
     class held:
         def __init__(self, rule):
