@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{
     control::{Faults, Kind, Rule},
-    mall::{Brings, Shopper},
+    mall::{Brings, Pays, Shopper},
     seen::Seen,
     stack::Stack,
 };
@@ -77,6 +77,10 @@ enum Way {
     Forward,
     /// The payment is a cent short, which the saga finds out when stock is kept and a list is made.
     Undone,
+    /// Nobody pays before the fault is over.
+    Reminded,
+    /// Nobody pays at all.
+    Overdue,
 }
 
 /// What makes a step refuse.
@@ -90,6 +94,10 @@ enum Refusal {
     /// The depot cancels the list.
     ListIsCancelled,
     OrderIsCancelled,
+    /// The time to pay runs out.
+    IsOverdue,
+    /// The customer pays when it is all but too late.
+    InvoiceIsPaid,
     /// Nobody can make it refuse: the refusal is put in its place.
     Pretended(&'static str),
 }
@@ -114,6 +122,11 @@ pub const ROWS: &[Row] = &[
     row("ConfirmPayment", Way::Forward, Refusal::TooLittleMoney),
     row("InitiateShopping", Way::Forward, Refusal::ListIsCancelled),
     row("ApproveOrder", Way::Forward, Refusal::OrderIsCancelled),
+    // It hands on why the order could not be placed.
+    row("AwaitPayment", Way::Forward, Refusal::TooFewPieces),
+    row("RemindPayment", Way::Reminded, Refusal::IsOverdue),
+    row("CancelInvoice", Way::Overdue, Refusal::InvoiceIsPaid),
+    row("CancelOrder", Way::Overdue, Refusal::Pretended("ORDER_IS_PAID")),
     row("ReleasePayment", Way::Undone, Refusal::Pretended("PAYMENT_WAS_CAPTURED")),
     row("CancelShoppingList", Way::Undone, Refusal::Pretended("SHOPPING_LIST_IS_OF_ANOTHER_ORDER")),
     row("ReleaseInventory", Way::Undone, Refusal::Pretended("STOCK_IS_NOT_TRACKED")),
@@ -122,8 +135,14 @@ pub const ROWS: &[Row] = &[
 
 /// Why an order is rejected whose payment is a cent short.
 const TOO_LITTLE: &str = "PAYMENT_DOES_NOT_COVER_TOTAL";
+/// Why an order is rejected that could not be placed for technical reasons.
+const NOT_PLACED: &str = "PLACEMENT_FAILED";
+/// Why an order is cancelled that nobody paid for.
+const OVERDUE: &str = "PAYMENT_OVERDUE";
 /// What a function fails with that fails for good; no code of ours.
 const BROKEN: &str = "Lambda.ServiceException";
+/// Attempts of a step that is retried for long.
+const ALL_OF_THEM: u32 = 15;
 
 /// How a cell has to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,33 +150,44 @@ pub enum End {
     Completed,
     /// With this reason.
     Rejected(&'static str),
-    Cancelled,
-    /// The saga is stuck, for everybody to see; an operator finishes it.
-    ByHand(&'static str),
+    /// With this reason, or none: then the customer took it back.
+    Cancelled(&'static str),
+    /// The saga is stuck, for everybody to see. An operator finishes it: the order is rejected with this reason.
+    ByHandRejected(&'static str),
+    /// The same, and the order is cancelled.
+    ByHandCancelled(&'static str),
 }
 
 impl End {
     fn status(self) -> &'static str {
         match self {
             Self::Completed => "completed",
-            Self::Rejected(_) | Self::ByHand(_) => "rejected",
-            Self::Cancelled => "cancelled",
+            Self::Rejected(_) | Self::ByHandRejected(_) => "rejected",
+            Self::Cancelled(_) | Self::ByHandCancelled(_) => "cancelled",
         }
     }
 
-    fn reason(self) -> Option<&'static str> {
+    fn reason(self) -> &'static str {
         match self {
-            Self::Rejected(reason) | Self::ByHand(reason) => Some(reason),
-            Self::Completed | Self::Cancelled => None,
+            Self::Completed => "",
+            Self::Rejected(reason)
+            | Self::Cancelled(reason)
+            | Self::ByHandRejected(reason)
+            | Self::ByHandCancelled(reason) => reason,
         }
+    }
+
+    fn is_by_hand(self) -> bool {
+        matches!(self, Self::ByHandRejected(_) | Self::ByHandCancelled(_))
     }
 
     fn shown(self) -> &'static str {
         match self {
             Self::Completed => "completed",
             Self::Rejected(_) => "rejected",
-            Self::Cancelled => "cancelled",
-            Self::ByHand(_) => "stuck; by hand rejected",
+            Self::Cancelled(_) => "cancelled",
+            Self::ByHandRejected(_) => "stuck; by hand rejected",
+            Self::ByHandCancelled(_) => "stuck; by hand cancelled",
         }
     }
 }
@@ -203,33 +233,55 @@ impl Cell {
     }
 
     fn end(&self) -> End {
-        let forward = self.row.way == Way::Forward;
+        let Row { step, way, refusal } = *self.row;
+        let taken_back = End::Cancelled("");
+        // What comes of it when the step gets through after all.
+        let through = match way {
+            Way::Forward | Way::Reminded => End::Completed,
+            Way::Undone => End::Rejected(TOO_LITTLE),
+            Way::Overdue => End::Cancelled(OVERDUE),
+        };
         match self.fault {
-            Fault::Refused => match self.row.refusal {
+            Fault::Refused => match refusal {
                 Refusal::CustomerIsDisabled => End::Rejected("CUSTOMER_NOT_AUTHORIZED"),
                 Refusal::TooFewPieces => End::Rejected("INSUFFICIENT_STOCK"),
                 Refusal::ListIsNotWanted => End::Rejected("SHOPPING_LIST_WAS_CANCELLED"),
                 Refusal::TooLittleMoney => End::Rejected(TOO_LITTLE),
-                Refusal::ListIsCancelled => End::Rejected("SHOPPING_LIST_WAS_CANCELLED"),
-                Refusal::OrderIsCancelled => End::Cancelled,
-                Refusal::Pretended(_) => End::ByHand(TOO_LITTLE),
+                Refusal::ListIsCancelled => End::Rejected("SHOPPING_CANNOT_BE_INITIATED"),
+                Refusal::OrderIsCancelled => taken_back,
+                Refusal::IsOverdue => End::Cancelled(OVERDUE),
+                Refusal::InvoiceIsPaid => End::Completed,
+                Refusal::Pretended(_) => self.stuck(),
             },
-            Fault::TechnicalError if forward => End::Rejected(BROKEN),
-            Fault::TechnicalError => End::ByHand(TOO_LITTLE),
-            // Forward, all attempts fail; going back, a few of many.
-            Fault::TimedOut if forward => End::Rejected("States.Timeout"),
-            Fault::AnswerLost if forward => End::Rejected("Lambda.SdkClientException"),
-            Fault::CancelledAfter if self.row.step == "RejectOrder" => End::Rejected(TOO_LITTLE),
-            Fault::CancelledBefore | Fault::CancelledAfter => End::Cancelled,
+            Fault::TechnicalError if self.is_placed() => End::Rejected(NOT_PLACED),
+            Fault::TechnicalError if matches!(step, "AwaitPayment" | "RemindPayment") => through,
+            Fault::TechnicalError => self.stuck(),
+            Fault::TimedOut if self.is_placed() => End::Rejected(NOT_PLACED),
+            // Nobody pays meanwhile, and the mall does not know how the order stands: it is given up.
+            Fault::TimedOut if step == "AwaitPayment" => End::Cancelled("Sandbox.Timedout"),
+            // It is approved, whoever heard of it.
+            Fault::AnswerLost if step == "ApproveOrder" => End::Completed,
+            Fault::AnswerLost if self.is_placed() => End::Rejected(NOT_PLACED),
+            Fault::CancelledAfter if matches!(step, "RejectOrder" | "CancelOrder") => through,
+            Fault::CancelledBefore | Fault::CancelledAfter => taken_back,
             Fault::TimedOut
             | Fault::AnswerLost
             | Fault::Throttled
             | Fault::Killed
             | Fault::StartedTwice
-            | Fault::StepTwice => match self.row.way {
-                Way::Forward => End::Completed,
-                Way::Undone => End::Rejected(TOO_LITTLE),
-            },
+            | Fault::StepTwice => through,
+        }
+    }
+
+    /// Whether the step is one of those that place the order.
+    fn is_placed(&self) -> bool {
+        self.row.way == Way::Forward && self.row.step != "AwaitPayment"
+    }
+
+    fn stuck(&self) -> End {
+        match self.row.way {
+            Way::Forward | Way::Undone => End::ByHandRejected(TOO_LITTLE),
+            Way::Reminded | Way::Overdue => End::ByHandCancelled(OVERDUE),
         }
     }
 
@@ -241,27 +293,58 @@ impl Cell {
         }
     }
 
-    /// What is asked of the cloud: which kind of fault, and for how many of the first calls.
+    /// What is asked of the cloud: which kind of fault, and for how many of the first calls; for all without a number.
     fn rule(&self) -> Option<(Kind, Option<u32>)> {
-        let some_or_all = if self.row.way == Way::Forward { None } else { Some(A_FEW) };
+        // The way forward is given up after some attempts. Waiting and reminding are given up too, but come again.
+        let for_good = match self.row.step {
+            "AwaitPayment" | "RemindPayment" => Some(ALL_OF_THEM),
+            _ => None,
+        };
+        let for_long =
+            if self.is_placed() || self.row.step == "AwaitPayment" { for_good } else { Some(A_FEW) };
         Some(match self.fault {
             Fault::Refused => match self.row.refusal {
                 Refusal::CustomerIsDisabled
                 | Refusal::ListIsNotWanted
                 | Refusal::ListIsCancelled
-                | Refusal::OrderIsCancelled => (Kind::Before, Some(1)),
-                Refusal::TooFewPieces | Refusal::TooLittleMoney => return None,
+                | Refusal::OrderIsCancelled
+                | Refusal::InvoiceIsPaid => (Kind::Before, None),
+                Refusal::TooFewPieces | Refusal::TooLittleMoney | Refusal::IsOverdue => return None,
                 Refusal::Pretended(code) => (Kind::Fail(code), None),
             },
-            Fault::TechnicalError => (Kind::Fail(BROKEN), None),
-            Fault::TimedOut => (Kind::Hang, some_or_all),
+            Fault::TechnicalError => (Kind::Fail(BROKEN), for_good),
+            Fault::TimedOut => (Kind::Hang, for_long),
             Fault::Throttled => (Kind::Throttle, Some(A_FEW)),
             Fault::Killed => (Kind::Kill, Some(1)),
-            Fault::AnswerLost => (Kind::Lose, some_or_all),
-            Fault::StartedTwice | Fault::CancelledBefore => (Kind::Before, Some(1)),
+            Fault::AnswerLost => (Kind::Lose, for_long),
+            Fault::StartedTwice | Fault::CancelledBefore => (Kind::Before, None),
             Fault::StepTwice => (Kind::Twice, Some(1)),
-            Fault::CancelledAfter => (Kind::After, Some(1)),
+            Fault::CancelledAfter => (Kind::After, None),
         })
+    }
+
+    /// When the customer pays.
+    fn pays<'a>(&self, rule: Option<&'a Rule<'a>>) -> Pays<'a> {
+        match (self.row.way, rule) {
+            (Way::Overdue, _) | (Way::Reminded, None) => Pays::Never,
+            (Way::Forward, _) if self.fault == Fault::TimedOut && self.row.step == "AwaitPayment" => {
+                Pays::Never
+            }
+            (Way::Reminded, Some(rule)) => {
+                let calls = match self.fault {
+                    Fault::TechnicalError => ALL_OF_THEM,
+                    Fault::Throttled | Fault::TimedOut | Fault::AnswerLost => A_FEW,
+                    Fault::Refused
+                    | Fault::Killed
+                    | Fault::StartedTwice
+                    | Fault::StepTwice
+                    | Fault::CancelledBefore
+                    | Fault::CancelledAfter => 1,
+                };
+                Pays::After(rule, calls)
+            }
+            (Way::Forward | Way::Undone, _) => Pays::AtOnce,
+        }
     }
 
     /// What somebody does while the call is held.
@@ -272,7 +355,7 @@ impl Cell {
             Fault::CancelledBefore | Fault::CancelledAfter => {
                 let reply = shopper.cancels().await;
                 // Too late: clearly said.
-                let too_late = matches!(self.end(), End::Rejected(_));
+                let too_late = self.end() != End::Cancelled("");
                 let wanted = if too_late { (409, "ORDER_CANNOT_BE_CANCELLED") } else { (200, "") };
                 let told = (reply.status, reply.body["code"].as_str().unwrap_or_default());
                 return if told == wanted { Ok(()) } else { Err(format!("cancelling: {reply:?}")) };
@@ -284,7 +367,11 @@ impl Cell {
                 Refusal::ListIsNotWanted => shopper.post(&list, json!({ "orderId": shopper.order })).await,
                 Refusal::ListIsCancelled => shopper.delete(&list).await,
                 Refusal::OrderIsCancelled => shopper.cancels().await,
-                Refusal::TooFewPieces | Refusal::TooLittleMoney | Refusal::Pretended(_) => return Ok(()),
+                Refusal::InvoiceIsPaid => shopper.pays().await,
+                Refusal::TooFewPieces
+                | Refusal::TooLittleMoney
+                | Refusal::IsOverdue
+                | Refusal::Pretended(_) => return Ok(()),
             },
             Fault::TechnicalError
             | Fault::TimedOut
@@ -317,11 +404,11 @@ impl Cell {
             rule.release().await;
             acted
         };
-        let (acted, over) = tokio::join!(act, shopper.until_over(true, OVER));
+        let (acted, over) = tokio::join!(act, shopper.until_over(self.pays(rule.as_ref()), OVER));
         problems.extend(acted.err());
         match over {
             Err(why) => problems.push(why),
-            Ok(saga) if matches!(end, End::ByHand(_)) => {
+            Ok(saga) if end.is_by_hand() => {
                 problems.extend(self.finish_by_hand(stack, &shopper, &saga, rule.as_ref()).await.err());
             }
             Ok(saga) if saga == "SUCCEEDED" => {}
@@ -373,6 +460,8 @@ impl Cell {
             // The counts stay; what it has struck is looked at later.
             rule.stop().await;
         }
+        shopper.is_compensated_by_hand().await?;
+        // An operator who is not sure does it again: nothing is done twice.
         shopper.is_compensated_by_hand().await
     }
 }
@@ -394,10 +483,8 @@ fn problems(seen: &Seen, shopper: &Shopper, end: End) -> Vec<String> {
     if seen.status() != end.status() {
         problems.push(format!("the order is {}, and was to be {}", seen.order, end.status()));
     }
-    if let Some(reason) = end.reason()
-        && seen.reason() != reason
-    {
-        problems.push(format!("the reason is {}, and was to be {reason}", seen.reason()));
+    if seen.reason() != end.reason() {
+        problems.push(format!("the reason is {:?}, and was to be {:?}", seen.reason(), end.reason()));
     }
     problems
 }

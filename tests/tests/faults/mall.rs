@@ -15,7 +15,10 @@ use contracts::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::stack::{Reply, Stack};
+use super::{
+    control::Rule,
+    stack::{Reply, Stack},
+};
 
 /// What one piece costs.
 const PRICE: f64 = 2.5;
@@ -41,6 +44,25 @@ impl Brings {
     pub const ENOUGH: Self = Self { money: TOTAL, stocked: STOCKED };
     pub const TOO_LITTLE_MONEY: Self = Self { money: TOTAL - 0.01, stocked: STOCKED };
     pub const TOO_FEW_PIECES: Self = Self { money: TOTAL, stocked: ORDERED - 1 };
+}
+
+/// When the customer pays the invoice.
+#[derive(Clone, Copy)]
+pub enum Pays<'a> {
+    AtOnce,
+    /// When the fault has struck so often.
+    After(&'a Rule<'a>, u32),
+    Never,
+}
+
+impl Pays<'_> {
+    async fn now(self) -> bool {
+        match self {
+            Self::AtOnce => true,
+            Self::After(rule, times) => rule.show().await.struck >= times,
+            Self::Never => false,
+        }
+    }
 }
 
 /// A shopper with a full basket; after the checkout, with an order. The order has the basket's id.
@@ -179,15 +201,15 @@ impl Shopper {
         if ran.status.success() { Ok(()) } else { Err(format!("`mall saga compensate` failed: {said}")) }
     }
 
-    /// Carries the order on as bots and its customer do, until its saga has ended and it is at an end itself. `pays`: the
-    /// customer does. Says how the saga ended.
-    pub async fn until_over(&self, pays: bool, within: Duration) -> Result<String, String> {
+    /// Carries the order on as bots and its customer do, until its saga has ended and it is at an end itself. Says how the
+    /// saga ended.
+    pub async fn until_over(&self, pays: Pays<'_>, within: Duration) -> Result<String, String> {
         let deadline = Instant::now() + within;
         loop {
             let status = self.order_status().await;
             match status.as_str() {
                 "approved" => self.is_collected().await,
-                "ready" if pays => drop(self.pays().await),
+                "ready" if pays.now().await => drop(self.pays().await),
                 _ => {}
             }
             let saga = self.stack.saga(&self.order).await.unwrap_or_default();
