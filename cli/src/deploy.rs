@@ -39,11 +39,24 @@ pub struct Options {
     /// Deploy even if nothing changed
     #[arg(long)]
     pub force: bool,
+    /// A parameter of template.yaml (may be given more than once)
+    #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parameter)]
+    pub parameters: Vec<String>,
+}
+
+/// A parameter as SAM takes it.
+fn parameter(text: &str) -> std::result::Result<String, String> {
+    match text.split_once('=') {
+        Some((name, _)) if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric()) => {
+            Ok(text.into())
+        }
+        _ => Err("it is written Name=Value".into()),
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { stack: "mallard".into(), stage: None, force: false }
+        Self { stack: "mallard".into(), stage: None, force: false, parameters: vec![] }
     }
 }
 
@@ -52,6 +65,8 @@ struct Parameters {
     stage: String,
     arch: Arch,
     event_table: &'static str,
+    /// What was asked for besides.
+    others: Vec<String>,
 }
 
 impl Parameters {
@@ -62,15 +77,16 @@ impl Parameters {
             Target::Local(_) | Target::Endpoint(_) => ("local", "Delete"),
         };
         let stage = options.stage.clone().unwrap_or_else(|| usual.into());
-        Self { stage, arch, event_table }
+        Self { stage, arch, event_table, others: options.parameters.clone() }
     }
 
-    fn overrides(&self) -> [String; 3] {
-        [
+    fn overrides(&self) -> Vec<String> {
+        let ours = [
             format!("Stage={}", self.stage),
             format!("Architecture={}", self.arch.name()),
             format!("EventTableDeletionPolicy={}", self.event_table),
-        ]
+        ];
+        ours.into_iter().chain(self.others.iter().cloned()).collect()
     }
 
     fn prefix(&self) -> String {
@@ -348,6 +364,14 @@ pub async fn confirmed(consequence: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_parameter_has_a_name_and_a_value() {
+        assert_eq!(parameter("PaymentDeadlineSeconds=20").as_deref(), Ok("PaymentDeadlineSeconds=20"));
+        for text in ["PaymentDeadlineSeconds", "=20", "a b=1", ""] {
+            assert!(parameter(text).is_err(), "{text:?}");
+        }
+    }
 
     #[test]
     fn stack_events_are_told_from_other_lines() {

@@ -123,8 +123,8 @@ class Victim:
     def made(self, table, item):
         """Whether this item is the call's commit. One step of an order runs at a time, so the order and the saga tell."""
         text = lambda name: (item.get(name) or {}).get("S")
-        if table.endswith("payment-waits"):
-            return any(value == {"S": self.order} for value in item.values())
+        if "PaymentWaits" in table:
+            return text("id") == self.order
         return text("actor") == "saga:order" and text("correlation") == self.correlation
 
     def kill(self):

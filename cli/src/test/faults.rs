@@ -19,6 +19,9 @@ use crate::{
 
 const TESTS: Duration = Duration::from_secs(3600);
 
+/// Time to pay, and until a reminder, in seconds: nobody waits for days here. Long enough for a busy machine to pay in.
+const TIMES: [&str; 2] = ["PaymentDeadlineSeconds=30", "PaymentReminderSeconds=6"];
+
 impl Tester<'_> {
     pub(super) async fn faults(&mut self) -> Result<()> {
         const NAME: &str = "faults";
@@ -76,7 +79,9 @@ impl Tester<'_> {
         let target = Target::Local(temporary.cloud.clone());
         target.reach().await?;
         let how = How::Here { release: false };
-        let stack = deploy::run(self.repo, &self.home, &target, how, &deploy::Options::default()).await?;
+        let options =
+            deploy::Options { parameters: TIMES.map(str::to_owned).to_vec(), ..deploy::Options::default() };
+        let stack = deploy::run(self.repo, &self.home, &target, how, &options).await?;
         Ok((temporary, target, stack, port))
     }
 

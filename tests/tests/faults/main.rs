@@ -134,7 +134,8 @@ async fn until_quiet() -> BTreeMap<String, u32> {
         while let Some(page) = pages.next().await {
             for url in page.expect("the queues").queue_urls() {
                 let asked = sqs.get_queue_attributes().queue_url(url);
-                let told = asked.set_attribute_names(Some(wanted.to_vec())).send().await.expect("a queue's depth");
+                let told =
+                    asked.set_attribute_names(Some(wanted.to_vec())).send().await.expect("a queue's depth");
                 let depth = |name| told.attributes()?.get(name)?.parse::<u32>().ok();
                 let held: u32 = wanted.iter().filter_map(depth).sum();
                 let name = url.rsplit('/').next().unwrap_or(url);
