@@ -20,7 +20,7 @@ use crate::{
 const TESTS: Duration = Duration::from_secs(3600);
 
 /// Time to pay, and until a reminder, in seconds: nobody waits for days here. Long enough for a busy machine to pay in.
-const TIMES: [&str; 2] = ["PaymentDeadlineSeconds=30", "PaymentReminderSeconds=6"];
+const TIMES: [(&str, &str); 2] = [("PaymentDeadlineSeconds", "30"), ("PaymentReminderSeconds", "6")];
 
 impl Tester<'_> {
     pub(super) async fn faults(&mut self) -> Result<()> {
@@ -80,7 +80,7 @@ impl Tester<'_> {
         target.reach().await?;
         let how = How::Here { release: false };
         let options =
-            deploy::Options { parameters: TIMES.map(str::to_owned).to_vec(), ..deploy::Options::default() };
+            deploy::Options { parameters: TIMES.map(parameter).into(), ..deploy::Options::default() };
         let stack = deploy::run(self.repo, &self.home, &target, how, &options).await?;
         Ok((temporary, target, stack, port))
     }
@@ -92,6 +92,10 @@ impl Tester<'_> {
         files::write_json(&file, &Stack { cloud: None, ..stack.clone() })?;
         Ok(file)
     }
+}
+
+fn parameter((name, value): (&str, &str)) -> deploy::Parameter {
+    deploy::Parameter { name: name.into(), value: value.into() }
 }
 
 fn own_program() -> Result<String> {

@@ -281,7 +281,7 @@ impl Cell {
     fn stuck(&self) -> End {
         match self.row.way {
             Way::Forward | Way::Undone => End::ByHandRejected(TOO_LITTLE),
-            Way::Reminded | Way::Overdue => End::ByHandCancelled(OVERDUE),
+            Way::Reminded | Way::Overdue => End::ByHandCancelled(""),
         }
     }
 
@@ -459,6 +459,9 @@ impl Cell {
         if let Some(rule) = rule {
             // The counts stay; what it has struck is looked at later.
             rule.stop().await;
+        }
+        if matches!(self.end(), End::ByHandCancelled(_)) {
+            return shopper.is_cancelled_by_hand().await;
         }
         shopper.is_compensated_by_hand().await?;
         // An operator who is not sure does it again: nothing is done twice.

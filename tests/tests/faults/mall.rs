@@ -201,6 +201,17 @@ impl Shopper {
         if ran.status.success() { Ok(()) } else { Err(format!("`mall saga compensate` failed: {said}")) }
     }
 
+    /// What an operator does with one that is stuck when the order is ready: `mall` refuses to undo what the customer can pay,
+    /// and says that the order can be cancelled.
+    pub async fn is_cancelled_by_hand(&self) -> Result<(), String> {
+        match self.is_compensated_by_hand().await {
+            Err(said) if said.contains("DELETE /api/ordering/") => {}
+            other => return Err(format!("the operator was to be told to cancel the order: {other:?}")),
+        }
+        let reply = self.cancels().await;
+        if reply.status == 200 { Ok(()) } else { Err(format!("cancelling by hand: {reply:?}")) }
+    }
+
     /// Carries the order on as bots and its customer do, until its saga has ended and it is at an end itself. Says how the
     /// saga ended.
     pub async fn until_over(&self, pays: Pays<'_>, within: Duration) -> Result<String, String> {
