@@ -16,7 +16,7 @@ pub fn drawn(kind: Kind, definition: &Value) -> String {
 
 type State<'a> = (&'a str, &'a Value);
 
-/// The states as one would tell them: the way forward, then what failures lead to, the longest way first.
+/// The states as one would tell them: the way forward, then what failures lead to, those of the last state first.
 fn in_order<'a>(start: &'a str, states: &'a Map<String, Value>) -> Vec<State<'a>> {
     let mut order: Vec<State<'a>> = vec![];
     let mut open = vec![start];
@@ -28,7 +28,7 @@ fn in_order<'a>(start: &'a str, states: &'a Map<String, Value>) -> Vec<State<'a>
             }
             let state = &states[name];
             order.push((name, state));
-            let catches = state["Catch"].as_array().into_iter().flatten();
+            let catches = state["Catch"].as_array().into_iter().flatten().rev();
             open.extend(catches.filter_map(|catcher| catcher["Next"].as_str()));
             let choices = state["Choices"].as_array().into_iter().flatten().rev();
             way.extend(choices.filter_map(|choice| choice["Next"].as_str()));

@@ -56,6 +56,11 @@ fn no_role_reaches_further_than_it_must() {
 }
 
 #[test]
+fn no_role_is_about_a_state_machine_that_is_not_there() {
+    holds(template::named_machines_exist);
+}
+
+#[test]
 fn no_function_shares_a_role_or_runs_without_limits() {
     holds(template::functions_stand_alone);
 }
@@ -266,10 +271,11 @@ fn refuses(rule: Rule, from: &str, to: &str, about: &str) {
 
 #[test]
 fn the_rules_find_nothing_wrong_with_a_sound_template() {
-    let rules: [Rule; 12] = [
+    let rules: [Rule; 13] = [
         template::event_table_is_append_only,
         template::no_updates_and_no_deletes,
         template::policies_are_exact,
+        template::named_machines_exist,
         template::functions_stand_alone,
         template::logs_forget,
         template::queues_lose_nothing,
@@ -335,6 +341,13 @@ fn a_policy_that_reaches_too_far_is_found() {
         let to = format!("{action}, Resource: !Sub \"arn:aws:states:eu-west-1:1:{resource}\"}}");
         refuses(rule, "dynamodb:ListStreams, Resource: \"*\"}", &to, action);
     }
+    for machine in ["*", "${Prefix}-*"] {
+        let to = format!(
+            "states:SendTaskSuccess, Resource: !Sub \"arn:aws:states:eu-west-1:1:stateMachine:{machine}\"}}"
+        );
+        refuses(rule, "dynamodb:ListStreams, Resource: \"*\"}", &to, "states:SendTaskSuccess");
+    }
+    refuses(rule, "dynamodb:ListStreams", "states:SendTaskFailure", "states:SendTaskFailure");
     refuses(rule, "Resource: \"*\"", "NotResource: x", "negations");
     refuses(
         rule,
@@ -342,6 +355,14 @@ fn a_policy_that_reaches_too_far_is_found() {
         "[\"arn:aws:iam::aws:policy/AdministratorAccess\"]",
         "AdministratorAccess",
     );
+}
+
+#[test]
+fn a_role_about_a_state_machine_that_is_not_there_is_found() {
+    let to =
+        "states:SendTaskSuccess, Resource: !Sub \"arn:aws:states:eu-west-1:1:stateMachine:${Prefix}-oder\"}";
+    let rule = template::named_machines_exist;
+    refuses(rule, "dynamodb:ListStreams, Resource: \"*\"}", to, "no state machine");
 }
 
 #[test]

@@ -15,8 +15,8 @@ use contracts::{
         OrderRejected,
     },
     payments::{
-        InvoiceAdjusted, InvoiceCanceled, InvoiceCreated, InvoiceEvent, InvoicePaid, PaymentAuthorized,
-        PaymentCaptured, PaymentConfirmed, PaymentEvent, PaymentRefunded, PaymentReleased,
+        InvoiceAdjusted, InvoiceCanceled, InvoiceCreated, InvoiceEvent, InvoicePaid, InvoiceReminded,
+        PaymentAuthorized, PaymentCaptured, PaymentConfirmed, PaymentEvent, PaymentRefunded, PaymentReleased,
     },
 };
 use event_store::{EventStore, MemoryLog};
@@ -172,6 +172,17 @@ fn adjusted() -> InvoiceEvent {
     InvoiceEvent::InvoiceAdjusted(InvoiceAdjusted { order_id: order_id(), old_amount, amount })
 }
 
+fn reminded() -> InvoiceEvent {
+    InvoiceEvent::InvoiceReminded(InvoiceReminded {
+        order_id: order_id(),
+        customer_id: Id::derived(&["ada"]),
+        payment_id: Id::derived(&["card"]),
+        amount: money(225),
+        reminder: 1,
+        due_at: "2026-11-27T09:00:30.5Z".parse().unwrap(),
+    })
+}
+
 fn paid() -> InvoiceEvent {
     InvoiceEvent::InvoicePaid(InvoicePaid {
         order_id: order_id(),
@@ -300,6 +311,7 @@ async fn a_completed_order_tells_its_whole_story_in_the_order_of_time() {
         collected(),
         readied(),
         invoiced(),
+        reminded(),
         paid(),
         completed(),
         captured(),
@@ -318,6 +330,7 @@ async fn a_completed_order_tells_its_whole_story_in_the_order_of_time() {
             "The bot collected everything.",
             "The order is ready: 2.25 USD is to be paid.",
             "The invoice says 2.25 USD.",
+            "The customer was reminded: 2.25 USD is to be paid until 2026-11-27 09:00 UTC.",
             "The invoice of 2.25 USD was paid.",
             "The order was completed.",
             "2.25 USD was taken.",
@@ -404,6 +417,10 @@ async fn what_an_order_waits_for_is_never_a_guess() {
     assert_eq!(happened![created(), approve.clone()].awaits().await, awaits("staff"), "without a list");
     let withdrawn = called_off("BROKEN_DOWN");
     assert_eq!(happened![created(), listed, approve.clone(), withdrawn].awaits().await, awaits("staff"));
+    assert_eq!(
+        happened![created(), approve.clone(), readied(), invoiced(), reminded()].awaits().await,
+        awaits("payment")
+    );
     assert_eq!(
         happened![created(), approve.clone(), readied(), invoiced(), uninvoiced()].awaits().await,
         awaits("staff")
@@ -504,6 +521,7 @@ fn anything() -> impl Strategy<Value = Happens> {
         Just(refunded().into()),
         Just(invoiced().into()),
         Just(adjusted().into()),
+        Just(reminded().into()),
         Just(paid().into()),
         Just(uninvoiced().into()),
     ]

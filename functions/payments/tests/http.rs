@@ -39,11 +39,14 @@ async fn an_invoice_is_created_adjusted_and_paid_and_the_payment_captured() {
     desk.readied("ada", order, payment, 150).await;
     let created = desk.ok("POST", "/api/payments/invoices", json!({ "orderId": order })).await;
     assert_eq!(created, json!({ "id": order, "version": 1 }), "the invoice has the order's id");
+    let due = &desk.invoice(order).await["dueAt"];
+    assert_eq!(due, "2026-11-27T09:00:00Z", "a week after it was made");
     let path = format!("/api/payments/invoices/{order}");
     desk.ok("PUT", &format!("{path}/adjust"), json!({ "amount": 1.25 })).await;
     desk.ok("PUT", &format!("{path}/pay"), json!({})).await;
     let invoice = desk.invoice(order).await;
     assert_eq!((&invoice["status"], &invoice["amount"]), (&json!("paid"), &json!(1.25)));
+    assert_eq!(invoice.get("dueAt"), None, "what is paid is not due");
     let event = desk.of_invoice(order, "InvoicePaid").await.unwrap();
     desk.deliver(event).await.unwrap();
     let shown = desk.payment(payment).await;
@@ -212,7 +215,7 @@ async fn d13_a_canceled_invoice_can_be_read_back() {
     desk.ok("PUT", &format!("{path}/cancel"), json!({ "reason": "WILTED" })).await;
     let expected = json!({
         "id": order, "orderId": order, "customerId": customer("ada"), "paymentId": payment, "amount": 1.5,
-        "status": "canceled", "reason": "WILTED", "version": 2,
+        "status": "canceled", "reminders": 0, "reason": "WILTED", "version": 2,
     });
     assert_eq!(desk.invoice(order).await, expected);
     let capture = format!("/api/payments/{payment}/capture");

@@ -202,6 +202,19 @@ impl FixedService {
     /// # Panics
     /// When no loopback port can be bound.
     pub async fn start(answer: Value) -> Self {
+        Self::answering(StatusCode::OK, answer).await
+    }
+
+    /// Starts an endpoint that refuses everything with this error, as AWS does.
+    ///
+    /// # Panics
+    /// When no loopback port can be bound, or `status` is none of HTTP's.
+    pub async fn refusing(status: u16, error: &str) -> Self {
+        let status = StatusCode::from_u16(status).expect("a status of HTTP");
+        Self::answering(status, serde_json::json!({ "__type": error, "message": "so it is" })).await
+    }
+
+    async fn answering(status: StatusCode, answer: Value) -> Self {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a loopback port");
         let address = listener.local_addr().expect("a bound port has an address");
         let asked: Arc<Mutex<Vec<(String, Value)>>> = Arc::default();
@@ -211,7 +224,7 @@ impl FixedService {
                 headers.get("x-amz-target").and_then(|t| t.to_str().ok()).unwrap_or_default().to_owned();
             lock(&keep).push((target, json(&body)));
             let answer = answer.to_string();
-            async move { ([("content-type", "application/x-amz-json-1.1")], answer) }
+            async move { (status, [("content-type", "application/x-amz-json-1.1")], answer) }
         };
         let router = Router::new().route("/", any(handler));
         let server = tokio::spawn(async move {
