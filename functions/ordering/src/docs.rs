@@ -27,8 +27,7 @@ pub fn operations() -> Vec<Operation> {
             "cancelOrder",
             TAG,
             "Cancels an order that is not paid yet.",
-        )
-        .refuses(409),
+        ),
         Operation::get("/api/orders", "listOrders", TAG, "Lists a customer's orders, newest first.")
             .query("customerId", "Whose orders: a UUID.", true)
             .pages()
