@@ -157,11 +157,11 @@ pub async fn up(repo: &Repo, home: &Home, port: Option<u16>) -> Result<Cloud> {
         Found::Nothing => {}
     }
     forget(home)?;
-    start(repo, home, port.unwrap_or(ports::USUAL)).await
+    start(repo, home, port.unwrap_or(ports::USUAL), None).await
 }
 
-/// Starts an emulator on `port`.
-pub async fn start(repo: &Repo, home: &Home, port: u16) -> Result<Cloud> {
+/// Starts an emulator on `port`. `faults`: tests may inject some, steered over that port.
+pub async fn start(repo: &Repo, home: &Home, port: u16, faults: Option<u16>) -> Result<Cloud> {
     if !ports::is_free(port) {
         let emulator = healthy(&endpoint(port)).await.is_ok();
         let by = if emulator { ANOTHER_CLOUD } else { ANOTHER_PROGRAM };
@@ -179,6 +179,7 @@ pub async fn start(repo: &Repo, home: &Home, port: u16) -> Result<Cloud> {
         Command::new(&interpreter)
             .arg(repo.local("cloud.py"))
             .args(["--port", &port.to_string()])
+            .args(faults.iter().flat_map(|port| ["--faults".to_owned(), port.to_string()]))
             .current_dir(repo.root())
             .env("TMPDIR", home.tmp())
             // Listeners for services that Mallard does not use; their fixed ports would meet those of a second cloud.
@@ -284,16 +285,28 @@ pub struct Temporary {
 impl Temporary {
     /// Starts a cloud on a free port. Two runs may choose the same port at the same moment; the later one tries again.
     pub async fn start(repo: &Repo, home: &Home) -> Result<Self> {
+        Self::start_with(repo, home, false).await.map(|(cloud, _)| cloud)
+    }
+
+    /// The same, with the port over which faults are asked for.
+    pub async fn start_with_faults(repo: &Repo, home: &Home) -> Result<(Self, u16)> {
+        let (cloud, faults) = Self::start_with(repo, home, true).await?;
+        Ok((cloud, faults.unwrap_or_default()))
+    }
+
+    async fn start_with(repo: &Repo, home: &Home, with_faults: bool) -> Result<(Self, Option<u16>)> {
         python::ensure(repo).await?;
         let mut from = *ports::RANGE.start();
         for _ in 0..3 {
             let port = ports::first_free(from..=*ports::RANGE.end())?;
-            match start(repo, home, port).await {
+            let faults =
+                with_faults.then(|| ports::first_free(port + 1..=*ports::RANGE.end())).transpose()?;
+            match start(repo, home, port, faults).await {
                 Err(Error::PortTaken { .. } | Error::CloudDied { .. }) if !ports::is_free(port) => {
                     from = port + 1
                 }
                 Err(e) => return Err(e),
-                Ok(cloud) => return Ok(Self { cloud, home: home.clone(), keep: false }),
+                Ok(cloud) => return Ok((Self { cloud, home: home.clone(), keep: false }, faults)),
             }
         }
         Err(Error::NoFreePort { from: *ports::RANGE.start(), to: *ports::RANGE.end() })

@@ -110,6 +110,8 @@ pub enum Error {
     SagaNotNow { why: String, advice: String },
     #[error("order {order} was not finished this time either ({ended}): {why}")]
     SagaNotFinished { order: uuid::Uuid, ended: String, why: String },
+    #[error("functions cannot be killed there: {0}")]
+    CannotKill(&'static str),
     #[error("no function's name contains {asked:?}; there are: {}", .known.join(", "))]
     NoSuchFunction { asked: String, known: Vec<String> },
 }
@@ -221,6 +223,9 @@ impl Error {
             Error::SagaNotNow { advice, .. } => advice.clone(),
             Error::SagaNotFinished { order, .. } => {
                 format!("See what it says, mend that, and repeat the command: cargo mall saga show {order}")
+            }
+            Error::CannotKill(_) => {
+                "Use the local cloud (cargo mall up) on Linux, or leave --kill out.".into()
             }
             Error::NoSuchParameter { .. } => "template.yaml tells what each is for.".into(),
             Error::NoSuchFunction { .. } => "Without a name, the logs of all functions are shown.".into(),

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Starts the local cloud: MiniStack, pinned, with IAM enforced, and with the few repairs Mallard needs.
 
-    python infra/local/cloud.py [--port 4566] [--host 127.0.0.1]
+    python infra/local/cloud.py [--port 4566] [--host 127.0.0.1] [--faults PORT]
 
 It stays in the foreground, logs to stdout and stops on SIGTERM or Ctrl-C. Nothing is kept: what was deployed is
 gone when it stops. Every repair below names the gap it closes and is checked before it is applied, so a release of
@@ -21,6 +21,8 @@ import socketserver
 import sys
 import threading
 
+import faults
+
 PINNED = "1.5.33"  # as in requirements-cloud.txt
 
 
@@ -28,15 +30,21 @@ def main():
     arguments = argparse.ArgumentParser(description="Mallard's local cloud: MiniStack with IAM enforced")
     arguments.add_argument("--port", type=int, default=int(os.environ.get("MALLARD_CLOUD_PORT", "4566")))
     arguments.add_argument("--host", default="127.0.0.1", help="interface to listen on")
+    arguments.add_argument("--faults", type=int, metavar="PORT", help="let tests inject faults (faults.py), steered over this port")
     options = arguments.parse_args()
 
     refuse_another_version()
     refuse_a_taken_port(options.host, options.port)
     prepare_environment(options.host, options.port)
+    if options.faults:
+        refuse_a_taken_port("127.0.0.1", options.faults)
+        faults.hurry()
 
     # Only now: the emulator reads its settings while it is imported.
     from ministack import app
 
+    if options.faults:
+        faults.install(options.faults, existing)  # first: to the repairs they come from the functions
     apply_sam_transform_in_nested_stacks()
     keep_attributes_in_nested_stacks()
     answer_without_stalls()

@@ -240,6 +240,7 @@ impl Client {
         let (attempts, apart) = NEWS;
         for _ in 0..attempts {
             if tolerate(self.world.api.command(&ADD_STOCK, product, json!({ "quantity": quantity })).await)? {
+                self.world.stocked.borrow_mut().insert(product, u64::from(quantity));
                 return Ok(true);
             }
             tokio::time::sleep(apart).await;

@@ -106,6 +106,8 @@ pub struct Ledger {
     pub orders: OrderNumbers,
     pub bots: BotNumbers,
     pub invoices_paid: u64,
+    /// Processes of functions that were killed.
+    pub killed: u64,
     /// What must not happen; the first ones word for word.
     pub surprises: Vec<String>,
     pub surprised: u64,

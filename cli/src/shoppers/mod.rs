@@ -8,13 +8,16 @@
 //! | `client`, `depot`, `orders` | who does it: clients, bots, payers |
 //! | `operations`, `http` | requests, and which answers are no surprise |
 //! | `world` | what they share |
-//! | `ledger`, `report` | what came of it |
+//! | `killer` | kills functions meanwhile |
+//! | `ledger`, `books`, `report` | what came of it, and whether goods and money add up |
 //!
 //! A seed repeats the decisions, not the run: what there is to choose from depends on what the mall answers, and when.
 
+mod books;
 mod client;
 mod depot;
 mod http;
+mod killer;
 mod ledger;
 mod mind;
 mod operations;
@@ -33,8 +36,10 @@ use tokio::task::{JoinSet, LocalSet};
 
 pub use self::options::Options;
 use self::{
+    books::Books,
     client::Client,
     http::Api,
+    killer::Killer,
     mind::Mind,
     orders::{Attention, Orders},
     report::{Report, Run},
@@ -67,12 +72,13 @@ const TICK: Duration = Duration::from_millis(200);
 struct Times {
     opened: Option<Instant>,
     closed: Option<Instant>,
+    settled: Option<Instant>,
 }
 
 impl Times {
     /// Shopping and settling, in seconds.
     fn seconds(self) -> (f64, f64) {
-        let now = Instant::now();
+        let now = self.settled.unwrap_or_else(Instant::now);
         let closed = self.closed.unwrap_or(now);
         let opened = self.opened.unwrap_or(closed);
         let tenths = |time: Duration| (time.as_secs_f64() * 10.0).round() / 10.0;
@@ -85,10 +91,17 @@ pub async fn run(home: &Home, options: &Options) -> Result<ExitCode> {
     let target = options.choice.target(home)?;
     target.reach().await?;
     let stack = Stack::deployed(home, &target)?;
-    LocalSet::new().run_until(shop(&stack, options)).await
+    let killer = Killer::new(&target, options.kill)?;
+    let sqs = aws_sdk_sqs::Client::new(&target.sdk().await);
+    LocalSet::new().run_until(shop(&stack, &sqs, killer, options)).await
 }
 
-async fn shop(stack: &Stack, options: &Options) -> Result<ExitCode> {
+async fn shop(
+    stack: &Stack,
+    sqs: &aws_sdk_sqs::Client,
+    killer: Option<Killer>,
+    options: &Options,
+) -> Result<ExitCode> {
     let seed = options.seed.unwrap_or_else(|| u64::from(fastrand::u32(..)));
     ui::line(format!(
         "{} clients, {} bots, {} payers at {}, {}; seed {seed}",
@@ -102,11 +115,12 @@ async fn shop(stack: &Stack, options: &Options) -> Result<ExitCode> {
     let world = Rc::new(World::new(Api::new(stack)?, orders, options.pause.0.clone()));
     let mut minds = Mind::many(seed, usize::from(options.clients) + 1, options.refused);
     let mut times = Times::default();
-    let ended_early = tokio::select! {
-        done = whole(&world, options, &mut minds, &mut times) => done.map(|()| false)?,
+    // None: ended early, by whom.
+    let books = tokio::select! {
+        done = whole(&world, (stack, sqs), killer, options, &mut minds, &mut times) => Some(done?),
         name = crate::interrupted() => {
             ui::note(format!("{} {name}: ended early", ui::warn("!")));
-            true
+            None
         }
     };
 
@@ -117,12 +131,13 @@ async fn shop(stack: &Stack, options: &Options) -> Result<ExitCode> {
         bots: options.bots,
         payers: options.payers,
         refused_percent: options.refused,
+        kill_percent: options.kill,
         shopping_seconds,
         settling_seconds,
-        ended_early,
+        ended_early: books.is_none(),
     };
     let (left, moving) = (world.orders.unfinished(), world.orders.moving());
-    let report = Report::of(&world.api.ledger.borrow(), run, left, &moving);
+    let report = Report::of(&world.api.ledger.borrow(), run, left, &moving, books);
     report.lines().into_iter().for_each(ui::line);
     if let Some(path) = &options.json {
         let json = serde_json::to_string_pretty(&report)
@@ -140,7 +155,14 @@ fn until(options: &Options) -> String {
 }
 
 /// All of it, if nobody ends it. Who is left when this is dropped goes with it.
-async fn whole(world: &Rc<World>, options: &Options, minds: &mut Vec<Mind>, times: &mut Times) -> Result<()> {
+async fn whole(
+    world: &Rc<World>,
+    (stack, sqs): (&Stack, &aws_sdk_sqs::Client),
+    killer: Option<Killer>,
+    options: &Options,
+    minds: &mut Vec<Mind>,
+    times: &mut Times,
+) -> Result<Books> {
     open_first_stores(world, minds).await?;
     // What is reported begins here.
     world.api.ledger.take();
@@ -159,6 +181,10 @@ async fn whole(world: &Rc<World>, options: &Options, minds: &mut Vec<Mind>, time
     for _ in 0..orders::LOOKERS {
         others.spawn_local(orders::follow(world.clone(), Attention::Close));
         others.spawn_local(orders::follow(world.clone(), Attention::Loose));
+    }
+
+    if let Some(killer) = killer {
+        others.spawn_local(killer.run(world.clone()));
     }
 
     let task = ui::task("Shopping");
@@ -200,7 +226,17 @@ async fn whole(world: &Rc<World>, options: &Options, minds: &mut Vec<Mind>, time
     world.turn_to(Phase::Over);
     // A bot that does not finish in time leaves its list as it is: the orders of this run are where they are.
     let _ = tokio::time::timeout(LAST_LIST, finish(&mut bots)).await;
-    Ok(())
+    times.settled = Some(Instant::now());
+    // What is read now is no part of the run.
+    let ledger = world.api.ledger.take();
+    let task = ui::task("Closing the books");
+    let closed = books::close(world, sqs, stack).await;
+    drop(task);
+    let read = world.api.ledger.replace(ledger);
+    for surprise in read.surprises {
+        world.api.surprise(surprise);
+    }
+    closed
 }
 
 /// Waits for all; one that panicked is a bug of ours and is shown as one.

@@ -74,6 +74,8 @@ pub const GET_ORDER: Operation = Operation::new("GET", "/api/ordering/{id}", &["
 // So does the invoice from the order.
 pub const GET_INVOICE: Operation =
     Operation::new("GET", "/api/payments/invoices/{id}", &["INVOICE_NOT_FOUND"]);
+pub const GET_PAYMENT: Operation = Operation::new("GET", "/api/payments/{id}", &[]);
+pub const TIMELINE: Operation = Operation::new("GET", "/api/orders/{id}/timeline", &[]);
 // It may have been cancelled with its order.
 pub const PAY_INVOICE: Operation = Operation::new(
     "PUT",
@@ -84,6 +86,7 @@ pub const PAY_INVOICE: Operation = Operation::new(
 // ---- stock and depot
 // A product that was added a moment ago.
 pub const ADD_STOCK: Operation = Operation::new("POST", "/api/inventory/{id}/add", &["PRODUCT_NOT_FOUND"]);
+pub const GET_STOCK: Operation = Operation::new("GET", "/api/inventory/{id}", &[]);
 pub const REGISTER_BOT: Operation = Operation::new("POST", "/api/depot/bots", &[]);
 pub const WORK_QUEUE: Operation = Operation::new("GET", "/api/depot/shopping/available", &[]);
 pub const ASSIGN: Operation = Operation::new(

@@ -35,6 +35,9 @@ pub struct Options {
     /// Of a hundred shoppers, so many pay too little
     #[arg(long, value_name = "PERCENT", default_value_t = 10, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub refused: u8,
+    /// Every second, kill so many of a hundred processes of functions, at least one; only on the local cloud
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub kill: u8,
     /// Time between two things that a client does: from and to, or 0 for none
     #[arg(long, value_name = "MIN..MAX", default_value = "0.5s..2s")]
     pub pause: Pause,

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -151,6 +152,8 @@ pub struct Orders {
     /// Where an order comes to rest when nobody collects, or nobody pays.
     rests: &'static [&'static str],
     open: RefCell<BTreeMap<Uuid, Placed>>,
+    /// All that were placed, and when the checkout was answered.
+    all: RefCell<Vec<(Uuid, Timestamp)>>,
     close: Round,
     loose: Round,
     /// With the total that the invoice should have.
@@ -169,6 +172,7 @@ impl Orders {
             limit,
             rests,
             open: RefCell::default(),
+            all: RefCell::default(),
             close: Round { every: INTERVAL, due: RefCell::default() },
             loose: Round { every: NOW_AND_THEN, due: RefCell::default() },
             ready: RefCell::default(),
@@ -196,6 +200,7 @@ impl Orders {
 
     /// An order was placed just now.
     pub fn placed(&self, order: Uuid, short: bool) {
+        self.all.borrow_mut().push((order, Timestamp::now()));
         let mut open = self.open.borrow_mut();
         // One that will be rejected has no times to be taken.
         let is_room = open.values().filter(|placed| placed.attention == Attention::Close).count() < CLOSELY;
@@ -209,6 +214,11 @@ impl Orders {
             Attention::Close => &self.close,
             Attention::Loose => &self.loose,
         }
+    }
+
+    /// Every order that was placed, with the time at which its checkout was answered.
+    pub fn all(&self) -> Vec<(Uuid, Timestamp)> {
+        self.all.borrow().clone()
     }
 
     /// Orders that still have somewhere to go, by status.

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::Serialize;
 
 use super::{
+    books::Books,
     ledger::{BotNumbers, Ledger, Times},
     orders::INTERVAL,
 };
@@ -25,6 +26,10 @@ pub struct Report {
     pub orders: Orders,
     pub bots_did: BotNumbers,
     pub invoices_paid: u64,
+    /// Processes of functions that were killed meanwhile.
+    pub killed: u64,
+    /// None when the run was ended early.
+    pub books: Option<Books>,
     /// What must not happen: how often, and the first ones.
     pub surprises: u64,
     pub first_surprises: Vec<String>,
@@ -39,6 +44,7 @@ pub struct Run {
     pub bots: u16,
     pub payers: u16,
     pub refused_percent: u8,
+    pub kill_percent: u8,
     /// While clients did new things.
     pub shopping_seconds: f64,
     /// While orders were taken to their ends.
@@ -96,6 +102,8 @@ pub struct Orders {
     /// Whether those that are left still had somewhere to go.
     pub stuck: u64,
     pub checkout_to_approved: Spread,
+    /// Of all orders that were approved, by the events of the orders; none where the books were not closed.
+    pub checkout_to_approval: Option<Spread>,
     pub checkout_to_completed: Spread,
     /// Orders that are watched closely are looked at so often, and the last two are theirs: never better than this.
     pub look_every: f64,
@@ -117,6 +125,7 @@ impl Report {
         run: Run,
         left: BTreeMap<String, u64>,
         moving: &BTreeMap<String, u64>,
+        books: Option<Books>,
     ) -> Self {
         let seconds = run.shopping_seconds + run.settling_seconds;
         let rate = |count: u64| if seconds > 0.0 { tenth(count as f64 / seconds) } else { 0.0 };
@@ -148,12 +157,15 @@ impl Report {
                 left,
                 stuck: moving.values().sum(),
                 checkout_to_approved: Spread::of(&ledger.orders.approved),
+                checkout_to_approval: books.as_ref().map(|books| Spread::of(&books.approved)),
                 checkout_to_completed: Spread::of(&ledger.orders.completed),
                 look_every: milliseconds(INTERVAL),
                 looked_every: Spread::of(&ledger.orders.looks),
             },
             bots_did: ledger.bots,
             invoices_paid: ledger.invoices_paid,
+            killed: ledger.killed,
+            books,
             surprises: ledger.surprised,
             first_surprises: ledger.surprises.clone(),
         }
@@ -161,7 +173,9 @@ impl Report {
 
     /// Nothing happened that must not. Orders that are under way when the run is ended early are no fault.
     pub fn is_clean(&self) -> bool {
-        self.surprises == 0 && (self.orders.stuck == 0 || self.run.ended_early)
+        self.surprises == 0
+            && (self.orders.stuck == 0 || self.run.ended_early)
+            && self.books.as_ref().is_none_or(|books| books.wrong.is_empty())
     }
 
     /// The report for the screen.
@@ -190,6 +204,12 @@ impl Report {
              {not_idle_yet} times a bot came before it was known to be idle."
         ));
         lines.push(format!("  Payers paid {} invoices.", self.invoices_paid));
+        if self.run.kill_percent > 0 {
+            let (percent, killed) = (self.run.kill_percent, self.killed);
+            lines.push(format!(
+                "  Killed {killed} processes of functions, {percent} % of those there were, each second."
+            ));
+        }
         lines.push(match self.retries.is_empty() {
             true => "  No request was repeated.".into(),
             false => format!("  Requests repeated: {}.", counts(&self.retries)),
@@ -212,6 +232,9 @@ impl Report {
                 0 => format!("  {text}"),
                 _ => format!("  {}", ui::warn(text)),
             });
+        }
+        if let Some(books) = &self.books {
+            lines.extend(accounts(books));
         }
         if self.surprises == 0 {
             lines.push(format!("  {}", ui::good("No unexpected answer.")));
@@ -264,9 +287,11 @@ impl Report {
         rows.extend(orders.ended.iter().map(|(end, count)| plain(end, *count)));
         rows.extend(orders.left.iter().map(|(status, count)| plain(&format!("left {status}"), *count)));
         for (name, spread) in [
-            ("checkout to approved", orders.checkout_to_approved),
-            ("checkout to completed", orders.checkout_to_completed),
+            ("checkout to approval, all orders, by their events", orders.checkout_to_approval),
+            ("checkout to approved", Some(orders.checkout_to_approved)),
+            ("checkout to completed", Some(orders.checkout_to_completed)),
         ] {
+            let Some(spread) = spread else { continue };
             let mut cells = plain(name, spread.count);
             if spread.count > 0 {
                 cells.extend([spread.p50, spread.p90, spread.p99, spread.max].map(time));
@@ -275,6 +300,32 @@ impl Report {
         }
         rows
     }
+}
+
+/// What the books say.
+fn accounts(books: &Books) -> Vec<String> {
+    let money = |minor: i64| format!("{}.{:02}", minor / 100, minor % 100);
+    let Books { orders, completed, paid, captured, products, stocked, on_hand, sold, reserved, .. } = books;
+    let mut lines = vec![
+        format!(
+            "  Money of {orders} orders: {} completed, {} paid on invoices, {} taken from payments.",
+            money(*completed),
+            money(*paid),
+            money(*captured)
+        ),
+        format!(
+            "  Stock of {products} products: {stocked} pieces came in, {sold} were sold, {on_hand} are on hand, {reserved} of them \
+             kept for orders. {} messages in dead-letter queues.",
+            books.dead_letters
+        ),
+    ];
+    if books.wrong.is_empty() {
+        lines.push(format!("  {}", ui::good("The books are right: goods and money add up.")));
+    } else {
+        lines.push(format!("  {}", ui::bad("The books are wrong:")));
+        lines.extend(books.wrong.iter().map(|wrong| format!("    {wrong}")));
+    }
+    lines
 }
 
 fn header(cells: &[&str]) -> Vec<String> {
@@ -318,6 +369,7 @@ mod tests {
             bots: 2,
             payers: 2,
             refused_percent: 10,
+            kill_percent: 0,
             shopping_seconds: 8.0,
             settling_seconds: 2.0,
             ended_early,
@@ -347,7 +399,7 @@ mod tests {
     #[test]
     fn the_tables_tell_what_the_ledger_knows() {
         console::set_colors_enabled(false);
-        let report = Report::of(&ledger(), run(false), stuck(), &stuck());
+        let report = Report::of(&ledger(), run(false), stuck(), &stuck(), None);
         let text = report.lines().join("\n");
         let row =
             |name: &str| text.lines().find(|line| line.trim_start().starts_with(name)).unwrap().to_owned();
@@ -371,13 +423,19 @@ mod tests {
     #[test]
     fn a_run_with_a_surprise_or_a_stuck_order_is_not_clean() {
         let none = BTreeMap::new();
-        assert!(Report::of(&ledger(), run(false), none.clone(), &none).is_clean());
-        assert!(Report::of(&ledger(), run(false), stuck(), &none).is_clean(), "nobody was there to pay");
-        assert!(!Report::of(&ledger(), run(false), stuck(), &stuck()).is_clean());
-        assert!(Report::of(&ledger(), run(true), stuck(), &stuck()).is_clean(), "nobody waited for them");
+        assert!(Report::of(&ledger(), run(false), none.clone(), &none, None).is_clean());
+        assert!(
+            Report::of(&ledger(), run(false), stuck(), &none, None).is_clean(),
+            "nobody was there to pay"
+        );
+        assert!(!Report::of(&ledger(), run(false), stuck(), &stuck(), None).is_clean());
+        assert!(
+            Report::of(&ledger(), run(true), stuck(), &stuck(), None).is_clean(),
+            "nobody waited for them"
+        );
         let mut surprised = ledger();
         (0..25).for_each(|n| surprised.surprise(format!("PUT /x: 500 number {n}")));
-        let report = Report::of(&surprised, run(true), none.clone(), &none);
+        let report = Report::of(&surprised, run(true), none.clone(), &none, None);
         assert!(!report.is_clean());
         let text = report.lines().join("\n");
         assert!(text.contains("25 things that must not happen:") && text.contains("and 5 more"), "{text}");
@@ -385,7 +443,7 @@ mod tests {
 
     #[test]
     fn the_file_has_the_numbers_of_the_tables() {
-        let report = Report::of(&ledger(), run(false), stuck(), &stuck());
+        let report = Report::of(&ledger(), run(false), stuck(), &stuck(), None);
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!((&json["seed"], &json["requests"]), (&7.into(), &100.into()));
         let operation = &json["operations"][0];
@@ -405,7 +463,7 @@ mod tests {
     fn a_run_of_nothing_can_be_reported() {
         let none = BTreeMap::new();
         let run = Run { shopping_seconds: 0.0, settling_seconds: 0.0, ..run(true) };
-        let report = Report::of(&Ledger::default(), run, none.clone(), &none);
+        let report = Report::of(&Ledger::default(), run, none.clone(), &none, None);
         assert!(!report.lines().is_empty() && report.requests_per_second == 0.0);
         assert!(serde_json::to_string(&report).is_ok());
     }

@@ -1,6 +1,6 @@
 //! What all clients, bots and payers of a run share.
 
-use std::{cell::RefCell, ops::RangeInclusive, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
 use kernel::Money;
 use serde_json::Value;
@@ -35,6 +35,8 @@ pub struct World {
     pub api: Api,
     pub orders: Orders,
     pub stores: RefCell<Directory>,
+    /// Pieces of the products whose stock was counted in this run.
+    pub stocked: RefCell<BTreeMap<Uuid, u64>>,
     /// Between two things that a client does, in milliseconds.
     pub pause: RangeInclusive<u64>,
     phase: watch::Sender<Phase>,
@@ -42,7 +44,8 @@ pub struct World {
 
 impl World {
     pub fn new(api: Api, orders: Orders, pause: RangeInclusive<u64>) -> Self {
-        Self { api, orders, stores: RefCell::default(), pause, phase: watch::Sender::new(Phase::Shopping) }
+        let phase = watch::Sender::new(Phase::Shopping);
+        Self { api, orders, stores: RefCell::default(), stocked: RefCell::default(), pause, phase }
     }
 
     pub fn is_at(&self, phase: Phase) -> bool {

@@ -105,7 +105,7 @@ impl Tester<'_> {
     }
 
     /// What the tests are told: where the mall is, and whose functions they may kill.
-    fn contract(&self, target: &Target, stack: &Stack) -> Vec<(&'static str, String)> {
+    pub(super) fn contract(&self, target: &Target, stack: &Stack) -> Vec<(&'static str, String)> {
         let mut contract = vec![
             ("MALL_API_URL", stack.api.clone()),
             ("MALL_STACK_FILE", target.stack_file(&self.home).display().to_string()),
@@ -132,7 +132,7 @@ impl Tester<'_> {
         ));
     }
 
-    async fn keep(&self, target: &Target, stack: &Stack, since: Timestamp) -> Result<()> {
+    pub(super) async fn keep(&self, target: &Target, stack: &Stack, since: Timestamp) -> Result<()> {
         if let Target::Local(cloud) = target {
             cloud::healthy(&cloud.endpoint()).await?;
         }

@@ -5,6 +5,7 @@ mod api;
 mod deny;
 mod e2e;
 mod examples;
+mod faults;
 mod report;
 
 use std::{
@@ -43,7 +44,7 @@ pub struct Options {
     /// Run only this part (may be given more than once)
     #[arg(long, value_enum, value_name = "PART")]
     only: Vec<Part>,
-    /// Leave the cloud of the end-to-end and API tests up
+    /// Leave the cloud of the end-to-end and API tests, or that of the faults, up
     #[arg(long)]
     keep_up: bool,
     /// Run the end-to-end and API tests against this cloud instead of one of their own
@@ -52,6 +53,9 @@ pub struct Options {
     /// Show everything that the steps print
     #[arg(long, short)]
     verbose: bool,
+    /// Write the fault matrix into docs/SAGAS.md
+    #[arg(long)]
+    write: bool,
 }
 
 /// Parts of the whole.
@@ -67,6 +71,8 @@ enum Part {
     E2e,
     /// The API against its OpenAPI document, on the same cloud
     Api,
+    /// Every fault at every step of the sagas, on a cloud that lets faults in
+    Faults,
 }
 
 impl Options {
@@ -103,6 +109,13 @@ pub async fn run(repo: &Repo, options: &Options) -> Result<ExitCode> {
             tester.deployed().await?;
         } else {
             tester.skip("end to end", "the build failed");
+        }
+    }
+    if options.wants(Part::Faults) {
+        if builds {
+            tester.faults().await?;
+        } else {
+            tester.skip("faults", "the build failed");
         }
     }
     tester.finish(started.elapsed())
@@ -391,7 +404,7 @@ mod tests {
 
     #[test]
     fn without_only_everything_is_wanted() {
-        let options = |only| Options { only, keep_up: false, endpoint: None, verbose: false };
+        let options = |only| Options { only, keep_up: false, endpoint: None, verbose: false, write: false };
         assert!(options(vec![]).wants(Part::Lint) && options(vec![]).wants(Part::E2e));
         assert!(options(vec![Part::E2e]).wants(Part::E2e) && !options(vec![Part::E2e]).wants(Part::Unit));
     }
