@@ -157,11 +157,11 @@ pub async fn up(repo: &Repo, home: &Home, port: Option<u16>) -> Result<Cloud> {
         Found::Nothing => {}
     }
     forget(home)?;
-    start(repo, home, port.unwrap_or(ports::USUAL)).await
+    start(repo, home, port.unwrap_or(ports::USUAL), None).await
 }
 
-/// Starts an emulator on `port`.
-pub async fn start(repo: &Repo, home: &Home, port: u16) -> Result<Cloud> {
+/// Starts an emulator on `port`; one that counts into `meter`, if that is given.
+pub async fn start(repo: &Repo, home: &Home, port: u16, meter: Option<&Path>) -> Result<Cloud> {
     if !ports::is_free(port) {
         let emulator = healthy(&endpoint(port)).await.is_ok();
         let by = if emulator { ANOTHER_CLOUD } else { ANOTHER_PROGRAM };
@@ -179,6 +179,7 @@ pub async fn start(repo: &Repo, home: &Home, port: u16) -> Result<Cloud> {
         Command::new(&interpreter)
             .arg(repo.local("cloud.py"))
             .args(["--port", &port.to_string()])
+            .args(meter.iter().flat_map(|file| [std::ffi::OsStr::new("--meter"), file.as_os_str()]))
             .current_dir(repo.root())
             .env("TMPDIR", home.tmp())
             // Listeners for services that Mallard does not use; their fixed ports would meet those of a second cloud.
@@ -284,11 +285,23 @@ pub struct Temporary {
 impl Temporary {
     /// Starts a cloud on a free port. Two runs may choose the same port at the same moment; the later one tries again.
     pub async fn start(repo: &Repo, home: &Home) -> Result<Self> {
+        Self::on_a_free_port(repo, home, None).await
+    }
+
+    /// Starts a cloud that counts into `meter`, on this port or on a free one.
+    pub async fn metered(repo: &Repo, home: &Home, port: Option<u16>, meter: &Path) -> Result<Self> {
+        let Some(port) = port else { return Self::on_a_free_port(repo, home, Some(meter)).await };
+        python::ensure(repo).await?;
+        let cloud = start(repo, home, port, Some(meter)).await?;
+        Ok(Self { cloud, home: home.clone(), keep: false })
+    }
+
+    async fn on_a_free_port(repo: &Repo, home: &Home, meter: Option<&Path>) -> Result<Self> {
         python::ensure(repo).await?;
         let mut from = *ports::RANGE.start();
         for _ in 0..3 {
             let port = ports::first_free(from..=*ports::RANGE.end())?;
-            match start(repo, home, port).await {
+            match start(repo, home, port, meter).await {
                 Err(Error::PortTaken { .. } | Error::CloudDied { .. }) if !ports::is_free(port) => {
                     from = port + 1
                 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Starts the local cloud: MiniStack, pinned, with IAM enforced, and with the few repairs Mallard needs.
 
-    python infra/local/cloud.py [--port 4566] [--host 127.0.0.1]
+    python infra/local/cloud.py [--port 4566] [--host 127.0.0.1] [--meter FILE]
 
 It stays in the foreground, logs to stdout and stops on SIGTERM or Ctrl-C. Nothing is kept: what was deployed is
 gone when it stops. Every repair below names the gap it closes and is checked before it is applied, so a release of
@@ -26,6 +26,7 @@ def main():
     arguments = argparse.ArgumentParser(description="Mallard's local cloud: MiniStack with IAM enforced")
     arguments.add_argument("--port", type=int, default=int(os.environ.get("MALLARD_CLOUD_PORT", "4566")))
     arguments.add_argument("--host", default="127.0.0.1", help="interface to listen on")
+    arguments.add_argument("--meter", help="count into this file what AWS would bill (see meter.py)")
     options = arguments.parse_args()
 
     refuse_another_version()
@@ -40,6 +41,10 @@ def main():
     answer_without_stalls()
     honour_partial_failures_of_streams()
     evaluate_leading_keys()
+    if options.meter:
+        import meter
+
+        meter.plug_in(options.meter, existing)
 
     sys.argv = sys.argv[:1]  # the emulator parses arguments of its own
     app.main()
