@@ -10,6 +10,7 @@ this file tells how to look at the running cloud from outside.
 """
 
 import argparse
+import contextvars
 import functools
 import importlib.metadata
 import json
@@ -18,6 +19,7 @@ import re
 import socket
 import socketserver
 import sys
+import threading
 
 PINNED = "1.5.33"  # as in requirements-cloud.txt
 
@@ -41,10 +43,13 @@ def main():
     answer_without_stalls()
     honour_partial_failures_of_streams()
     evaluate_leading_keys()
+    wait_for_tokens_as_long_as_the_data_says()
+    fail_tasks_whose_function_failed_before_it_kept_the_token()
+    name_the_state_machine_of_a_task_token()
     if options.meter:
         import meter
 
-        meter.plug_in(options.meter, existing)
+        meter.plug_in(options.meter, existing)  # the last: it counts what repaired services do
 
     sys.argv = sys.argv[:1]  # the emulator parses arguments of its own
     app.main()
@@ -205,6 +210,100 @@ def evaluate_leading_keys():
         return context
 
     iam_actions.dynamodb_service_context = context_with_leading_keys
+
+
+def wait_for_tokens_as_long_as_the_data_says():
+    """Gap: `TimeoutSecondsPath` is unknown, so a task with one waits for a day. This puts the number that it leads to where
+    the emulator looks."""
+    from ministack.services import stepfunctions
+
+    execute = existing(stepfunctions, "_execute_task")
+    resolve = existing(stepfunctions, "_resolve_path")
+
+    @functools.wraps(execute)
+    def execute_with_timeout(state_def, raw_input, execution, ctx):
+        path = state_def.get("TimeoutSecondsPath")
+        if path is not None:
+            seconds = resolve(path, raw_input)
+            if not isinstance(seconds, int) or isinstance(seconds, bool) or seconds <= 0:
+                raise stepfunctions._ExecutionError(
+                    "States.Runtime", f"TimeoutSecondsPath {path} leads to {seconds!r}, which is no positive integer")
+            state_def = {**state_def, "TimeoutSeconds": seconds}
+        return execute(state_def, raw_input, execution, ctx)
+
+    stepfunctions._execute_task = execute_with_timeout
+
+
+def fail_tasks_whose_function_failed_before_it_kept_the_token():
+    """Gap: when the function that is to keep a task's token fails, the emulator says nothing and waits for the token all the
+    same. On AWS the task fails with the function's error, and Retry and Catch see it. This sends that error back with the
+    token, unless the function had sent it back itself."""
+    from ministack.services import stepfunctions
+
+    invoke = existing(stepfunctions, "_invoke_with_callback")
+    call = existing(stepfunctions, "_call_lambda")
+    tokens = existing(stepfunctions, "_task_tokens")
+    handed_over = contextvars.ContextVar("the token that is being handed over", default=None)
+
+    @functools.wraps(invoke)
+    def invoke_with_token(resource, input_data, token, state_def):
+        before = handed_over.set(token)
+        try:
+            return invoke(resource, input_data, token, state_def)
+        finally:
+            handed_over.reset(before)
+
+    @functools.wraps(call)
+    def call_and_tell(func_ref, event):
+        try:
+            return call(func_ref, event)
+        except stepfunctions._ExecutionError as failed:
+            task = tokens.get(handed_over.get())
+            if task and not task["event"].is_set():
+                task["error"] = {"Error": failed.error, "Cause": failed.cause}
+                task["event"].set()
+            raise
+
+    stepfunctions._invoke_with_callback = invoke_with_token
+    stepfunctions._call_lambda = call_and_tell
+
+
+def name_the_state_machine_of_a_task_token():
+    """Gap: a call that ends a waiting task names nothing but the task's token, and its caller's policies are checked
+    against no resource, so that a role that may end the tasks of one state machine may end none. AWS checks them
+    against the machine that the token belongs to; this remembers which that is."""
+    from ministack.core import iam_actions
+    from ministack.services import stepfunctions
+
+    resource_of = existing(iam_actions, "extract_resource_arn")
+    execute_task = existing(stepfunctions, "_execute_task")
+    invoke_with_callback = existing(stepfunctions, "_invoke_with_callback")
+    running, machines = threading.local(), {}
+
+    @functools.wraps(execute_task)
+    def execute_task_of_machine(state, raw_input, execution, *args, **kwargs):
+        running.machine = (execution or {}).get("stateMachineArn")
+        return execute_task(state, raw_input, execution, *args, **kwargs)
+
+    @functools.wraps(invoke_with_callback)
+    def invoke_and_remember(resource, input_data, token, *args, **kwargs):
+        machines[token] = running.machine  # for good: who comes too late is to be told so, not that it is denied
+        return invoke_with_callback(resource, input_data, token, *args, **kwargs)
+
+    @functools.wraps(resource_of)
+    def resource_of_token(service, method, path, headers, body, *args, **kwargs):
+        if service == "states" and b"taskToken" in (body or b""):
+            try:
+                token = json.loads(body).get("taskToken")
+            except (ValueError, AttributeError):
+                token = None  # malformed: the service itself will say so
+            if machines.get(token):
+                return machines[token]
+        return resource_of(service, method, path, headers, body, *args, **kwargs)
+
+    stepfunctions._execute_task = execute_task_of_machine
+    stepfunctions._invoke_with_callback = invoke_and_remember
+    iam_actions.extract_resource_arn = resource_of_token
 
 
 if __name__ == "__main__":

@@ -218,6 +218,8 @@ def count_lambda(meter, existing):
             source=cause,
             records=records,
             memory=config.get("MemorySize", 128),
+            # At this level Lambda itself logs: from WARN on only what went wrong.
+            system=(config.get("LoggingConfig") or {}).get("SystemLogLevel") or "INFO",
             seconds=time.time() - started,
             error=bool(result.get("error")) if isinstance(result, dict) else False,
             lines=[len(line.encode()) for line in log.splitlines() if line],

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::saga::Kind;
+use crate::saga::{Kind, longest, waits};
 
 /// The state machine as a Mermaid diagram, and its steps as a table: Markdown.
 ///
@@ -11,7 +11,7 @@ pub fn drawn(kind: Kind, definition: &Value) -> String {
     let states = definition["States"].as_object().expect("states");
     let start = definition["StartAt"].as_str().expect("a first state");
     let order = in_order(start, states);
-    format!("```mermaid\n{}```\n\n{}", diagram(start, &order), table(kind, &order, states))
+    format!("```mermaid\n{}```\n\n{}", diagram(start, &order), table(kind, &order, definition))
 }
 
 type State<'a> = (&'a str, &'a Value);
@@ -69,16 +69,17 @@ fn diagram(start: &str, states: &[State<'_>]) -> String {
             lines.push(format!("    {name} --> {next}"));
         }
         for catcher in state["Catch"].as_array().into_iter().flatten() {
-            lines.push(format!("    {name} --> {}: fails", text(&catcher["Next"])));
+            lines.push(format!("    {name} --> {}: {}", text(&catcher["Next"]), why(catcher)));
         }
-        if matches!(text(&state["Type"]), "Succeed" | "Fail") {
+        if matches!(text(&state["Type"]), "Succeed" | "Fail") || state["End"] == true {
             lines.push(format!("    {name} --> [*]"));
         }
     }
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
-fn table(kind: Kind, order: &[State<'_>], states: &Map<String, Value>) -> String {
+fn table(kind: Kind, order: &[State<'_>], definition: &Value) -> String {
+    let states = definition["States"].as_object().expect("states");
     let mut lines = vec![
         "| step | function | command id | time-out | retries of technical errors | when it fails all the same |"
             .to_owned(),
@@ -86,36 +87,77 @@ fn table(kind: Kind, order: &[State<'_>], states: &Map<String, Value>) -> String
     ];
     for (name, state) in order.iter().filter(|(_, state)| state["Type"] == "Task") {
         let parameters = &state["Parameters"];
-        let function = text(&parameters["FunctionName"]).trim_start_matches("${");
-        let function = kebab(function.trim_end_matches("FunctionArn}"));
-        let command = text(&parameters["Payload"]["command.$"]);
-        let order = match kind {
-            Kind::Saga => "$$.Execution.Name",
-            Kind::Compensation => "$.orderId",
+        let (function, command) = match parameters["StateMachineArn"].as_str() {
+            Some(machine) => {
+                let machine = machine.trim_start_matches("${").trim_end_matches("Arn}");
+                (kebab(machine), "none: its steps have theirs".to_owned())
+            }
+            None => {
+                let function = text(&parameters["FunctionName"]).trim_start_matches("${");
+                let command = command(text(&parameters["Payload"]["command.$"]));
+                (kebab(function.trim_end_matches("FunctionArn}")), format!("`{command}`"))
+            }
         };
-        let format = command.strip_prefix("States.Format('").and_then(|rest| rest.split_once("', "));
-        let (format, argument) = format.expect("a format and its argument");
-        assert_eq!(argument, format!("{order})"), "{name}: its command id is made of something else");
-        let command = format.replace("{}", "<order id>");
-        let seconds = &state["TimeoutSeconds"];
+        let timeout = match state["TimeoutSecondsPath"].as_str() {
+            Some(path) => format!("`{}` s", path.trim_start_matches("$.")),
+            None => format!("{} s", state["TimeoutSeconds"]),
+        };
         let retries = state["Retry"].as_array().expect("retriers").iter().map(retries).collect::<Vec<_>>();
-        let next = text(&state["Catch"][0]["Next"]);
+        let failed: Vec<String> = state["Catch"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|catcher| {
+                let path = undone(states, text(&catcher["Next"]));
+                match why(catcher).as_str() {
+                    "fails" => path,
+                    why => format!("{why}: {path}"),
+                }
+            })
+            .collect();
+        let failed = if failed.is_empty() { "ends with the error".to_owned() } else { failed.join("; ") };
         lines.push(format!(
-            "| {name} | `{function}` | `{command}` | {seconds} s | {} | {} |",
+            "| {name} | `{function}` | {command} | {timeout} | {} | {failed} |",
             retries.join("; "),
-            undone(states, next)
         ));
+    }
+    if kind == Kind::Express {
+        let (most, whole) = (longest(definition), &definition["TimeoutSeconds"]);
+        lines.push(format!("\nAll of it takes at most {most} s; what hangs is ended after {whole} s."));
     }
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
+/// What a command's id is made of, for people.
+fn command(format: &str) -> String {
+    let format = format.strip_prefix("States.Format('").and_then(|rest| rest.strip_suffix(')'));
+    let (format, arguments) = format.and_then(|rest| rest.split_once("', ")).expect("a format and arguments");
+    arguments.split(", ").fold(format.to_owned(), |command, argument| {
+        let shown = match argument {
+            "$.orderId" => "<order id>",
+            "$$.State.EnteredTime" => "<time of the turn>",
+            other => panic!("{other} is no part of a command's id"),
+        };
+        command.replacen("{}", shown, 1)
+    })
+}
+
+/// When a catcher leads away.
+fn why(catcher: &Value) -> String {
+    let errors: Vec<&str> = catcher["ErrorEquals"].as_array().into_iter().flatten().map(text).collect();
+    match errors[..] {
+        ["States.ALL"] => "fails".to_owned(),
+        ["States.Timeout"] => "not in time".to_owned(),
+        [error] => error.to_owned(),
+        _ => "not to be had".to_owned(),
+    }
+}
+
 /// How often and how long a retrier tries. Full jitter makes the waits shorter: this is the most.
 fn retries(retrier: &Value) -> String {
-    let number = |name: &str| retrier[name].as_f64().unwrap_or_else(|| panic!("no {name}"));
-    let (attempts, most) = (number("MaxAttempts") as i32, number("MaxDelaySeconds"));
-    let wait = |n: i32| (number("IntervalSeconds") * number("BackoffRate").powi(n)).min(most);
-    let waits: f64 = (0..attempts).map(wait).sum();
-    format!("{attempts}, {} s to {} s apart, {waits} s in all at most", wait(0), wait(attempts - 1))
+    let waits = waits(retrier);
+    let (first, last) = (waits.first().expect("a retry"), waits.last().expect("a retry"));
+    format!("{}, {first} s to {last} s apart, {} s in all at most", waits.len(), waits.iter().sum::<f64>())
 }
 
 /// The steps that a failure leads through.

@@ -106,6 +106,9 @@ fn the_sdk_is_called_in_adapters_only() {
     const ADAPTERS: &[&str] = &[
         "functions/ordering/src/main.rs",
         "functions/ordering/src/sagas.rs",
+        "functions/payments/src/callbacks.rs",
+        "functions/payments/src/main.rs",
+        "functions/payments/src/waits.rs",
         "functions/relay/src/eventbridge.rs",
         "functions/relay/src/main.rs",
         "functions/relay/src/sqs.rs",

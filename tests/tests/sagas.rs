@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use contracts::ids::{OrderId, shopping_list_of};
 use kernel::{Id, Uuid};
-use mall_tests::saga::{Kind, Run, compensations_of, definition_at, happy_path, problems, problems_of, run};
+use mall_tests::saga::{
+    Kind, Player, Run, compensations_of, definition_at, happy_path, longest, problems, problems_of, waits,
+};
 use mall_tests::saga_docs::{drawn, replaced};
-use ordering::sagas::OrderSagaInput;
+use ordering::sagas::{FirstWait, OrderSagaInput};
 use serde_json::{Value, json};
 
 fn infra() -> PathBuf {
@@ -30,85 +32,145 @@ fn d26_no_saga_hangs_gives_up_early_or_leaves_a_failure_half_done() {
     }
 }
 
-/// The steps of the order saga, each with what undoes it. Nothing of the order is left by the first one; shopping that
-/// began is undone with the list, and an approval with the order.
-const ORDER_SAGA: &[(&str, Option<&str>)] = &[
-    ("AuthorizeCustomer", None),
-    ("ReserveInventory", Some("ReleaseInventory")),
-    ("CreateShoppingList", Some("CancelShoppingList")),
-    ("ConfirmPayment", Some("ReleasePayment")),
-    ("InitiateShopping", None),
-    ("ApproveOrder", None),
+// ---- placing an order
+
+/// The steps that place an order.
+const PLACEMENT: &[&str] = &[
+    "AuthorizeCustomer",
+    "ReserveInventory",
+    "CreateShoppingList",
+    "ConfirmPayment",
+    "InitiateShopping",
+    "ApproveOrder",
 ];
+
+/// What undoes them, in reverse. Nothing of the order is left by the first one; shopping that began is undone with the
+/// list, and an approval with the order.
+const UNDONE: &[&str] = &["ReleasePayment", "CancelShoppingList", "ReleaseInventory", "RejectOrder"];
 
 fn order_saga() -> Value {
     definition_at(&infra().join("order-saga.asl.json"))
+}
+
+fn placement() -> Value {
+    definition_at(&infra().join("order-placement.asl.json"))
 }
 
 fn order_id() -> OrderId {
     Id::derived(&["an order"])
 }
 
-/// An execution, started as the policy starts it.
-fn run_order_saga(error_of: impl Fn(&str) -> Option<&'static str>) -> Run {
+/// An execution, started as the policy starts it. `world` says what a step's function answers, or with which error it fails
+/// after all its retries; where it has nothing to say, the step succeeds. `await-payment` fails with the error of a
+/// placement that failed, if it is a code of ours, as the function does.
+fn run_order_saga(mut world: impl FnMut(&str, &Value) -> Option<Result<Value, String>>) -> Run {
     let input = OrderSagaInput {
         order_id: order_id(),
         customer_id: Id::derived(&["a customer"]),
         payment_id: Id::derived(&["a payment"]),
         shopping_id: shopping_list_of(order_id()),
+        payment: FirstWait { wait: 60 },
         correlation: Uuid::nil(),
         causation: Uuid::nil(),
         trace: None,
     };
     let input = serde_json::to_value(input).expect("ids only");
-    run(&order_saga(), &order_id().to_string(), &input, error_of)
+    let placement = placement();
+    let player = Player { definition: &order_saga(), inside: &[("${OrderPlacementArn}", &placement)] };
+    player.run(&order_id().to_string(), &input, &mut |state, payload| {
+        let placed = &payload["body"]["placement"];
+        if let Some(said) = world(state, payload) {
+            return said;
+        }
+        match state {
+            "AwaitPayment" if placed["Status"] != "SUCCEEDED" => {
+                let error = placed["Error"].as_str().expect("an error");
+                Err(if is_ours(error) { error } else { "PLACEMENT_FAILED" }.to_owned())
+            }
+            "RemindPayment" => Ok(json!({ "wait": 60 })),
+            _ => Ok(Value::Null),
+        }
+    })
 }
 
-/// What undoes the steps up to and with this one, in reverse.
-fn undone_after(step: usize) -> Vec<&'static str> {
-    let undoing = ORDER_SAGA[..=step].iter().rev().filter_map(|(_, undo)| *undo);
-    undoing.chain(["RejectOrder"]).collect()
+/// Codes of ours are written like this; the names of technical errors are not.
+fn is_ours(error: &str) -> bool {
+    error.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+}
+
+/// An execution in which these states fail.
+fn run_failing(errors: &[(&str, &str)]) -> Run {
+    run_order_saga(|state, _| {
+        let found = errors.iter().find(|(failing, _)| *failing == state);
+        found.map(|(_, error)| Err((*error).to_owned()))
+    })
 }
 
 #[test]
-fn an_order_goes_through_every_step_once() {
-    let steps: Vec<&str> = ORDER_SAGA.iter().map(|(step, _)| *step).collect();
-    let wanted = [&steps[..], &["OrderApproved"]].concat();
-    assert_eq!(happy_path(&order_saga()), wanted);
-    assert_eq!(run_order_saga(|_| None).path, wanted);
+fn an_order_goes_through_every_step_once_and_is_paid() {
+    let ran = run_failing(&[]);
+    assert_eq!(ran.path, ["PlaceOrder", "AwaitPayment"]);
+    assert_eq!(happy_path(&order_saga()), ran.path);
+    assert_eq!(ran.inside, PLACEMENT);
+    assert_eq!(happy_path(&placement()), PLACEMENT);
+    assert_eq!(ran.failure, None);
 }
 
 #[test]
-fn whatever_fails_is_undone_in_reverse_and_nothing_is_that_cannot_have_been_done() {
-    for (index, (step, _)) in ORDER_SAGA.iter().enumerate() {
-        let undone = [&undone_after(index)[..], &["OrderRejected"]].concat();
-        assert_eq!(compensations_of(&order_saga(), step), undone, "after {step}");
-        let ran = run_order_saga(|state| (state == *step).then_some("NOT_TO_BE_HAD"));
-        assert_eq!(
-            ran.path[..=index],
-            ORDER_SAGA[..=index].iter().map(|(step, _)| *step).collect::<Vec<_>>()
-        );
-        assert_eq!(ran.path[index + 1..], undone, "after {step}");
+fn the_whole_life_of_an_order_costs_at_most_eight_transitions() {
+    let paid = run_failing(&[]).transitions();
+    println!("transitions of an order, from its start until it is paid: {paid}");
+    assert_eq!(paid, 3);
+    let mut waited = 0;
+    let reminded = run_order_saga(|state, _| {
+        waited += usize::from(state == "AwaitPayment");
+        (state == "AwaitPayment" && waited < 3).then(|| Err("States.Timeout".to_owned()))
+    });
+    println!("with two reminders: {}", reminded.transitions());
+    assert!(reminded.transitions() <= 8, "{:?}", reminded.path);
+    assert_eq!(reminded.path.last().map(String::as_str), Some("AwaitPayment"));
+}
+
+#[test]
+fn an_order_is_placed_within_what_express_grants_in_the_worst_case() {
+    let (most, limit) = (longest(&placement()), placement()["TimeoutSeconds"].as_f64().expect("a limit"));
+    println!("placing an order takes at most {most} s of {limit} s");
+    assert!(most < limit && limit <= 240.0);
+    // The call outlives what it calls: else a second placement would begin beside the first.
+    let call = order_saga()["States"]["PlaceOrder"]["TimeoutSeconds"].as_f64();
+    assert!(call > Some(limit + 15.0), "{call:?}");
+}
+
+#[test]
+fn whatever_fails_is_undone_in_reverse_and_nothing_else_is_done() {
+    let undone = [UNDONE, &["OrderRejected"]].concat();
+    for state in ["PlaceOrder", "AwaitPayment"] {
+        assert_eq!(compensations_of(&order_saga(), state), undone, "after {state}");
+    }
+    for (index, step) in PLACEMENT.iter().enumerate() {
+        let ran = run_failing(&[(step, "NOT_TO_BE_HAD")]);
+        assert_eq!(ran.inside, PLACEMENT[..=index], "nothing is done after {step}");
+        assert_eq!(ran.path, [&["PlaceOrder", "AwaitPayment"], &undone[..]].concat(), "after {step}");
+        assert_eq!(ran.failure, None);
+    }
+    // The call itself: nobody knows how far the placement came.
+    for error in ["Sfn.SfnException", "States.Timeout"] {
+        let ran = run_failing(&[("PlaceOrder", error)]);
+        assert_eq!(ran.path, [&["PlaceOrder"], &undone[..]].concat(), "after {error}");
     }
 }
 
 #[test]
 fn the_order_is_told_the_first_failure_and_not_a_later_one() {
-    for (index, (step, _)) in ORDER_SAGA.iter().enumerate() {
-        let ran = run_order_saga(|state| (state == *step).then_some("FIRST"));
+    for step in PLACEMENT {
+        let ran = run_failing(&[(step, "FIRST")]);
         assert_eq!(ran.payload("RejectOrder")["body"], json!({ "reason": "FIRST" }), "after {step}");
         // A compensation that does not get through ends it, with both errors in sight.
-        for stuck in undone_after(index) {
-            let ran = run_order_saga(|state| match state {
-                _ if state == *step => Some("FIRST"),
-                _ if state == stuck => Some("SECOND"),
-                _ => None,
-            });
+        for stuck in UNDONE {
+            let ran = run_failing(&[(step, "FIRST"), (stuck, "SECOND")]);
             assert_eq!(ran.path.last().map(String::as_str), Some("SagaStuck"), "{step}, {stuck}");
-            assert_eq!(
-                ran.cause.as_deref(),
-                Some(format!("SECOND: {stuck} said SECOND (undoing FIRST)").as_str())
-            );
+            let cause = format!("SECOND: {stuck} said SECOND (undoing FIRST)");
+            assert_eq!(ran.failure, Some(("SagaStuck".to_owned(), cause)));
         }
     }
 }
@@ -132,35 +194,165 @@ fn every_step_and_what_undoes_it_are_about_the_same_thing() {
         ("ReleaseInventory", &order, json!({})),
         ("RejectOrder", &order, json!({ "reason": "TOO_LATE" })),
     ];
-    let ran = run_order_saga(|state| (state == "ApproveOrder").then_some("TOO_LATE"));
-    assert_eq!(ran.calls.len(), wanted.len());
-    for ((called, payload), (step, id, body)) in ran.calls.iter().zip(wanted) {
+    let ran = run_failing(&[("ApproveOrder", "TOO_LATE")]);
+    let calls: Vec<_> =
+        ran.calls.iter().filter(|(name, _)| !["PlaceOrder", "AwaitPayment"].contains(&&**name)).collect();
+    assert_eq!(calls.len(), wanted.len());
+    for ((called, payload), (step, id, body)) in calls.into_iter().zip(wanted) {
         assert_eq!((called.as_str(), &payload["id"], &payload["body"]), (step, &json!(id), &body));
         assert_eq!(payload["command"], format!("{order}:{step}"));
     }
 }
 
 #[test]
-fn an_order_does_not_cost_more_than_eight_transitions() {
-    let transitions = happy_path(&order_saga()).len() + 1; // starting counts too
-    assert!(transitions <= 8, "{transitions} transitions");
-}
-
-#[test]
 fn a_repeated_step_is_the_same_command() {
     for (path, saga) in sagas() {
-        // The order saga's executions are named after the order; those that go on for it, after the attempt too.
-        let order = match Kind::of(&path) {
-            Kind::Saga => "$$.Execution.Name",
-            Kind::Compensation => "$.orderId",
-        };
         for (name, state) in saga["States"].as_object().expect("states") {
+            let command = &state["Parameters"]["Payload"]["command.$"];
+            let wanted = match name.as_str() {
+                // Runs commands, and is none.
+                "PlaceOrder" => continue,
+                // Each turn reminds anew; a retry of it is within the same turn.
+                "RemindPayment" => {
+                    "States.Format('{}:RemindPayment:{}', $.orderId, $$.State.EnteredTime)".to_owned()
+                }
+                _ => format!("States.Format('{{}}:{name}', $.orderId)"),
+            };
             if state["Type"] == "Task" {
-                let command = &state["Parameters"]["Payload"]["command.$"];
-                let wanted = format!("States.Format('{{}}:{name}', {order})");
                 assert_eq!(*command, wanted, "{}, {name}", path.display());
             }
         }
+    }
+}
+
+// ---- waiting for the payment
+
+/// What happens in the turns of waiting, one after the other; then the order is paid.
+fn run_waiting(turns: &[(&str, Result<u64, &str>)]) -> Run {
+    let mut turns = turns.iter();
+    run_order_saga(|state, _| {
+        if !["AwaitPayment", "RemindPayment", "CancelInvoice", "CancelOrder"].contains(&state) {
+            return None;
+        }
+        let (expected, said) = turns.next()?;
+        assert_eq!(state, *expected);
+        Some(said.map(|wait| json!({ "wait": wait })).map_err(str::to_owned))
+    })
+}
+
+const IN_VAIN: (&str, Result<u64, &str>) = ("AwaitPayment", Err("States.Timeout"));
+
+#[test]
+fn who_does_not_pay_is_reminded_until_the_deadline_and_then_everything_is_given_back() {
+    let ran = run_waiting(&[
+        IN_VAIN,
+        ("RemindPayment", Ok(60)),
+        IN_VAIN,
+        ("RemindPayment", Err("PAYMENT_OVERDUE")),
+        ("CancelInvoice", Ok(0)),
+        ("CancelOrder", Ok(0)),
+    ]);
+    let turn = ["AwaitPayment", "RemindPayment"];
+    let wanted = [&["PlaceOrder"][..], &turn, &turn, &["CancelInvoice", "CancelOrder", "OrderCancelled"]];
+    assert_eq!(ran.path, wanted.concat());
+    assert_eq!(ran.failure, None);
+    assert_eq!(ran.payload("CancelOrder")["body"], json!({ "reason": "PAYMENT_OVERDUE" }));
+    for step in ["CancelInvoice", "CancelOrder"] {
+        assert_eq!(ran.payload(step)["id"], json!(order_id()), "{step}");
+    }
+    let commands: Vec<&Value> = ran
+        .calls
+        .iter()
+        .filter(|(name, _)| name == "RemindPayment")
+        .map(|(_, payload)| &payload["command"])
+        .collect();
+    assert_ne!(commands[0], commands[1], "the second reminder is not taken for a repeat of the first");
+    let tokens: Vec<&Value> = ran
+        .calls
+        .iter()
+        .filter(|(name, _)| name == "AwaitPayment")
+        .map(|(_, payload)| &payload["body"]["token"])
+        .collect();
+    assert_ne!(tokens[0], tokens[1]);
+}
+
+#[test]
+fn how_long_is_waited_next_is_what_the_reminder_answered() {
+    let ran = run_waiting(&[IN_VAIN, ("RemindPayment", Ok(7))]);
+    assert_eq!(ran.path, ["PlaceOrder", "AwaitPayment", "RemindPayment", "AwaitPayment"]);
+    assert_eq!(ran.output["payment"], json!({ "wait": 7 }));
+}
+
+#[test]
+fn who_pays_in_the_last_moment_keeps_the_order() {
+    let ran = run_waiting(&[
+        IN_VAIN,
+        ("RemindPayment", Err("PAYMENT_OVERDUE")),
+        ("CancelInvoice", Err("INVOICE_IS_PAID")),
+    ]);
+    let wanted = ["PlaceOrder", "AwaitPayment", "RemindPayment", "CancelInvoice", "AwaitPayment"];
+    assert_eq!(ran.path, wanted, "it looks again, and finds the payment");
+    assert_eq!(ran.failure, None);
+}
+
+#[test]
+fn an_order_that_is_cancelled_while_it_waits_is_undone_by_those_who_hear_of_it() {
+    let heard = run_waiting(&[("AwaitPayment", Err("ORDER_CANCELLED"))]);
+    assert_eq!(heard.path, ["PlaceOrder", "AwaitPayment", "OrderCancelled"]);
+    let found = run_waiting(&[IN_VAIN, ("RemindPayment", Err("ORDER_CANCELLED"))]);
+    assert_eq!(found.path, ["PlaceOrder", "AwaitPayment", "RemindPayment", "OrderCancelled"]);
+    assert_eq!((heard.failure, found.failure), (None, None));
+}
+
+#[test]
+fn waiting_that_is_not_to_be_had_is_decided_by_the_invoice_and_not_undone_behind_its_back() {
+    // The order may be ready by then, or paid in this moment.
+    let gone = ("AwaitPayment", Err("Lambda.TooManyRequestsException"));
+    let ran = run_waiting(&[gone, ("CancelInvoice", Ok(0)), ("CancelOrder", Ok(0))]);
+    let wanted = ["PlaceOrder", "AwaitPayment", "CancelInvoice", "CancelOrder", "OrderCancelled"];
+    assert_eq!(ran.path, wanted);
+    let reason = json!({ "reason": "Lambda.TooManyRequestsException" });
+    assert_eq!(ran.payload("CancelOrder")["body"], reason);
+    let uncollected = [gone, ("CancelInvoice", Err("INVOICE_NOT_FOUND")), ("CancelOrder", Ok(0))];
+    assert_eq!(run_waiting(&uncollected).path, wanted, "nothing was to be paid yet");
+    let paid = run_waiting(&[gone, ("CancelInvoice", Err("INVOICE_IS_PAID"))]);
+    assert_eq!(paid.path, ["PlaceOrder", "AwaitPayment", "CancelInvoice", "AwaitPayment"]);
+}
+
+#[test]
+fn a_reminder_that_cannot_be_sent_does_not_cost_a_customer_the_order() {
+    for error in ["Unavailable", "States.Timeout", "Lambda.Unknown"] {
+        let ran = run_waiting(&[IN_VAIN, ("RemindPayment", Err(error))]);
+        assert_eq!(ran.path, ["PlaceOrder", "AwaitPayment", "RemindPayment", "AwaitPayment"], "{error}");
+        assert_eq!(ran.output["payment"], json!({ "wait": 60 }), "it waits as long as the time before");
+    }
+}
+
+#[test]
+fn an_order_that_cannot_be_given_up_is_seen() {
+    for (step, before) in [("CancelInvoice", vec![]), ("CancelOrder", vec![("CancelInvoice", Ok(0))])] {
+        let overdue = [IN_VAIN, ("RemindPayment", Err("PAYMENT_OVERDUE"))];
+        let ran = run_waiting(&[&overdue[..], &before, &[(step, Err("Unavailable"))]].concat());
+        let cause = format!("Unavailable: {step} said Unavailable (undoing PAYMENT_OVERDUE)");
+        assert_eq!(ran.failure, Some(("SagaStuck".to_owned(), cause)));
+    }
+}
+
+/// `await-payment` hands on only what looks like a code of ours when a placement failed. If one of these did, an order would
+/// wait for half an hour before it is undone, or its customer be reminded of what was never placed.
+#[test]
+fn what_await_payment_says_of_a_failed_placement_is_never_taken_for_its_own_trouble() {
+    let saga = order_saga();
+    let wait = &saga["States"]["AwaitPayment"];
+    let retried = wait["Retry"][0]["ErrorEquals"].as_array().expect("errors");
+    let caught = wait["Catch"].as_array().expect("catchers").iter().flat_map(|c| c["ErrorEquals"].as_array());
+    for error in retried.iter().chain(caught.flatten()).filter_map(Value::as_str) {
+        assert!(!is_ours(error) || error == "ORDER_CANCELLED", "{error}");
+    }
+    for error in ["Unavailable", "States.Timeout", "Lambda.Unknown"] {
+        let ran = run_failing(&[("ReserveInventory", error)]);
+        assert_eq!(ran.payload("RejectOrder")["body"], json!({ "reason": "PLACEMENT_FAILED" }), "{error}");
+        assert_eq!(ran.path[2..], [UNDONE, &["OrderRejected"]].concat());
     }
 }
 
@@ -186,23 +378,27 @@ fn compensation() -> Value {
 }
 
 /// What a stuck execution of the order saga ended with, and where it is to go on.
-fn run_compensation(from: &str, error_of: impl Fn(&str) -> Option<&'static str>) -> Run {
+fn run_compensation(from: &str, failing: Option<(&str, &str)>) -> Run {
     let input = json!({
         "orderId": order_id(), "customerId": Id::<()>::derived(&["a customer"]), "paymentId": Id::<()>::derived(&["a payment"]),
         "shoppingId": shopping_list_of(order_id()), "correlation": Uuid::nil(), "causation": Uuid::nil(), "trace": null,
         "failure": { "Error": "TOO_LATE", "Cause": "ApproveOrder said TOO_LATE" }, "from": from,
     });
-    run(&compensation(), &format!("{}-undo-1", order_id()), &input, error_of)
+    let player = Player { definition: &compensation(), inside: &[] };
+    player.run(&format!("{}-undo-1", order_id()), &input, &mut |state, _| match failing {
+        Some((step, error)) if step == state => Err(error.to_owned()),
+        Some(_) | None => Ok(Value::Null),
+    })
 }
 
 #[test]
 fn what_is_undone_by_hand_is_what_the_saga_would_have_undone_with_the_same_commands() {
-    let saga = run_order_saga(|state| (state == "ApproveOrder").then_some("TOO_LATE"));
+    let saga = run_failing(&[("ApproveOrder", "TOO_LATE")]);
     let undone =
         saga.calls.iter().skip_while(|(name, _)| name != "ReleasePayment").cloned().collect::<Vec<_>>();
     assert_eq!(undone.len(), 4);
     for (index, (from, _)) in undone.iter().enumerate() {
-        let by_hand = run_compensation(from, |_| None);
+        let by_hand = run_compensation(from, None);
         assert_eq!(by_hand.path[0], "GoOn");
         assert_eq!(by_hand.calls, undone[index..], "from {from}: what is left, and nothing twice");
         assert_eq!(by_hand.path.last().map(String::as_str), Some("OrderRejected"));
@@ -221,15 +417,15 @@ fn what_is_undone_by_hand_is_what_the_saga_would_have_undone_with_the_same_comma
 fn an_order_that_ended_who_knows_where_is_undone_from_the_top() {
     let everything =
         ["GoOn", "ReleasePayment", "CancelShoppingList", "ReleaseInventory", "RejectOrder", "OrderRejected"];
-    assert_eq!(run_compensation("SomewhereElse", |_| None).path, everything);
+    assert_eq!(run_compensation("SomewhereElse", None).path, everything);
 }
 
 #[test]
 fn what_cannot_be_undone_by_hand_either_is_seen() {
-    let ran = run_compensation("ReleaseInventory", |state| (state == "ReleaseInventory").then_some("SECOND"));
+    let ran = run_compensation("ReleaseInventory", Some(("ReleaseInventory", "SECOND")));
     assert_eq!(ran.path, ["GoOn", "ReleaseInventory", "SagaStuck"]);
     let cause = "SECOND: ReleaseInventory said SECOND (undoing TOO_LATE)";
-    assert_eq!(ran.cause.as_deref(), Some(cause));
+    assert_eq!(ran.failure, Some(("SagaStuck".to_owned(), cause.to_owned())));
 }
 
 // ---- the checker can fail
@@ -374,7 +570,11 @@ fn a_compensation_that_hides_the_first_failure_is_found() {
 fn a_path_that_leads_nowhere_is_found() {
     let mut saga = sound();
     saga["States"]["GiveBack"]["Parameters"]["Payload"]["id.$"] = json!("$.payment");
-    run(&saga, "e", &json!({ "id": "1" }), |state| (state == "Pay").then_some("NO"));
+    let player = Player { definition: &saga, inside: &[] };
+    player.run("e", &json!({ "id": "1" }), &mut |state, _| match state {
+        "Pay" => Err("NO".to_owned()),
+        _ => Ok(Value::Null),
+    });
 }
 
 #[test]
@@ -430,4 +630,123 @@ fn a_kind_of_state_the_checker_cannot_judge_is_found() {
     let mut saga = sound();
     saga["States"]["Paid"] = json!({"Type": "Parallel", "Next": "NotPaid"});
     assert!(problems(&saga).iter().any(|problem| problem.contains("not known to this checker")));
+}
+
+// ---- the checker can fail: waiting, and express executions
+
+/// A saga that waits for a token: reminded when nobody sends it back.
+fn sound_waiting() -> Value {
+    let mut saga = sound();
+    let mut wait = saga["States"]["Pay"].clone();
+    wait["Resource"] = json!("arn:aws:states:::lambda:invoke.waitForTaskToken");
+    wait["TimeoutSecondsPath"] = json!("$.wait");
+    wait["TimeoutSeconds"] = Value::Null;
+    wait["Retry"][0]["ErrorEquals"] = json!(["Unavailable", "Conflict"]);
+    wait["Catch"] = json!([
+        {"ErrorEquals": ["States.Timeout"], "ResultPath": null, "Next": "Remind"},
+        {"ErrorEquals": ["ORDER_CANCELLED"], "ResultPath": null, "Next": "Cancelled"},
+        {"ErrorEquals": ["States.ALL"], "ResultPath": "$.failure", "Next": "GiveBack"},
+    ]);
+    let mut remind = saga["States"]["Pay"].clone();
+    remind["Next"] = json!("Pay");
+    saga["States"]["Pay"] = wait;
+    saga["States"]["Remind"] = remind;
+    saga["States"]["Cancelled"] = json!({"Type": "Succeed"});
+    saga
+}
+
+#[test]
+fn the_checker_finds_nothing_wrong_with_a_saga_that_waits() {
+    assert_eq!(problems(&sound_waiting()), Vec::<String>::new());
+}
+
+#[track_caller]
+fn refuses_waiting(pointer: &str, value: Value, about: &str) {
+    let mut saga = sound_waiting();
+    *saga.pointer_mut(pointer).expect("it is there") = value;
+    let found = problems(&saga);
+    assert!(
+        found.iter().any(|problem| problem.contains(about)),
+        "{pointer}: wanted {about:?}, found {found:?}"
+    );
+}
+
+#[test]
+fn waiting_for_ever_or_in_vain_is_found() {
+    refuses_waiting("/States/Pay/TimeoutSecondsPath", Value::Null, "TimeoutSecondsPath");
+    refuses_waiting("/States/Pay/Catch/0/ErrorEquals", json!(["TOO_LATE"]), "how to wait on");
+    refuses_waiting(
+        "/States/Pay/Retry/0/ErrorEquals",
+        json!(["Unavailable", "Conflict", "States.Timeout"]),
+        "retries States.Timeout",
+    );
+}
+
+#[test]
+fn an_end_without_compensation_is_found_unless_the_order_was_cancelled() {
+    refuses_waiting("/States/Pay/Catch/1/ErrorEquals", json!(["TOO_LATE"]), "beside the ids");
+    let stuck = json!({"Type": "Fail", "Error": "SagaStuck"});
+    refuses_waiting("/States/Cancelled", stuck, "beside the ids");
+}
+
+#[test]
+fn going_on_after_any_failure_as_if_it_had_not_happened_is_found() {
+    refuses_waiting("/States/Remind/Catch/0/Next", json!("Pay"), "does not lead to a compensation");
+    refuses_waiting("/States/Pay/Catch/0/ResultPath", json!("$.failure"), "does not lead to a compensation");
+}
+
+fn sound_express() -> Value {
+    let mut step = sound()["States"]["Pay"].take();
+    let fields = step.as_object_mut().expect("a state");
+    fields.remove("Catch");
+    fields.remove("Next");
+    step["End"] = json!(true);
+    json!({"StartAt": "Pay", "TimeoutSeconds": 240, "States": {"Pay": step}})
+}
+
+#[test]
+fn an_express_execution_that_express_would_end_is_found() {
+    assert_eq!(problems_of(Kind::Express, &sound_express()), Vec::<String>::new());
+    let mut express = sound_express();
+    express["TimeoutSeconds"] = Value::Null;
+    assert!(problems_of(Kind::Express, &express)[0].contains("without a TimeoutSeconds"));
+    for (whole, retries) in [(300, 1), (100, 5)] {
+        let mut express = sound_express();
+        express["TimeoutSeconds"] = json!(whole);
+        express["States"]["Pay"]["Retry"][0]["MaxAttempts"] = json!(retries);
+        assert!(problems_of(Kind::Express, &express)[0].contains("Express ends it"), "{whole}");
+    }
+}
+
+#[test]
+fn an_express_execution_that_keeps_a_failure_to_itself_is_found() {
+    let mut express = sound_express();
+    express["States"]["Pay"]["Catch"] = sound()["States"]["Pay"]["Catch"].take();
+    express["States"]["GiveBack"] = json!({"Type": "Succeed"});
+    assert!(
+        problems_of(Kind::Express, &express)
+            .contains(&"Pay: catches what the saga around it has to hear of".into())
+    );
+}
+
+#[test]
+fn the_call_of_an_express_execution_that_gives_up_at_once_is_found() {
+    let mut saga = sound();
+    let pay = &mut saga["States"]["Pay"];
+    pay["Resource"] = json!("arn:aws:states:::aws-sdk:sfn:startSyncExecution");
+    pay["ResultPath"] = json!("$.placement");
+    assert!(problems(&saga)[0].contains("worth a retry"));
+    saga["States"]["Pay"]["Retry"][0]["ErrorEquals"] = json!(["States.TaskFailed", "States.Timeout"]);
+    assert_eq!(problems(&saga), Vec::<String>::new());
+    saga["States"]["Pay"]["ResultPath"] = json!("$");
+    assert_eq!(problems(&saga), ["Pay: its ResultPath lets results pile up"]);
+}
+
+#[test]
+fn the_longest_time_is_that_of_all_attempts_and_all_waits() {
+    let retrier = json!({"IntervalSeconds": 1, "BackoffRate": 2, "MaxAttempts": 4, "MaxDelaySeconds": 4});
+    assert_eq!(waits(&retrier), [1.0, 2.0, 4.0, 4.0]);
+    let mut express = sound_express();
+    express["States"]["Pay"]["Retry"][0] = retrier;
+    assert_eq!(longest(&express), 5.0 * 20.0 + 11.0);
 }

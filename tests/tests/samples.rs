@@ -92,10 +92,15 @@ const STORY: &[(&str, &str, &[&str])] = &[
     (
         "get-invoice",
         "payments",
-        &["\"statusCode\":200", "\\\"status\\\":\\\"pending\\\"", "\\\"amount\\\":1.5"],
+        &["\"statusCode\":200", "\\\"status\\\":\\\"pending\\\"", "\\\"amount\\\":1.5", "dueAt"],
     ),
+    ("await-payment", "payments", &["\"id\":\"a125fc49"]),
+    // The invoice is new: the first reminder comes after a while.
+    ("remind-payment", "payments", &["\"wait\":60"]),
     ("adjust-invoice", "payments", &["\"statusCode\":200", "\\\"version\\\":2"]),
     ("pay-invoice", "payments", &["\"statusCode\":200", "\\\"version\\\":3"]),
+    ("cancel-overdue-invoice", "payments", &["INVOICE_IS_PAID"]),
+    ("end-payment-wait", "payments", &["\"batchItemFailures\":[]"]),
     ("capture-payment", "payments", &["\"batchItemFailures\":[]"]),
     ("complete-order", "ordering", &["\"batchItemFailures\":[]"]),
     ("get-order-view", "ordering", &["\"statusCode\":200", "\\\"status\\\":\\\"completed\\\"", "invoiceId"]),
@@ -167,6 +172,7 @@ async fn every_sample_event_is_understood_by_its_function() {
     projection::create_table::<Bots>(&dynamo.client(), "bots", &of_bots).await.unwrap();
     projection::create_table::<Products>(&dynamo.client(), "depot-products", &[]).await.unwrap();
     projection::create_table::<Stores>(&dynamo.client(), "depot-stores", &[]).await.unwrap();
+    payments::waits::create_table(&dynamo.client(), "payment-waits").await.unwrap();
     let bus = FixedService::start(json!({ "FailedEntryCount": 0, "Entries": [{ "EventId": "1" }] })).await;
     // One answer for whatever is asked of Step Functions: each request reads of it what it knows.
     let execution = json!({
@@ -199,6 +205,9 @@ async fn every_sample_event_is_understood_by_its_function() {
         ("DEPOT_STORES_TABLE", "depot-stores".to_owned()),
         ("EVENT_BUS", "mallard".to_owned()),
         ("PARKED_QUEUE_URL", "http://localhost/queue".to_owned()),
+        ("PAYMENT_WAITS_TABLE", "payment-waits".to_owned()),
+        ("PAYMENT_DEADLINE_SECONDS", "600".to_owned()),
+        ("PAYMENT_REMINDER_SECONDS", "60".to_owned()),
         ("ORDER_SAGA_ARN", "arn:aws:states:us-east-1:000000000000:stateMachine:order-saga".to_owned()),
         ("ORDER_SAGA_COMPENSATION_ARN", "arn:aws:states:us-east-1:000000000000:stateMachine:undo".to_owned()),
     ];
@@ -221,6 +230,10 @@ async fn every_sample_event_is_understood_by_its_function() {
     assert_eq!(started[0].1["name"], input["orderId"], "the execution is named after its order");
     let list = &sample("approve-order")["body"]["shoppingId"];
     assert_eq!(&input["shoppingId"], list, "the list of the order that is approved");
+    let ended: Vec<_> =
+        asked.iter().filter(|(operation, _)| operation.ends_with("SendTaskSuccess")).collect();
+    assert_eq!(ended.len(), 1, "one wait is ended");
+    assert_eq!(ended[0].1["taskToken"], sample("await-payment")["body"]["token"]);
     let published = bus.asked();
     assert_eq!(published.len(), 1, "one call to the bus");
     assert_eq!(published[0].1["Entries"][0]["Source"], "mallard.baskets");

@@ -96,12 +96,14 @@ impl Bill {
                     bill.add(Unit::HttpRequest, "API", "API", count(http_requests(*bytes)));
                     bill.add(Unit::LoggedGb, "access log", "API", count(logged(access_line)) / GB);
                 }
-                What::Lambda { function, source, records, memory, seconds, lines } => {
+                What::Lambda { function, source, records, memory, system, seconds, lines } => {
                     let name = short(function);
                     bill.add(Unit::Invocation, &name, &name, 1.0);
                     let own: u64 = lines.iter().map(|line| logged(*line)).sum();
                     bill.add(Unit::LoggedGb, "lines of functions", &name, count(own) / GB);
-                    bill.add(Unit::LoggedGb, "lines of Lambda", &name, count(platform_bytes()) / GB);
+                    if system != "WARN" {
+                        bill.add(Unit::LoggedGb, "lines of Lambda", &name, count(platform_bytes()) / GB);
+                    }
                     let wait = waits.entry(function.clone()).or_default();
                     (wait.invocations, wait.memory) = (wait.invocations + 1, *memory);
                     if source.starts_with("aws:") {
@@ -211,7 +213,8 @@ impl Bill {
 
     /// Units of one kind.
     pub fn units(&self, unit: Unit) -> f64 {
-        self.lines().filter(|(line, _)| line.unit == unit).map(|(_, units)| units).sum()
+        // The sum of nothing is -0.0.
+        self.lines().filter(|(line, _)| line.unit == unit).map(|(_, units)| units).sum::<f64>() + 0.0
     }
 
     /// Dollars of one kind of unit.

@@ -36,6 +36,9 @@ pub enum What {
         source: String,
         records: u64,
         memory: u64,
+        /// The level from which Lambda itself logs.
+        #[serde(default)]
+        system: String,
         /// Of this machine: told, and never billed.
         seconds: f64,
         /// The length of each line it logged.

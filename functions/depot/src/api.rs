@@ -121,10 +121,10 @@ impl Depot {
 
     /// `POST /api/depot/shopping/{id} {reason}` (the original's verb) and `DELETE /api/depot/shopping/{id}`; also
     /// compensation in the order saga, which names its order: `{orderId, reason}`. Then it is harmless when it was
-    /// cancelled before, and a list that was not made yet never will be.
+    /// cancelled or completed before, and a list that was not made yet never will be.
     ///
     /// # Errors
-    /// 400 when the list is completed; 400 when it was cancelled before, and 404: both only when no order asks; 412.
+    /// 400 when the list is over, and 404: both only when no order asks; 412.
     pub async fn cancel_shopping_list(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id = list_id(&call)?;
         let form = Form::of(&call.body);

@@ -25,11 +25,11 @@ use crate::{
 const ORDER_CANCELLED: &str = "ORDER_CANCELLED";
 
 impl Depot {
-    /// When an order is cancelled, cancel its list. One that was not made yet never will be.
+    /// When an order is cancelled, cancel its list. One that was not made yet never will be; one that is completed stays
+    /// so, and its goods go back on the shelf.
     ///
     /// # Errors
-    /// When the list cannot be changed, also because it is completed: the event goes back to its queue, and in the end to
-    /// the dead letters, where somebody sees that what was collected belongs to a cancelled order.
+    /// When the list cannot be changed: the event goes back to its queue.
     pub async fn cancel_shopping_on_cancellation(self: Arc<Self>, event: Envelope) -> Result<(), Fault> {
         let canceled = match whole::<OrderEvent>(&self.store, &event).await? {
             OrderEvent::OrderCanceled(canceled) => canceled,

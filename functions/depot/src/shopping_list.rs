@@ -104,8 +104,8 @@ pub enum ShoppingListCommand {
         /// Why: a code.
         reason: String,
     },
-    /// The order needs it no longer. Harmless when it was cancelled before; and a creation for that order which arrives
-    /// later is refused. Refused when all is collected: its stock is off the shelf, and must not go back on sale.
+    /// The order needs it no longer. Harmless when it was cancelled before, and when all is collected: then it stays
+    /// completed, and the goods go back on the shelf. A creation for that order which arrives later is refused.
     Withdraw {
         /// The order.
         order_id: OrderId,
@@ -579,11 +579,8 @@ fn withdraw(
         }
         // Another order's list is not this order's to cancel.
         Some(list) if list.order_id() != order_id => Ok(vec![]),
-        // "Nothing to undo" would let the saga put the stock back on sale, though the pieces are off the shelf. A saga
-        // that meets this stops where somebody sees it.
-        Some(list @ ShoppingList::Completed { .. }) => {
-            Err(ShoppingListRefusal::CannotBeCancelled { status: list.status() })
-        }
+        // What is over stays as it is. Of a completed list, the goods are in the depot, and inventory counts them as
+        // available again.
         Some(list) => Ok(canceled(list, reason).unwrap_or_default()),
     }
 }

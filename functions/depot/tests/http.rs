@@ -167,12 +167,10 @@ async fn a_step_that_comes_long_after_the_list_is_collected_changes_nothing() {
     hall.assign(order, &hall.bot("R2").await).await;
     hall.complete(order).await;
     let body = json!({ "orderId": order, "reason": "WILTED" });
-    for step in ["CreateShoppingList", "InitiateShopping"] {
+    for step in ["CreateShoppingList", "InitiateShopping", "CancelShoppingList"] {
         let answer = hall.step_of(step, shopping_list_of(order), body.clone(), " late").await;
         assert_eq!(answer.unwrap()["version"], 4, "{step}");
     }
-    let undone = hall.step_of("CancelShoppingList", shopping_list_of(order), body, " late").await;
-    assert_eq!(undone, Err("SHOPPING_CANNOT_BE_CANCELLED".into()), "its stock is off the shelf");
     assert_eq!(hall.status(order).await, "completed");
 }
 

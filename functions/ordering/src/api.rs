@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use contracts::{
-    depot::ShoppingListEvent,
-    ids::{CustomerKind, OrderId, PaymentKind, shopping_list_of},
+    ids::{CustomerKind, OrderId, PaymentKind},
     ordering::OrderItem,
+    payments::InvoiceEvent,
 };
 use event_store::{Expect, Loaded};
 use kernel::{Id, Reason, StreamId, Version};
@@ -79,7 +79,7 @@ impl Ordering {
     /// rejected or cancelled already.
     ///
     /// # Errors
-    /// 404; 409 when everything was collected: somebody has to see to that.
+    /// 404; 409 when it was paid: somebody has to see to that.
     pub async fn reject_order(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id = order_id(&call)?;
         let form = Form::of(&call.body);
@@ -87,40 +87,49 @@ impl Ordering {
         self.transact(id, call.expect(), OrderCommand::Reject { reason: Reason::new(reason) }, &call).await
     }
 
-    /// `DELETE /api/ordering/{id}`: the customer takes it back. While the order saga runs, it finds that out and undoes
-    /// what it did; after that, the other contexts undo it when they hear of it.
+    /// `DELETE /api/ordering/{id}`: the customer takes it back. While the order saga places it, that one finds it out and
+    /// undoes what it did; after that, the other contexts undo it when they hear of it. What was collected goes back on the
+    /// shelf.
     ///
-    /// That it was collected is read from its list's stream: its own hears of it seconds later, or not before somebody sees
-    /// to it. What remains are the milliseconds between that and the commit: an order that is collected in them is cancelled,
-    /// its list refuses to be, and the depot's dead letters say so.
+    /// Also a step of the order saga, `{reason}`, which may come again: it is harmless when the order is over without having
+    /// been paid. Who asks from outside gives no reason.
+    ///
+    /// That it was paid is read from its invoice's stream: its own hears of it a moment later. What remains are the
+    /// milliseconds between that and the commit. An order that is paid in them is cancelled, and the customer gets the money
+    /// back: the invoice's stream decides which came first, see the policies of payments.
     ///
     /// # Errors
-    /// 404; 400 when it was collected, or is over; 412.
+    /// 404; 409 `ORDER_IS_PAID`, and when it is over; 412.
     pub async fn cancel_order(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id = order_id(&call)?;
-        if self.is_collected_unheard(id).await? {
-            let message = "everything was collected: the order can no longer be cancelled";
-            return Err(Fault::invalid("ORDER_CANNOT_BE_CANCELLED", message));
+        let form = Form::of(&call.body);
+        let reason = if call.is_from_outside() {
+            None
+        } else {
+            let Some(reason) = form.text_or_empty("reason") else { return Err(form.fault()) };
+            Some(reason).filter(|reason| !reason.is_empty()).map(Reason::new)
+        };
+        if self.is_paid_unheard(id).await? {
+            let message = "the order is paid: it can no longer be cancelled";
+            return Err(Fault::new(409, "ORDER_IS_PAID", message));
         }
-        self.transact(id, call.expect(), OrderCommand::Cancel { reason: None }, &call).await
+        self.transact(id, call.expect(), OrderCommand::Cancel { reason }, &call).await
     }
 
-    /// Whether an order that could still be cancelled was collected. One that is further knows by itself what to answer,
+    /// Whether an order that could still be cancelled was paid. One that is further knows by itself what to answer,
     /// also to a repeat of what cancelled it.
-    async fn is_collected_unheard(&self, id: OrderId) -> Result<bool, Fault> {
-        let list: StreamId =
-            format!("depot.ShoppingList/{}", shopping_list_of(id)).parse().map_err(Fault::internal)?;
-        let events = self.store.events_after(&list, Version::NONE).await?;
-        let mut collected = false;
-        for event in &events {
-            let event = event.event::<ShoppingListEvent>().map_err(Fault::internal)?;
-            collected |= matches!(event, ShoppingListEvent::ShoppingListCompleted(_));
+    async fn is_paid_unheard(&self, id: OrderId) -> Result<bool, Fault> {
+        let invoice: StreamId = format!("payments.Invoice/{id}").parse().map_err(Fault::internal)?;
+        let mut paid = false;
+        for event in &self.store.events_after(&invoice, Version::NONE).await? {
+            let event = event.event::<InvoiceEvent>().map_err(Fault::internal)?;
+            paid |= matches!(event, InvoiceEvent::InvoicePaid(_));
         }
-        if !collected {
+        if !paid {
             return Ok(false);
         }
         let loaded: Loaded<Order> = self.store.load(&StreamId::of::<Order, _>(id)).await?;
-        Ok(matches!(loaded.state, Some(Order::Pending(_) | Order::Approved { .. })))
+        Ok(matches!(loaded.state, Some(Order::Pending(_) | Order::Approved { .. } | Order::Ready { .. })))
     }
 
     /// `GET /api/ordering/{id}`: from the order's own stream, as it is now.

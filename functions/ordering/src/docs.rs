@@ -26,8 +26,9 @@ pub fn operations() -> Vec<Operation> {
             "/api/ordering/{id}",
             "cancelOrder",
             TAG,
-            "Cancels an order that is pending or approved.",
-        ),
+            "Cancels an order that is not paid yet.",
+        )
+        .refuses(409),
         Operation::get("/api/orders", "listOrders", TAG, "Lists a customer's orders, newest first.")
             .query("customerId", "Whose orders: a UUID.", true)
             .pages()

@@ -7,7 +7,7 @@ use ordering::{
     Ordering,
     policies::SagaStarter,
     saga_view::SagaViews,
-    sagas::{StepFunctions, StepFunctionsRecords},
+    sagas::{FirstWait, StepFunctions, StepFunctionsRecords},
     views::OrderViews,
 };
 
@@ -28,7 +28,8 @@ async fn function(name: String) -> Result<Option<Function>, String> {
     let starter = || {
         let client = aws_sdk_sfn::Client::new(&config);
         let sagas = Arc::new(StepFunctions::new(client, aws::setting("ORDER_SAGA_ARN")?));
-        Ok::<_, String>(Arc::new(SagaStarter::new(store.clone(), sagas)))
+        let payment = FirstWait::new(&aws::setting("PAYMENT_REMINDER_SECONDS")?)?;
+        Ok::<_, String>(Arc::new(SagaStarter::new(store.clone(), sagas, payment)))
     };
     let sagas = || {
         let client = aws_sdk_sfn::Client::new(&config);

@@ -3,8 +3,11 @@
 //! ```text
 //! pending -> approved -> ready -> completed
 //! pending | approved -> rejected
-//! pending | approved -> cancelled
+//! pending | approved | ready -> cancelled
 //! ```
+//!
+//! Until it is paid it can be cancelled, also when everything was collected: the goods go back on the shelf. Whether it is
+//! paid is the invoice's to say; who cancels looks there before (see [`crate::api`]).
 //!
 //! Approval, readiness and completion have one state each to come from. A repeat of one is nothing new; one that comes
 //! before its time is told apart from one that comes too late, because the first is worth waiting for.
@@ -75,11 +78,11 @@ pub enum Order {
         /// What was not to be had.
         reason: Reason,
     },
-    /// It was taken back before it was collected.
+    /// It was taken back before it was paid.
     Canceled {
         /// What was ordered.
         placed: Placed,
-        /// By which list it would have been collected, if it was approved before.
+        /// By which list it was or would have been collected, if it was approved before.
         shopping_id: Option<ShoppingListId>,
         /// Why; the customer's own wish when there is none.
         reason: Option<Reason>,
@@ -115,14 +118,17 @@ pub enum OrderCommand {
         /// The invoice that was paid.
         invoice_id: InvoiceId,
     },
-    /// Something it needs is not to be had.
+    /// Something it needs is not to be had. An order that is ready by then, because its approval arrived when nobody waited
+    /// for it any more, is cancelled instead: there is an invoice, and goods to be put back, and those who have them hear of a
+    /// cancellation.
     Reject {
         /// Why.
         reason: Reason,
     },
     /// It is taken back.
     Cancel {
-        /// Why; the customer's own wish when there is none.
+        /// Why; the customer's own wish when there is none. Who gives a reason is no customer but a step that may come
+        /// again: then it is harmless when the order is over without having been paid.
         reason: Option<Reason>,
     },
 }
@@ -194,13 +200,13 @@ pub enum OrderRefusal {
         /// The state it is in.
         status: &'static str,
     },
-    /// It was collected: what was done for it cannot be undone by machines alone.
+    /// It was paid: what was done for it cannot be undone by machines alone.
     #[error("the order is {status} and cannot be rejected")]
     CannotBeRejected {
         /// The state it is in.
         status: &'static str,
     },
-    /// It was collected, or is over.
+    /// It is over.
     #[error("the order is {status} and cannot be cancelled")]
     CannotBeCanceled {
         /// The state it is in.
@@ -241,16 +247,15 @@ impl Refusal for OrderRefusal {
             | Self::CannotBeReadied { .. }
             | Self::IsNotReadyYet { .. }
             | Self::CannotBeCompleted { .. }
-            | Self::CannotBeRejected { .. } => RefusalKind::Conflict,
-            // 400 for a cancellation that comes too late is what the original API answers.
+            | Self::CannotBeRejected { .. }
+            | Self::CannotBeCanceled { .. } => RefusalKind::Conflict,
             Self::HasNoItems
             | Self::TooManyProducts
             | Self::ProductIsRepeated
             | Self::QuantityMustBePositive
             | Self::QuantityIsTooLarge
             | Self::PriceCannotBeNegative
-            | Self::TotalIsInvalid
-            | Self::CannotBeCanceled { .. } => RefusalKind::Invalid,
+            | Self::TotalIsInvalid => RefusalKind::Invalid,
         }
     }
 }
@@ -356,7 +361,10 @@ impl Aggregate for Order {
                 let (shopping_id, reason) = (order.shopping_id(), Reason::new(&e.reason));
                 Ok(Self::Rejected { placed: order.into_placed(), shopping_id, reason })
             }
-            (Some(order @ (Self::Pending(_) | Self::Approved { .. })), OrderEvent::OrderCanceled(e)) => {
+            (
+                Some(order @ (Self::Pending(_) | Self::Approved { .. } | Self::Ready { .. })),
+                OrderEvent::OrderCanceled(e),
+            ) => {
                 let (shopping_id, reason) = (order.shopping_id(), e.reason.as_deref().map(Reason::new));
                 Ok(Self::Canceled { placed: order.into_placed(), shopping_id, reason })
             }
@@ -484,23 +492,25 @@ fn reject(order: &Order, reason: &Reason) -> Result<Vec<OrderEvent>, OrderRefusa
             let reason = reason.as_str().to_owned();
             Ok(vec![OrderEvent::OrderRejected(OrderRejected { customer_id, payment_id, reason })])
         }
+        Order::Ready { .. } => Ok(vec![canceled(order, Some(reason))]),
         // A compensation is harmless where there is nothing left to undo.
         Order::Rejected { .. } | Order::Canceled { .. } => Ok(vec![]),
-        Order::Ready { .. } | Order::Completed { .. } => {
-            Err(OrderRefusal::CannotBeRejected { status: order.status() })
-        }
+        Order::Completed { .. } => Err(OrderRefusal::CannotBeRejected { status: order.status() }),
     }
 }
 
 fn cancel(order: &Order, reason: Option<&Reason>) -> Result<Vec<OrderEvent>, OrderRefusal> {
     match order {
-        Order::Pending(placed) | Order::Approved { placed, .. } => {
-            let (customer_id, payment_id) = (placed.customer_id, placed.payment_id);
-            let reason = reason.map(|reason| reason.as_str().to_owned());
-            Ok(vec![OrderEvent::OrderCanceled(OrderCanceled { customer_id, payment_id, reason })])
-        }
-        Order::Ready { .. } | Order::Completed { .. } | Order::Rejected { .. } | Order::Canceled { .. } => {
+        Order::Pending(_) | Order::Approved { .. } | Order::Ready { .. } => Ok(vec![canceled(order, reason)]),
+        Order::Rejected { .. } | Order::Canceled { .. } if reason.is_some() => Ok(vec![]),
+        Order::Completed { .. } | Order::Rejected { .. } | Order::Canceled { .. } => {
             Err(OrderRefusal::CannotBeCanceled { status: order.status() })
         }
     }
+}
+
+fn canceled(order: &Order, reason: Option<&Reason>) -> OrderEvent {
+    let (customer_id, payment_id) = (order.placed().customer_id, order.placed().payment_id);
+    let reason = reason.map(|reason| reason.as_str().to_owned());
+    OrderEvent::OrderCanceled(OrderCanceled { customer_id, payment_id, reason })
 }

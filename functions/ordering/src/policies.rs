@@ -34,7 +34,7 @@ use lambda::{
 use crate::{
     Ordering,
     order::{Order, OrderCommand, OrderRefusal},
-    sagas::{OrderSagaInput, OrderSagas, Started},
+    sagas::{FirstWait, OrderSagaInput, OrderSagas, Started},
 };
 
 impl Ordering {
@@ -125,12 +125,13 @@ impl Ordering {
 pub struct SagaStarter {
     store: EventStore,
     sagas: Arc<dyn OrderSagas>,
+    payment: FirstWait,
 }
 
 impl SagaStarter {
-    /// Starts sagas; reads bodies that the bus left out from the store.
-    pub fn new(store: EventStore, sagas: Arc<dyn OrderSagas>) -> Self {
-        Self { store, sagas }
+    /// Starts sagas, which first wait so long for the payment; reads bodies that the bus left out from the store.
+    pub fn new(store: EventStore, sagas: Arc<dyn OrderSagas>, payment: FirstWait) -> Self {
+        Self { store, sagas, payment }
     }
 
     /// When an order is created, start its saga, named after the order.
@@ -148,6 +149,7 @@ impl SagaStarter {
             customer_id: created.customer_id,
             payment_id: created.payment_id,
             shopping_id: shopping_list_of(order_id),
+            payment: self.payment,
             correlation: event.correlation,
             causation: event.id,
             trace: event.trace.clone(),

@@ -23,8 +23,8 @@ pub trait OrderSagas: Send + Sync {
     async fn start(&self, input: &OrderSagaInput) -> Result<Started, Fault>;
 }
 
-/// What a saga is started with: ids only. A state machine's payload is limited to 256 KB, and going over it
-/// cannot be caught; ids cannot grow.
+/// What a saga is started with: ids, and how long to wait first. A state machine's payload is limited to 256 KB, and going
+/// over it cannot be caught; ids cannot grow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OrderSagaInput {
@@ -36,12 +36,36 @@ pub struct OrderSagaInput {
     pub payment_id: PaymentId,
     /// The list by which it will be collected: an order has one, and its id follows from the order's.
     pub shopping_id: ShoppingListId,
+    /// How long it waits for the payment at first.
+    pub payment: FirstWait,
     /// Shared by all that follows from the checkout.
     pub correlation: Uuid,
     /// The OrderCreated event.
     pub causation: Uuid,
     /// W3C trace context; null when there is none, since a path that is missing fails a state machine.
     pub trace: Option<TraceParent>,
+}
+
+/// How long a saga waits for the payment before it asks how long to wait on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct FirstWait {
+    /// Seconds, at least one: Step Functions takes it as a time-out.
+    pub wait: u32,
+}
+
+impl FirstWait {
+    /// From a number of seconds.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with it.
+    pub fn new(seconds: &str) -> Result<Self, String> {
+        match seconds.parse() {
+            Ok(wait @ 1..) => Ok(Self { wait }),
+            Ok(0) | Err(_) => {
+                Err(format!("the reminder period must be a number of seconds above 0, not {seconds:?}"))
+            }
+        }
+    }
 }
 
 /// Whether the call started it.
@@ -413,6 +437,14 @@ mod tests {
         assert_eq!(read(event(HistoryEventType::TaskScheduled)), Some(Happening::Attempted));
         assert_eq!(read(event(HistoryEventType::TaskSucceeded)), Some(Happening::Done));
         assert_eq!(read(event(HistoryEventType::ExecutionAborted)), Some(Happening::Ended));
+    }
+
+    #[test]
+    fn a_wait_that_step_functions_would_fail_at_is_refused_before_any_saga_starts() {
+        assert_eq!(FirstWait::new("86400"), Ok(FirstWait { wait: 86_400 }));
+        for text in ["0", "-1", "", "a day"] {
+            assert!(FirstWait::new(text).is_err(), "{text:?}");
+        }
     }
 
     #[test]

@@ -243,7 +243,9 @@ impl Timeline {
             }
             entries.push(entry(event, invoice_text(&happened, bill)));
             bill = match happened {
-                InvoiceEvent::InvoiceCreated(_) | InvoiceEvent::InvoiceAdjusted(_) => Bill::Owed,
+                InvoiceEvent::InvoiceCreated(_)
+                | InvoiceEvent::InvoiceAdjusted(_)
+                | InvoiceEvent::InvoiceReminded(_) => Bill::Owed,
                 InvoiceEvent::InvoicePaid(_) => Bill::Paid,
                 InvoiceEvent::InvoiceCanceled(_) => Bill::CalledOff,
             };
@@ -328,6 +330,7 @@ fn invoice_order(event: &InvoiceEvent) -> OrderId {
     match event {
         InvoiceEvent::InvoiceCreated(created) => created.order_id,
         InvoiceEvent::InvoiceAdjusted(adjusted) => adjusted.order_id,
+        InvoiceEvent::InvoiceReminded(reminded) => reminded.order_id,
         InvoiceEvent::InvoicePaid(paid) => paid.order_id,
         InvoiceEvent::InvoiceCanceled(canceled) => canceled.order_id,
     }
@@ -390,6 +393,10 @@ fn invoice_text(event: &InvoiceEvent, before: Bill) -> String {
         InvoiceEvent::InvoiceCreated(created) => format!("The invoice says {}.", created.amount),
         InvoiceEvent::InvoiceAdjusted(adjusted) => {
             format!("The invoice says {}, not {} any more.", adjusted.amount, adjusted.old_amount)
+        }
+        InvoiceEvent::InvoiceReminded(reminded) => {
+            let until = reminded.due_at.strftime("%Y-%m-%d %H:%M UTC");
+            format!("The customer was reminded: {} is to be paid until {until}.", reminded.amount)
         }
         InvoiceEvent::InvoicePaid(paid) => format!("The invoice of {} was paid.", paid.amount),
         InvoiceEvent::InvoiceCanceled(canceled) => match before {

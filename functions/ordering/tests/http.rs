@@ -5,8 +5,8 @@
 use std::{sync::Arc, time::Duration};
 
 use contracts::{
-    depot::{ShoppingListCompleted, ShoppingListEvent},
     ids::{OrderId, ProductId, StoreId, shopping_list_of},
+    payments::{InvoiceEvent, InvoicePaid},
     stores::{
         ProductAdded, ProductEvent, ProductPriceIncreased, ProductRebranded, ProductRemoved, StoreCreated,
         StoreEvent,
@@ -170,6 +170,7 @@ impl Mall {
         let function = match name {
             "ApproveOrder" => use_case(&ordering, &ports, Ordering::approve_order),
             "RejectOrder" => use_case(&ordering, &ports, Ordering::reject_order),
+            "CancelOrder" => use_case(&ordering, &ports, Ordering::cancel_order),
             _ => panic!("no step {name}"),
         };
         let call = json!({ "command": format!("{order}:{name}"), "id": order, "body": body });
@@ -469,11 +470,11 @@ async fn d6_a_rejected_order_says_why() {
 }
 
 #[tokio::test]
-async fn an_order_is_cancelled_until_it_is_collected_and_once() {
+async fn d11_an_order_is_cancelled_until_it_is_over_and_once() {
     let (mall, order) = Mall::with_an_order().await;
     mall.send("DELETE", &path(&order), Value::Null).await.body["version"].as_u64().unwrap();
     let again = mall.send("DELETE", &path(&order), Value::Null).await;
-    again.refused(400, "ORDER_CANNOT_BE_CANCELLED");
+    again.refused(409, "ORDER_CANNOT_BE_CANCELLED");
 
     let (mall, order) = Mall::with_an_order().await;
     let id: OrderId = order.parse().unwrap();
@@ -482,47 +483,81 @@ async fn an_order_is_cancelled_until_it_is_collected_and_once() {
     let stale = mall.send_with("DELETE", &path(&order), json!({ "if-match": "\"1\"" }), Value::Null).await;
     stale.refused(412, "VERSION_MISMATCH");
     mall.send_command::<Order, _>(id, OrderCommand::Ready { shopping_id }).await;
-    let late = mall.send("DELETE", &path(&order), Value::Null).await;
-    late.refused(400, "ORDER_CANNOT_BE_CANCELLED");
-    assert!(late.body["message"].as_str().unwrap().contains("ready"), "{}", late.body);
+    let read = mall.ok("DELETE", &path(&order), Value::Null).await;
+    assert_eq!(read["version"], 4, "what was collected goes back on the shelf");
 
     let (mall, order) = Mall::with_an_order().await;
     mall.step("ApproveOrder", &order, json!({})).await.unwrap();
     assert_eq!(mall.ok("DELETE", &path(&order), Value::Null).await["version"], 3);
+
+    let (mall, order) = Mall::with_an_order().await;
+    mall.step("RejectOrder", &order, json!({ "reason": "X" })).await.unwrap();
+    let late = mall.send("DELETE", &path(&order), Value::Null).await;
+    late.refused(409, "ORDER_CANNOT_BE_CANCELLED");
+    assert!(late.body["message"].as_str().unwrap().contains("rejected"), "{}", late.body);
+}
+
+fn paid(order_id: OrderId) -> InvoiceEvent {
+    let (customer_id, payment_id) = (Id::derived(&["ada"]), Id::derived(&["card"]));
+    InvoiceEvent::InvoicePaid(InvoicePaid { order_id, customer_id, payment_id, amount: cents(150) })
 }
 
 #[tokio::test]
-async fn an_order_that_was_collected_is_not_cancelled_though_it_has_not_heard_of_that() {
-    for approved in [false, true] {
-        let (mall, order) = Mall::with_an_order().await;
-        let order_id: OrderId = order.parse().unwrap();
-        let list = shopping_list_of(order_id);
-        if approved {
-            mall.step("ApproveOrder", &order, json!({ "shoppingId": list })).await.unwrap();
-        }
-        let bot_id = Id::derived(&["bot"]);
-        let collected = ShoppingListEvent::ShoppingListCompleted(ShoppingListCompleted { order_id, bot_id });
-        mall.happened("depot.ShoppingList", list, collected).await;
-        let refused = mall.send("DELETE", &path(&order), Value::Null).await;
-        refused.refused(400, "ORDER_CANNOT_BE_CANCELLED");
-        let read = mall.ok("GET", &path(&order), Value::Null).await;
-        assert_eq!(read["order"]["status"], if approved { "approved" } else { "pending" });
-    }
+async fn an_order_that_was_paid_is_not_cancelled_though_it_has_not_heard_of_that() {
+    let (mall, order) = Mall::with_an_order().await;
+    let id: OrderId = order.parse().unwrap();
+    let shopping_id = shopping_list_of(id);
+    mall.step("ApproveOrder", &order, json!({ "shoppingId": shopping_id })).await.unwrap();
+    mall.send_command::<Order, _>(id, OrderCommand::Ready { shopping_id }).await;
+    mall.happened("payments.Invoice", id, paid(id)).await;
+    mall.send("DELETE", &path(&order), Value::Null).await.refused(409, "ORDER_IS_PAID");
+    let step = mall.step("CancelOrder", &order, json!({ "reason": "PAYMENT_OVERDUE" })).await;
+    assert_eq!(step, Err("ORDER_IS_PAID".to_owned()), "not even for the saga");
+    assert_eq!(mall.ok("GET", &path(&order), Value::Null).await["order"]["status"], "ready");
+    mall.send_command::<Order, _>(id, OrderCommand::Complete { invoice_id: id.as_kind() }).await;
+    let over = mall.send("DELETE", &path(&order), Value::Null).await;
+    over.refused(409, "ORDER_CANNOT_BE_CANCELLED");
 }
 
 #[tokio::test]
-async fn a_cancellation_that_is_repeated_with_its_key_is_answered_as_before_though_it_was_collected_since() {
+async fn a_cancellation_that_is_repeated_with_its_key_is_answered_as_before_though_it_was_paid_since() {
     let (mall, order) = Mall::with_an_order().await;
     let cancel = async || {
         mall.send_with("DELETE", &path(&order), json!({ "idempotency-key": "k" }), Value::Null).await
     };
     let first = cancel().await;
     assert_eq!(first.status, 200, "{}", first.body);
-    let order_id: OrderId = order.parse().unwrap();
-    let bot_id = Id::derived(&["bot"]);
-    let collected = ShoppingListEvent::ShoppingListCompleted(ShoppingListCompleted { order_id, bot_id });
-    mall.happened("depot.ShoppingList", shopping_list_of(order_id), collected).await;
+    let id: OrderId = order.parse().unwrap();
+    mall.happened("payments.Invoice", id, paid(id)).await;
     assert_eq!(cancel().await.body, first.body);
+}
+
+#[tokio::test]
+async fn a_saga_that_gives_an_order_up_says_why_and_may_say_so_again() {
+    let (mall, order) = Mall::with_an_order().await;
+    let reason = json!({ "reason": "PAYMENT_OVERDUE" });
+    assert_eq!(mall.step("CancelOrder", &order, reason.clone()).await, Ok(json!(2)));
+    assert_eq!(mall.step("CancelOrder", &order, reason.clone()).await, Ok(json!(2)), "once");
+    let read = mall.ok("GET", &path(&order), Value::Null).await;
+    assert_eq!(
+        (&read["order"]["status"], &read["order"]["reason"]),
+        (&json!("cancelled"), &reason["reason"])
+    );
+
+    // The customer was faster, and gave no reason.
+    let (mall, order) = Mall::with_an_order().await;
+    mall.ok("DELETE", &path(&order), Value::Null).await;
+    assert_eq!(mall.step("CancelOrder", &order, reason).await, Ok(json!(2)), "harmless");
+    assert!(mall.ok("GET", &path(&order), Value::Null).await["order"].get("reason").is_none());
+}
+
+#[tokio::test]
+async fn a_reason_that_somebody_sends_over_http_is_not_the_malls() {
+    let (mall, order) = Mall::with_an_order().await;
+    mall.ok("DELETE", &path(&order), json!({ "reason": "PAYMENT_OVERDUE" })).await;
+    assert!(mall.ok("GET", &path(&order), Value::Null).await["order"].get("reason").is_none());
+    let again = mall.send("DELETE", &path(&order), json!({ "reason": "PAYMENT_OVERDUE" })).await;
+    again.refused(409, "ORDER_CANNOT_BE_CANCELLED");
 }
 
 #[tokio::test]

@@ -254,12 +254,14 @@ fn d11_only_a_ready_order_is_completed_and_one_that_is_not_yet_ready_can_still()
 }
 
 #[test]
-fn d11_an_order_that_was_collected_is_not_rejected_behind_the_customers_back() {
+fn d11_an_order_that_was_paid_is_not_rejected_behind_the_customers_back() {
     for (status, history) in histories() {
         let when = given::<Order>(history).when(reject());
         match status {
             // Approved too: an approval whose answer was lost for good has to be undone.
             "pending" | "approved" => drop(when.then([rejected()])),
+            // It has an invoice, and goods: those who have them hear of a cancellation.
+            "ready" => drop(when.then([canceled(Some("PAYMENT_IS_USED"))])),
             "rejected" | "cancelled" => drop(when.then_nothing()),
             _ => when.then_refused(OrderRefusal::CannotBeRejected { status }),
         }
@@ -267,11 +269,24 @@ fn d11_an_order_that_was_collected_is_not_rejected_behind_the_customers_back() {
 }
 
 #[test]
-fn d11_an_order_is_cancelled_until_it_is_collected() {
+fn d11_an_order_is_cancelled_until_it_is_paid() {
     for (status, history) in histories() {
         let when = given::<Order>(history).when(cancel());
         match status {
-            "pending" | "approved" => drop(when.then([canceled(None)])),
+            "pending" | "approved" | "ready" => drop(when.then([canceled(None)])),
+            _ => when.then_refused(OrderRefusal::CannotBeCanceled { status }),
+        }
+    }
+}
+
+#[test]
+fn a_step_that_cancels_is_harmless_where_the_order_is_over_but_not_where_it_was_paid() {
+    for (status, history) in histories() {
+        let cancel = OrderCommand::Cancel { reason: Some(Reason::new("PAYMENT_OVERDUE")) };
+        let when = given::<Order>(history).when(cancel);
+        match status {
+            "pending" | "approved" | "ready" => drop(when.then([canceled(Some("PAYMENT_OVERDUE"))])),
+            "rejected" | "cancelled" => drop(when.then_nothing()),
             _ => when.then_refused(OrderRefusal::CannotBeCanceled { status }),
         }
     }
@@ -351,6 +366,7 @@ proptest! {
                 (Some("approved"), Some("rejected")),
                 (Some("pending"), Some("cancelled")),
                 (Some("approved"), Some("cancelled")),
+                (Some("ready"), Some("cancelled")),
             ];
             prop_assert_eq!(events.is_empty(), before == after);
             prop_assert!(before == after || allowed.contains(&(before, after)), "{before:?} -> {after:?}");

@@ -19,7 +19,7 @@ use ordering::{
     Ordering,
     order::{Order, OrderCommand},
     policies::SagaStarter,
-    sagas::{OrderSagaInput, OrderSagas, Started},
+    sagas::{FirstWait, OrderSagaInput, OrderSagas, Started},
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -218,6 +218,7 @@ async fn d11_an_event_that_comes_too_late_is_done_with_and_changes_nothing() {
         vec![create(), reject()],
         vec![create(), approve(), cancel()],
         vec![create(), approve(), reject()],
+        vec![create(), approve(), ready(), cancel()],
     ] {
         let stage = Stage::with(commands).await;
         let before = stage.status().await;
@@ -316,7 +317,7 @@ async fn a_saga_is_started_with_ids_only_and_by_every_repeat_with_the_same_so_th
     let stream = StreamId::of::<Order, _>(order_id());
     let event = stage.store.event(&stream, kernel::Version::FIRST).await.unwrap().unwrap();
     let sagas = Arc::new(Remembered::default());
-    let starter = Arc::new(SagaStarter::new(stage.store.clone(), sagas.clone()));
+    let starter = Arc::new(SagaStarter::new(stage.store.clone(), sagas.clone(), FirstWait { wait: 60 }));
     for _ in 0..3 {
         starter.clone().start_order_saga(event.clone()).await.unwrap();
     }
@@ -326,6 +327,7 @@ async fn a_saga_is_started_with_ids_only_and_by_every_repeat_with_the_same_so_th
         "customerId": Id::<()>::derived(&["ada"]),
         "paymentId": Id::<()>::derived(&["card"]),
         "shoppingId": shopping_list_of(order_id()),
+        "payment": { "wait": 60 },
         "correlation": event.correlation,
         "causation": event.id,
         "trace": event.trace,

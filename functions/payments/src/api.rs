@@ -20,10 +20,10 @@ use crate::{
     views::{InvoiceAnswer, InvoiceView, PaymentAnswer, PaymentView},
 };
 
-/// Payments.
 /// The reason of whoever cancels an invoice by hand and gives none.
 const BY_HAND: &str = "CANCELLED_BY_HAND";
 
+/// Payments.
 impl Payments {
     /// `POST /api/payments {customerId, amount}`.
     ///
@@ -227,10 +227,10 @@ impl Payments {
     /// 404; also when the order was cancelled before there was an invoice.
     pub async fn get_invoice(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id = invoice_id(&call)?;
-        let loaded = self.invoice(id).await?;
-        let view = loaded.state.as_ref().and_then(|invoice| InvoiceView::of(id, invoice, loaded.version()));
+        let record = self.record(id).await?;
+        let view = record.as_ref().and_then(|record| InvoiceView::of(id, record, self.terms));
         let invoice = view.ok_or_else(|| Fault::not_found("invoice", id))?;
-        Answer::view(&InvoiceAnswer { invoice }, Some(loaded.version()))
+        Answer::view(&InvoiceAnswer { invoice }, record.map(|record| record.version))
     }
 
     /// Whether everything of the order was collected, so that it can be paid. An invoice that is paid before would be paid
@@ -270,7 +270,7 @@ impl Payments {
         Ok(payment.filter(|payment| payment.order_id() == Some(bill.order_id)))
     }
 
-    async fn transact_invoice(
+    pub(crate) async fn transact_invoice(
         &self,
         id: InvoiceId,
         command: InvoiceCommand,

@@ -1,11 +1,22 @@
 //! An invoice: what a customer owes for an order. It has the order's id.
+//!
+//! It is to be paid before a deadline that counts from when it was made, and the customer is reminded as long as it is
+//! not. An aggregate knows no time: what it needs to know of it comes in as a [`Moment`]. When it was made, and when the
+//! customer was last reminded, are the times of the events themselves; they are read with them, and are in no snapshot.
+
+use std::time::Duration;
 
 use contracts::{
     ids::{CustomerId, OrderId, PaymentId},
-    payments::{InvoiceAdjusted, InvoiceCanceled, InvoiceCreated, InvoiceEvent, InvoicePaid},
+    payments::{
+        InvoiceAdjusted, InvoiceCanceled, InvoiceCreated, InvoiceEvent, InvoicePaid, InvoiceReminded,
+    },
 };
-use kernel::{Aggregate, BrokenHistory, Event, Money, Reason, Refusal, RefusalKind};
+use kernel::{Aggregate, BrokenHistory, Event, Money, Reason, Refusal, RefusalKind, Timestamp};
 use serde::{Deserialize, Serialize};
+
+/// Why an invoice is canceled, and its order cancelled, when nobody paid in time.
+pub const PAYMENT_OVERDUE: &str = "PAYMENT_OVERDUE";
 
 /// Who owes how much for what.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,6 +31,8 @@ pub struct Bill {
     pub total: Money,
     /// How much is owed, after all adjustments.
     pub amount: Money,
+    /// How often the customer was reminded.
+    pub reminders: u32,
 }
 
 /// An invoice.
@@ -33,6 +46,89 @@ pub enum Invoice {
     Canceled(Bill, Reason),
     /// The order was cancelled before there was an invoice: there never will be one.
     NeverMade(Reason),
+}
+
+/// The terms of payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// How long a customer has, from the invoice on.
+    pub deadline: Duration,
+    /// How long after the invoice, and after each reminder, the customer is reminded.
+    pub reminder: Duration,
+}
+
+impl Terms {
+    /// Most reminders that fit into a deadline. Each takes the order saga some ten events, and Step Functions ends an
+    /// execution with more than 25,000.
+    const MOST_REMINDERS: u64 = 1000;
+
+    /// The terms, from two numbers of seconds.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with them.
+    pub fn new(deadline: &str, reminder: &str) -> Result<Self, String> {
+        let seconds = |name: &str, text: &str| match text.parse::<u32>() {
+            Ok(0) | Err(_) => Err(format!("the {name} must be a number of seconds above 0, not {text:?}")),
+            Ok(seconds) => Ok(u64::from(seconds)),
+        };
+        let (deadline, reminder) =
+            (seconds("payment deadline", deadline)?, seconds("reminder period", reminder)?);
+        if deadline / reminder > Self::MOST_REMINDERS {
+            let most = Self::MOST_REMINDERS;
+            return Err(format!(
+                "a reminder every {reminder} s of {deadline} s is more than {most} reminders"
+            ));
+        }
+        Ok(Self { deadline: Duration::from_secs(deadline), reminder: Duration::from_secs(reminder) })
+    }
+
+    /// Until when an invoice that was made then is to be paid.
+    pub fn due_at(&self, created_at: Timestamp) -> Timestamp {
+        later(created_at, self.deadline)
+    }
+}
+
+/// Where an invoice stands in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// Now.
+    pub now: Timestamp,
+    /// When the invoice was made.
+    pub created_at: Timestamp,
+    /// When the customer was last reminded, if ever.
+    pub reminded_at: Option<Timestamp>,
+    /// The terms of payment.
+    pub terms: Terms,
+}
+
+impl Moment {
+    /// Longest time-out that Step Functions takes.
+    const LONGEST_WAIT: f64 = 99_999_999.0;
+
+    /// Until when the invoice is to be paid.
+    pub fn due_at(&self) -> Timestamp {
+        self.terms.due_at(self.created_at)
+    }
+
+    /// Whether that is over.
+    pub fn is_overdue(&self) -> bool {
+        self.now >= self.due_at()
+    }
+
+    /// When the customer is to be reminded next, unless the invoice is due before.
+    pub fn remind_at(&self) -> Timestamp {
+        later(self.reminded_at.unwrap_or(self.created_at), self.terms.reminder)
+    }
+
+    /// Whole seconds, at least one, until there is something to do: to remind, or to cancel what nobody paid.
+    pub fn wait(&self) -> u32 {
+        let until = self.remind_at().min(self.due_at());
+        until.duration_since(self.now).as_secs_f64().ceil().clamp(1.0, Self::LONGEST_WAIT) as u32
+    }
+}
+
+fn later(time: Timestamp, by: Duration) -> Timestamp {
+    time.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
 /// What an invoice can be paid with.
@@ -75,6 +171,21 @@ pub enum InvoiceCommand {
     },
     /// The customer need not pay.
     Cancel {
+        /// Why.
+        reason: Reason,
+    },
+    /// The customer has not paid yet: say so when it is time to. Harmless when it is not, when somebody else did so
+    /// meanwhile, and when there is nothing to pay any more.
+    Remind {
+        /// How many reminders the asker knows of: a second asker who knows of no more does not remind again.
+        reminders: u32,
+        /// When it is. Not a part of the request: a repeat comes later.
+        #[serde(skip)]
+        moment: Moment,
+    },
+    /// Nobody waits for the payment any more. That was decided by who asks; all that can have changed meanwhile is that the
+    /// customer paid, and that is refused. Harmless when the invoice was canceled before.
+    GiveUp {
         /// Why.
         reason: Reason,
     },
@@ -140,6 +251,15 @@ pub enum InvoiceRefusal {
         /// The state it is in.
         status: &'static str,
     },
+    /// The customer paid after all.
+    #[error("the invoice is paid")]
+    IsPaid,
+    /// The customer did not pay in time.
+    #[error("the invoice was to be paid until {due_at}")]
+    Overdue {
+        /// Until when.
+        due_at: Timestamp,
+    },
 }
 
 impl Refusal for InvoiceRefusal {
@@ -155,6 +275,8 @@ impl Refusal for InvoiceRefusal {
             Self::CannotBePaid { .. } => "INVOICE_CANNOT_BE_PAID",
             Self::CannotBeCanceled { .. } => "INVOICE_CANNOT_BE_CANCELLED",
             Self::CannotBeAdjusted { .. } => "INVOICE_CANNOT_BE_ADJUSTED",
+            Self::IsPaid => "INVOICE_IS_PAID",
+            Self::Overdue { .. } => PAYMENT_OVERDUE,
         }
     }
 
@@ -165,7 +287,9 @@ impl Refusal for InvoiceRefusal {
             | Self::WasCanceled
             | Self::ExceedsPayment { .. }
             | Self::HasNoPayment
-            | Self::WasCapturedForAnotherAmount { .. } => RefusalKind::Conflict,
+            | Self::WasCapturedForAnotherAmount { .. }
+            | Self::IsPaid
+            | Self::Overdue { .. } => RefusalKind::Conflict,
             // 400 for an invoice that is no longer pending is what the original API answers.
             Self::AmountCannotBeNegative
             | Self::CannotBePaid { .. }
@@ -184,7 +308,9 @@ impl Refusal for InvoiceRefusal {
             | Self::WasCapturedForAnotherAmount { .. }
             | Self::CannotBePaid { .. }
             | Self::CannotBeCanceled { .. }
-            | Self::CannotBeAdjusted { .. } => None,
+            | Self::CannotBeAdjusted { .. }
+            | Self::IsPaid
+            | Self::Overdue { .. } => None,
         }
     }
 }
@@ -226,13 +352,14 @@ impl Invoice {
 
 impl Aggregate for Invoice {
     const CATEGORY: &'static str = "payments.Invoice";
-    const STATE_SCHEMA: u16 = 1;
+    /// 2: reminders are counted.
+    const STATE_SCHEMA: u16 = 2;
     type Command = InvoiceCommand;
     type Event = InvoiceEvent;
     type Refusal = InvoiceRefusal;
 
     fn decide(state: Option<&Self>, command: &InvoiceCommand) -> Result<Vec<InvoiceEvent>, InvoiceRefusal> {
-        use InvoiceCommand::{Adjust, Cancel, CancelWithOrder, Create, Pay};
+        use InvoiceCommand::{Adjust, Cancel, CancelWithOrder, Create, GiveUp, Pay, Remind};
         match (state, command) {
             (None, Create { order_id, customer_id, payment_id, amount }) => {
                 create(*order_id, *customer_id, *payment_id, *amount)
@@ -249,9 +376,8 @@ impl Aggregate for Invoice {
                 Err(InvoiceRefusal::WasCanceled)
             }
 
-            (None | Some(Self::NeverMade(_)), Adjust { .. } | Pay { .. } | Cancel { .. }) => {
-                Err(InvoiceRefusal::NotFound)
-            }
+            (None | Some(Self::NeverMade(_)), Adjust { .. } | Pay { .. } | Cancel { .. } | Remind { .. })
+            | (None, GiveUp { .. }) => Err(InvoiceRefusal::NotFound),
 
             (Some(Self::Pending(bill)), Adjust { amount, held }) => adjust(bill, *amount, *held),
             (Some(invoice @ (Self::Paid(_) | Self::Canceled(..))), Adjust { .. }) => {
@@ -267,6 +393,16 @@ impl Aggregate for Invoice {
             (Some(invoice @ (Self::Paid(_) | Self::Canceled(..))), Cancel { .. }) => {
                 Err(InvoiceRefusal::CannotBeCanceled { status: invoice.status() })
             }
+
+            (Some(Self::Pending(_) | Self::Canceled(..)), Remind { moment, .. }) if moment.is_overdue() => {
+                Err(InvoiceRefusal::Overdue { due_at: moment.due_at() })
+            }
+            (Some(Self::Pending(bill)), Remind { reminders, moment }) => Ok(remind(bill, *reminders, moment)),
+            (Some(Self::Paid(_) | Self::Canceled(..)), Remind { .. }) => Ok(vec![]),
+
+            (Some(Self::Pending(bill)), GiveUp { reason }) => Ok(vec![canceled(bill.order_id, reason)]),
+            (Some(Self::Paid(_)), GiveUp { .. }) => Err(InvoiceRefusal::IsPaid),
+            (Some(Self::Canceled(..) | Self::NeverMade(_)), GiveUp { .. }) => Ok(vec![]),
 
             (None | Some(Self::Pending(_)), CancelWithOrder { order_id, reason }) => {
                 Ok(vec![canceled(*order_id, reason)])
@@ -285,9 +421,13 @@ impl Aggregate for Invoice {
                 payment_id: e.payment_id,
                 total: e.amount,
                 amount: e.amount,
+                reminders: 0,
             })),
             (Some(Self::Pending(bill)), InvoiceEvent::InvoiceAdjusted(e)) => {
                 Ok(Self::Pending(Bill { amount: e.amount, ..bill }))
+            }
+            (Some(Self::Pending(bill)), InvoiceEvent::InvoiceReminded(e)) => {
+                Ok(Self::Pending(Bill { reminders: e.reminder, ..bill }))
             }
             (Some(Self::Pending(bill)), InvoiceEvent::InvoicePaid(_)) => Ok(Self::Paid(bill)),
             (Some(Self::Pending(bill)), InvoiceEvent::InvoiceCanceled(e)) => {
@@ -337,6 +477,16 @@ fn pay(bill: &Bill, funds: Option<Funds>) -> Result<Vec<InvoiceEvent>, InvoiceRe
     }
     let Bill { order_id, customer_id, payment_id, amount, .. } = *bill;
     Ok(vec![InvoiceEvent::InvoicePaid(InvoicePaid { order_id, customer_id, payment_id, amount })])
+}
+
+fn remind(bill: &Bill, known: u32, moment: &Moment) -> Vec<InvoiceEvent> {
+    if bill.reminders != known || moment.now < moment.remind_at() {
+        return vec![];
+    }
+    let Bill { order_id, customer_id, payment_id, amount, reminders, .. } = *bill;
+    let (reminder, due_at) = (reminders.saturating_add(1), moment.due_at());
+    let reminded = InvoiceReminded { order_id, customer_id, payment_id, amount, reminder, due_at };
+    vec![InvoiceEvent::InvoiceReminded(reminded)]
 }
 
 /// What cannot be taken from the payment is not owed.

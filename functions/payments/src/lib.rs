@@ -5,29 +5,37 @@
 //! | --- | --- |
 //! | [`payment`], [`invoice`] | the aggregates: states, commands, rules |
 //! | [`api`] | the use cases |
+//! | [`saga`] | the order saga's last step: waiting for the payment, reminding, giving up |
+//! | [`waits`], [`callbacks`] | the ports behind it: which task waits, and how it is ended |
 //! | [`policies`] | when an order is ready, paid or cancelled: what follows for its invoice and its payment |
 //! | [`views`] | what is shown of payments and invoices |
 //! | [`docs`] | the routes, for the API's document |
 
 pub mod api;
+pub mod callbacks;
 pub mod docs;
 pub mod invoice;
 pub mod payment;
 pub mod policies;
+pub mod saga;
 pub mod views;
+pub mod waits;
 
 use event_store::EventStore;
 use kernel::ports::Ports;
+
+use invoice::Terms;
 
 /// The context with what it needs of the world.
 pub struct Payments {
     store: EventStore,
     ports: Ports,
+    terms: Terms,
 }
 
 impl Payments {
-    /// The context over a store.
-    pub fn new(store: EventStore, ports: Ports) -> Self {
-        Self { store, ports }
+    /// The context over a store, with these terms of payment.
+    pub fn new(store: EventStore, ports: Ports, terms: Terms) -> Self {
+        Self { store, ports, terms }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lambda::{Function, aws, consumer, serve, system_ports, use_case};
-use payments::Payments;
+use payments::{Payments, callbacks::StepFunctions, invoice::Terms, saga::Cashier, waits::DynamoWaits};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
@@ -12,8 +12,17 @@ async fn main() -> Result<(), lambda_runtime::Error> {
 
 async fn function(name: String) -> Result<Option<Function>, String> {
     let ports = system_ports();
-    let store = aws::event_store(&aws::config(), &ports)?;
-    let payments = Arc::new(Payments::new(store, ports.clone()));
+    let config = aws::config();
+    let store = aws::event_store(&config, &ports)?;
+    let terms =
+        Terms::new(&aws::setting("PAYMENT_DEADLINE_SECONDS")?, &aws::setting("PAYMENT_REMINDER_SECONDS")?)?;
+    let payments = Arc::new(Payments::new(store, ports.clone(), terms));
+    let cashier = || {
+        let table = aws::setting("PAYMENT_WAITS_TABLE")?;
+        let waits = Arc::new(DynamoWaits::new(aws_sdk_dynamodb::Client::new(&config), table));
+        let callbacks = Arc::new(StepFunctions::new(aws_sdk_sfn::Client::new(&config)));
+        Ok::<_, String>(Arc::new(Cashier::new(payments.clone(), waits, callbacks)))
+    };
     Ok(Some(match name.as_str() {
         "authorize-payment" => use_case(&payments, &ports, Payments::authorize_payment),
         "get-payment" => use_case(&payments, &ports, Payments::get_payment),
@@ -26,9 +35,13 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         "adjust-invoice" => use_case(&payments, &ports, Payments::adjust_invoice),
         "pay-invoice" => use_case(&payments, &ports, Payments::pay_invoice),
         "cancel-invoice" => use_case(&payments, &ports, Payments::cancel_invoice),
+        "await-payment" => use_case(&cashier()?, &ports, Cashier::await_payment),
+        "remind-payment" => use_case(&payments, &ports, Payments::remind_payment),
+        "cancel-overdue-invoice" => use_case(&payments, &ports, Payments::cancel_overdue_invoice),
         "invoice-order" => consumer(&payments, Payments::invoice_order),
         "capture-payment" => consumer(&payments, Payments::capture_payment),
         "settle-cancelled-order" => consumer(&payments, Payments::settle_cancelled_order),
+        "end-payment-wait" => consumer(&cashier()?, Cashier::end_payment_wait),
         _ => return Ok(None),
     }))
 }

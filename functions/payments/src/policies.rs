@@ -83,6 +83,7 @@ impl Payments {
             InvoiceEvent::InvoicePaid(paid) => paid,
             other @ (InvoiceEvent::InvoiceCreated(_)
             | InvoiceEvent::InvoiceAdjusted(_)
+            | InvoiceEvent::InvoiceReminded(_)
             | InvoiceEvent::InvoiceCanceled(_)) => return Err(unexpected(&other)),
         };
         let call = Call::by_policy("capture-payment", &event, self.ports.clock.now());

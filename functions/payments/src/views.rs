@@ -1,13 +1,14 @@
 //! What is shown of payments and invoices. There are no lists: both are read from their own streams.
 
 use contracts::ids::{CustomerId, InvoiceId, OrderId, PaymentId};
-use kernel::{Money, Version, money::decimal, schema::Amount};
+use kernel::{Money, Timestamp, Version, money::decimal, schema::Amount};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    invoice::{Bill, Invoice},
+    invoice::{Bill, Invoice, Terms},
     payment::Payment,
+    saga::Record,
 };
 
 /// A payment, for its customer.
@@ -86,6 +87,12 @@ pub struct InvoiceView {
     amount: Money,
     /// `pending`, `paid` or `canceled`.
     status: &'static str,
+    /// Until when it is to be paid, as long as it is pending. When nobody does, it is canceled, and so is the order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    due_at: Option<Timestamp>,
+    /// How often the customer was reminded.
+    reminders: u32,
     /// Why it was canceled: a code.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -95,11 +102,27 @@ pub struct InvoiceView {
 
 impl InvoiceView {
     /// Shows an invoice; nothing when it was never made.
-    pub fn of(id: InvoiceId, invoice: &Invoice, version: Version) -> Option<Self> {
-        let Bill { order_id, customer_id, payment_id, amount, .. } = *invoice.bill()?;
+    pub fn of(id: InvoiceId, record: &Record, terms: Terms) -> Option<Self> {
+        let Record { invoice, version, created_at, .. } = record;
+        let Bill { order_id, customer_id, payment_id, amount, reminders, .. } = *invoice.bill()?;
+        let due_at = match invoice {
+            Invoice::Pending(_) => Some(terms.due_at(*created_at)),
+            Invoice::Paid(_) | Invoice::Canceled(..) | Invoice::NeverMade(_) => None,
+        };
         let reason = invoice.reason().map(|reason| reason.as_str().to_owned());
-        let status = invoice.status();
-        Some(Self { id, order_id, customer_id, payment_id, amount, status, reason, version })
+        let (status, version) = (invoice.status(), *version);
+        Some(Self {
+            id,
+            order_id,
+            customer_id,
+            payment_id,
+            amount,
+            status,
+            due_at,
+            reminders,
+            reason,
+            version,
+        })
     }
 }
 

@@ -2,12 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its stage should stop")]
 
+use std::time::Duration;
+
 use contracts::{
     ids::{CustomerId, OrderId, PaymentId},
-    payments::{InvoiceAdjusted, InvoiceCanceled, InvoiceCreated, InvoiceEvent, InvoicePaid},
+    payments::{
+        InvoiceAdjusted, InvoiceCanceled, InvoiceCreated, InvoiceEvent, InvoicePaid, InvoiceReminded,
+    },
 };
-use kernel::{Aggregate, Id, Money, PayloadHash, Reason, Refusal, RefusalKind, aggregate::fold};
-use payments::invoice::{Funds, Invoice, InvoiceCommand, InvoiceRefusal};
+use kernel::{Aggregate, Id, Money, PayloadHash, Reason, Refusal, RefusalKind, Timestamp, aggregate::fold};
+use payments::invoice::{Funds, Invoice, InvoiceCommand, InvoiceRefusal, Moment, Terms};
 use proptest::prelude::*;
 use testing::spec::given;
 
@@ -81,6 +85,132 @@ fn cancel() -> InvoiceCommand {
 
 fn cancel_with_order() -> InvoiceCommand {
     InvoiceCommand::CancelWithOrder { order_id: order(), reason: Reason::new("WILTED") }
+}
+
+const DAY: u64 = 24 * 3600;
+
+/// A week to pay, and a reminder every day.
+const TERMS: Terms = Terms { deadline: Duration::from_secs(7 * DAY), reminder: Duration::from_secs(DAY) };
+
+/// Seconds after the invoice was made.
+fn after(seconds: u64) -> Timestamp {
+    let made = Timestamp::constant(1_795_165_200, 500_000_000);
+    made + Duration::from_secs(seconds)
+}
+
+/// So many seconds after the invoice was made, and as many after which the customer was last reminded.
+fn moment(now: u64, reminded: Option<u64>) -> Moment {
+    Moment { now: after(now), created_at: after(0), reminded_at: reminded.map(after), terms: TERMS }
+}
+
+fn remind(reminders: u32, now: u64, reminded: Option<u64>) -> InvoiceCommand {
+    InvoiceCommand::Remind { reminders, moment: moment(now, reminded) }
+}
+
+fn reminded(reminder: u32, minor: i64) -> InvoiceEvent {
+    InvoiceEvent::InvoiceReminded(InvoiceReminded {
+        order_id: order(),
+        customer_id: customer(),
+        payment_id: payment("1"),
+        amount: cents(minor),
+        reminder,
+        due_at: after(7 * DAY),
+    })
+}
+
+fn give_up() -> InvoiceCommand {
+    InvoiceCommand::GiveUp { reason: Reason::new("WILTED") }
+}
+
+#[test]
+fn a_customer_is_reminded_once_per_period_of_what_is_owed_then() {
+    given::<Invoice>([created(150)])
+        .when(remind(0, DAY - 1, None))
+        .then_nothing()
+        .when(remind(0, DAY, None))
+        .then([reminded(1, 150)])
+        .when(adjust(100, Some(150)))
+        .then([adjusted(150, 100)])
+        .when(remind(1, 2 * DAY - 1, Some(DAY)))
+        .then_nothing()
+        .when(remind(1, 2 * DAY, Some(DAY)))
+        .then([reminded(2, 100)])
+        .when(pay(Some(150)))
+        .then([paid(100)]);
+}
+
+#[test]
+fn a_reminder_that_somebody_else_sent_meanwhile_is_not_sent_again() {
+    given::<Invoice>([created(150), reminded(1, 150)]).when(remind(0, 2 * DAY, None)).then_nothing();
+}
+
+#[test]
+fn nobody_is_reminded_of_what_is_not_owed() {
+    given::<Invoice>([created(150), paid(150)]).when(remind(0, 9 * DAY, None)).then_nothing();
+    given::<Invoice>([created(150), canceled()]).when(remind(0, DAY, None)).then_nothing();
+    given::<Invoice>([]).when(remind(0, DAY, None)).then_refused(InvoiceRefusal::NotFound);
+    given::<Invoice>([canceled()]).when(remind(0, DAY, None)).then_refused(InvoiceRefusal::NotFound);
+}
+
+#[test]
+fn an_invoice_that_nobody_paid_in_time_is_overdue_also_when_it_was_canceled_by_hand() {
+    let overdue = || InvoiceRefusal::Overdue { due_at: after(7 * DAY) };
+    assert_eq!((overdue().code(), overdue().kind()), ("PAYMENT_OVERDUE", RefusalKind::Conflict));
+    for history in [vec![created(150)], vec![created(150), reminded(1, 150)], vec![created(150), canceled()]]
+    {
+        let known = history.len() as u32 - 1;
+        given::<Invoice>(history).when(remind(known, 7 * DAY, Some(6 * DAY))).then_refused(overdue());
+    }
+}
+
+#[test]
+fn giving_up_and_paying_exclude_each_other_and_the_first_one_stays() {
+    given::<Invoice>([created(150), reminded(1, 150)])
+        .when(give_up())
+        .then([canceled()])
+        .when(give_up())
+        .then_nothing()
+        .when(pay(Some(150)))
+        .then_refused(InvoiceRefusal::CannotBePaid { status: "canceled" });
+    given::<Invoice>([created(150), paid(150)]).when(give_up()).then_refused(InvoiceRefusal::IsPaid);
+    assert_eq!(InvoiceRefusal::IsPaid.code(), "INVOICE_IS_PAID");
+    given::<Invoice>([canceled()]).when(give_up()).then_nothing();
+    given::<Invoice>([]).when(give_up()).then_refused(InvoiceRefusal::NotFound);
+}
+
+#[test]
+fn the_time_is_not_a_part_of_what_is_asked() {
+    assert_eq!(PayloadHash::of(&remind(1, DAY, None)), PayloadHash::of(&remind(1, 2 * DAY, Some(DAY))));
+    assert_ne!(PayloadHash::of(&remind(1, DAY, None)), PayloadHash::of(&remind(2, DAY, None)));
+}
+
+#[test]
+fn the_saga_sleeps_until_there_is_something_to_do() {
+    assert_eq!(moment(0, None).wait() as u64, DAY);
+    assert_eq!(moment(DAY - 10, None).wait(), 10);
+    assert_eq!(moment(DAY, Some(DAY)).wait() as u64, DAY);
+    assert_eq!(moment(7 * DAY - 60, Some(6 * DAY + 100)).wait(), 60, "not beyond the deadline");
+    assert_eq!(moment(9 * DAY, None).wait(), 1, "a time-out of nothing is none that Step Functions takes");
+    let early = Moment { now: after(DAY - 10) + Duration::from_millis(1), ..moment(0, None) };
+    assert_eq!(
+        early.wait(),
+        10,
+        "a second that has begun counts: asked too early, it would be asked in vain"
+    );
+    let for_ever = Terms { reminder: Duration::from_secs(u32::MAX.into()), ..TERMS };
+    let for_ever = Terms { deadline: for_ever.reminder, ..for_ever };
+    assert_eq!(Moment { terms: for_ever, ..moment(0, None) }.wait(), 99_999_999);
+}
+
+#[test]
+fn terms_that_no_saga_could_keep_are_refused_with_what_is_wrong() {
+    assert_eq!(Terms::new("604800", "86400"), Ok(TERMS));
+    for (deadline, reminder) in [("0", "1"), ("1", "0"), ("-1", "1"), ("soon", "1"), ("1", "")] {
+        let error = Terms::new(deadline, reminder).unwrap_err();
+        assert!(error.contains("seconds above 0"), "{error}");
+    }
+    assert!(Terms::new("1000", "1").is_ok());
+    assert!(Terms::new("1001", "1").unwrap_err().contains("1000 reminders"));
 }
 
 #[test]
@@ -239,13 +369,15 @@ fn an_impossible_history_is_an_error_not_a_guess() {
         vec![created(150), canceled(), paid(150)],
         vec![canceled(), created(150)],
         vec![canceled(), canceled()],
+        vec![reminded(1, 150)],
+        vec![created(150), paid(150), reminded(1, 150)],
     ] {
         assert!(fold::<Invoice>(None, &history).is_err(), "{history:?}");
     }
 }
 
 fn any_command() -> impl Strategy<Value = InvoiceCommand> {
-    let picked = (0..6_u8, -1..6_i64, prop::option::of(0..6_i64), any::<bool>());
+    let picked = (0..9_u8, -1..6_i64, prop::option::of(0..6_i64), any::<bool>());
     picked.prop_map(|(pick, minor, held, pick_captured)| match pick {
         0 => create(3),
         1 => create(minor),
@@ -255,7 +387,9 @@ fn any_command() -> impl Strategy<Value = InvoiceCommand> {
             held => pay(held),
         },
         4 => cancel(),
-        _ => cancel_with_order(),
+        5 => cancel_with_order(),
+        6 => give_up(),
+        _ => remind(held.unwrap_or(0) as u32, minor.unsigned_abs() * DAY, None),
     })
 }
 
@@ -266,6 +400,7 @@ proptest! {
     fn no_transition_leads_outside_the_state_machine(commands in prop::collection::vec(any_command(), 0..40)) {
         let mut state: Option<Invoice> = None;
         let mut owed: Option<Money> = None;
+        let mut reminders = 0;
         for command in commands {
             let name = |state: &Option<Invoice>| match state {
                 None => "none",
@@ -297,6 +432,11 @@ proptest! {
                             Funds::Held(held) => prop_assert!(held.covers(e.amount)),
                             Funds::Captured(captured) => prop_assert_eq!(captured, e.amount),
                         }
+                    }
+                    InvoiceEvent::InvoiceReminded(e) => {
+                        prop_assert_eq!((owed, before), (Some(e.amount), "pending"));
+                        reminders += 1;
+                        prop_assert_eq!(e.reminder, reminders);
                     }
                     InvoiceEvent::InvoiceCanceled(_) => {}
                 }

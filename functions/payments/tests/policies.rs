@@ -344,7 +344,7 @@ async fn the_invoice_of_a_ready_order_says_who_owes_what_for_which_order() {
     desk.deliver(event).await.unwrap();
     let expected = json!({
         "id": order, "orderId": order, "customerId": customer("ada"), "paymentId": payment, "amount": 1.5,
-        "status": "pending", "version": 1,
+        "status": "pending", "dueAt": "2026-11-27T09:00:00Z", "reminders": 0, "version": 1,
     });
     assert_eq!(desk.invoice(order).await, expected);
 }

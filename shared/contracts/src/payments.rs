@@ -1,6 +1,6 @@
 //! Events of the payments context.
 
-use kernel::{Event, Money};
+use kernel::{Event, Money, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -100,6 +100,8 @@ pub enum InvoiceEvent {
     InvoiceCreated(InvoiceCreated),
     /// The customer owes another amount.
     InvoiceAdjusted(InvoiceAdjusted),
+    /// The customer has not paid yet, and is told so.
+    InvoiceReminded(InvoiceReminded),
     /// The customer paid.
     InvoicePaid(InvoicePaid),
     /// The customer owes nothing any more, without having paid. When this is an invoice's first event, it was never made, and will not be.
@@ -132,6 +134,25 @@ pub struct InvoiceAdjusted {
     pub amount: Money,
 }
 
+/// See [`InvoiceEvent::InvoiceReminded`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InvoiceReminded {
+    /// The order.
+    pub order_id: OrderId,
+    /// Who owes.
+    pub customer_id: CustomerId,
+    /// The payment that is held for the order.
+    pub payment_id: PaymentId,
+    /// How much.
+    pub amount: Money,
+    /// Which reminder of this invoice it is: the first is 1.
+    pub reminder: u32,
+    /// Until when it is to be paid; then the order is cancelled.
+    #[schema(value_type = String, format = DateTime)]
+    pub due_at: Timestamp,
+}
+
 /// See [`InvoiceEvent::InvoicePaid`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -157,13 +178,19 @@ pub struct InvoiceCanceled {
 }
 
 impl Event for InvoiceEvent {
-    const SCHEMAS: &'static [(&'static str, u16)] =
-        &[("InvoiceCreated", 1), ("InvoiceAdjusted", 1), ("InvoicePaid", 1), ("InvoiceCanceled", 1)];
+    const SCHEMAS: &'static [(&'static str, u16)] = &[
+        ("InvoiceCreated", 1),
+        ("InvoiceAdjusted", 1),
+        ("InvoiceReminded", 1),
+        ("InvoicePaid", 1),
+        ("InvoiceCanceled", 1),
+    ];
 
     fn event_type(&self) -> &'static str {
         match self {
             InvoiceEvent::InvoiceCreated(_) => "InvoiceCreated",
             InvoiceEvent::InvoiceAdjusted(_) => "InvoiceAdjusted",
+            InvoiceEvent::InvoiceReminded(_) => "InvoiceReminded",
             InvoiceEvent::InvoicePaid(_) => "InvoicePaid",
             InvoiceEvent::InvoiceCanceled(_) => "InvoiceCanceled",
         }

@@ -8,6 +8,11 @@ use serde_json::Value;
 
 use crate::Fault;
 
+/// What a caller without a name is called. Keys of anonymous callers share one space: use UUIDs.
+pub(crate) const ANONYMOUS: &str = "anonymous";
+/// Before the subject of a token that the API's authorizer has checked.
+pub(crate) const USER: &str = "user:";
+
 /// One request to a use case, wherever it came from: HTTP, a saga, a policy, a test.
 #[derive(Debug, Clone)]
 pub struct Call {
@@ -89,6 +94,11 @@ impl Call {
     /// What is known of the stream.
     pub fn expect(&self) -> Expect {
         self.if_match.map_or(Expect::Any, Expect::At)
+    }
+
+    /// Whether it came over HTTP, and not from a saga, a policy or an operator.
+    pub fn is_from_outside(&self) -> bool {
+        self.actor.as_str() == ANONYMOUS || self.actor.as_str().starts_with(USER)
     }
 
     /// A whole number from the query string.

@@ -12,14 +12,15 @@ use lambda_runtime::Diagnostic;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-use crate::{Answer, Call, Fault};
+use crate::{
+    Answer, Call, Fault,
+    call::{ANONYMOUS, USER},
+};
 
 /// Largest request body. Commands are small; a commit may have 400 KB at most.
 const MAX_BODY: usize = 256 * 1024;
 /// Longest idempotency key. A UUID has 36 characters.
 const MAX_KEY: usize = 200;
-/// What a caller without a name is called. Keys of anonymous callers share one space: use UUIDs.
-const ANONYMOUS: &str = "anonymous";
 
 /// Who is to get the answer, and how.
 pub(crate) enum Caller {
@@ -111,7 +112,7 @@ impl HttpRequest {
         let authorizer = self.request_context.authorizer.as_ref();
         let subject = authorizer.and_then(|a| a.jwt.as_ref()).and_then(|jwt| jwt.claims.get("sub"));
         match subject.and_then(Value::as_str) {
-            Some(subject) => Actor::new(format!("user:{subject}")),
+            Some(subject) => Actor::new(format!("{USER}{subject}")),
             None => Actor::new(ANONYMOUS),
         }
     }

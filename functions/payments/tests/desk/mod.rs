@@ -1,9 +1,15 @@
-//! The payments context behind its routes, its policies and the order saga, with orders that are there to be paid.
+//! The payments context behind its routes, its policies and the order saga, with orders that are there to be paid, and with
+//! tasks of the saga that wait for it.
 
 #![allow(dead_code, reason = "each test binary takes what it needs")]
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
 
+use async_trait::async_trait;
 use contracts::{
     Envelope,
     ids::{CustomerId, OrderId, PaymentId},
@@ -12,11 +18,22 @@ use contracts::{
 use event_store::{EventStore, MemoryLog, Segment};
 use kernel::{Id, Money, StreamId};
 use lambda::{Fault, Function, use_case};
-use payments::Payments;
+use lambda_runtime::Diagnostic;
+use payments::{
+    Payments,
+    callbacks::{Heard, TaskCallbacks},
+    invoice::Terms,
+    saga::Cashier,
+    waits::{Kept, MemoryWaits, PaymentWaits, TaskToken, Wait},
+};
 use serde_json::{Value, json};
 use testing::{FaultyLog, TestPorts, tell};
 
 pub const UNKNOWN: &str = "0198c0de-0000-7000-8000-00000000dead";
+
+/// A week to pay, and a reminder every day.
+pub const TERMS: Terms =
+    Terms { deadline: Duration::from_secs(7 * 24 * 3600), reminder: Duration::from_secs(24 * 3600) };
 
 pub fn cents(minor: i64) -> Money {
     Money::from_minor(minor).unwrap()
@@ -26,12 +43,99 @@ pub fn customer(name: &str) -> CustomerId {
     Id::derived(&["customer", name])
 }
 
+/// How a task of the saga ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    Succeeded,
+    Failed(String),
+    TimedOut,
+}
+
+/// Step Functions, as far as it has tasks that wait. Others get a turn before and after each call, as on a network.
+#[derive(Clone, Default)]
+pub struct Tasks(Arc<Mutex<BTreeMap<String, Option<Ending>>>>);
+
+impl Tasks {
+    fn tasks(&self) -> MutexGuard<'_, BTreeMap<String, Option<Ending>>> {
+        self.0.lock().unwrap()
+    }
+
+    /// A task that begins to wait: its token.
+    pub fn begin(&self) -> String {
+        let mut tasks = self.tasks();
+        let token = format!("token-{:03}", tasks.len() + 1);
+        tasks.insert(token.clone(), None);
+        token
+    }
+
+    /// How a task ended; nothing while it waits.
+    pub fn ending(&self, token: &str) -> Option<Ending> {
+        self.tasks()[token].clone()
+    }
+
+    /// The time of every task that waits is up.
+    pub fn time_out(&self) {
+        for task in self.tasks().values_mut().filter(|task| task.is_none()) {
+            *task = Some(Ending::TimedOut);
+        }
+    }
+
+    async fn end(&self, token: &TaskToken, ending: Ending) -> Result<Heard, Fault> {
+        tokio::task::yield_now().await;
+        let heard = match self.tasks().get_mut(token.secret()) {
+            Some(task @ None) => {
+                *task = Some(ending);
+                Heard::Now
+            }
+            Some(Some(_)) | None => Heard::TooLate,
+        };
+        tokio::task::yield_now().await;
+        Ok(heard)
+    }
+}
+
+#[async_trait]
+impl TaskCallbacks for Tasks {
+    async fn succeed(&self, token: &TaskToken) -> Result<Heard, Fault> {
+        self.end(token, Ending::Succeeded).await
+    }
+
+    async fn fail(&self, token: &TaskToken, error: &str, _: &str) -> Result<Heard, Fault> {
+        self.end(token, Ending::Failed(error.to_owned())).await
+    }
+}
+
+/// A table of waits over a network: others get a turn before and after each call.
+#[derive(Clone, Default)]
+pub struct Waits(Arc<MemoryWaits>);
+
+#[async_trait]
+impl PaymentWaits for Waits {
+    async fn keep(&self, order: OrderId, wait: &Wait) -> Result<Kept, Fault> {
+        tokio::task::yield_now().await;
+        let kept = self.0.keep(order, wait).await;
+        tokio::task::yield_now().await;
+        kept
+    }
+
+    async fn newest(&self, order: OrderId) -> Result<Option<Wait>, Fault> {
+        tokio::task::yield_now().await;
+        let found = self.0.newest(order).await;
+        tokio::task::yield_now().await;
+        found
+    }
+}
+
 #[derive(Clone)]
 pub struct Desk {
-    world: TestPorts,
+    pub world: TestPorts,
     pub store: EventStore,
     /// Befalls what is written, where a test says so.
     pub log: FaultyLog,
+    /// Which task waits for which order.
+    pub waits: Waits,
+    /// The tasks.
+    pub tasks: Tasks,
 }
 
 impl Desk {
@@ -39,11 +143,16 @@ impl Desk {
         let world = TestPorts::new(1);
         let log = FaultyLog::new(Arc::new(MemoryLog::new()));
         let store = EventStore::new(Arc::new(log.clone()), world.ports());
-        Self { world, store, log }
+        Self { world, store, log, waits: Waits::default(), tasks: Tasks::default() }
+    }
+
+    pub fn cashier(&self) -> Arc<Cashier> {
+        let (waits, tasks) = (Arc::new(self.waits.clone()), Arc::new(self.tasks.clone()));
+        Arc::new(Cashier::new(self.payments(), waits, tasks))
     }
 
     pub fn payments(&self) -> Arc<Payments> {
-        Arc::new(Payments::new(self.store.clone(), self.world.ports()))
+        Arc::new(Payments::new(self.store.clone(), self.world.ports(), TERMS))
     }
 
     /// The function behind a route, and the id in its path: what the API of the template does.
@@ -182,17 +291,48 @@ impl Desk {
 
     /// Asks as the order saga does: directly, with a command id of its own.
     pub async fn step(&self, step: &str, id: impl ToString, order: OrderId) -> Result<Value, String> {
+        self.asked(step, id, order, json!({ "orderId": order })).await.map_err(|error| error.error_type)
+    }
+
+    /// The saga, whose placement of the order succeeded, waits: with a token that it makes for that.
+    pub async fn awaits(&self, order: OrderId, token: &str) -> Result<Value, String> {
+        let body = json!({ "placement": { "Status": "SUCCEEDED", "Output": "{}" }, "token": token });
+        self.asked("AwaitPayment", order, order, body).await.map_err(|error| error.error_type)
+    }
+
+    /// Asks as the order saga does, with this body.
+    pub async fn asked(
+        &self,
+        step: &str,
+        id: impl ToString,
+        order: OrderId,
+        body: Value,
+    ) -> Result<Value, Diagnostic> {
         let (ports, payments) = (self.world.ports(), self.payments());
         let function = match step {
             "ConfirmPayment" => use_case(&payments, &ports, Payments::confirm_payment),
             "ReleasePayment" => use_case(&payments, &ports, Payments::release_payment),
+            "AwaitPayment" => use_case(&self.cashier(), &ports, Cashier::await_payment),
+            "RemindPayment" => use_case(&payments, &ports, Payments::remind_payment),
+            "CancelInvoice" => use_case(&payments, &ports, Payments::cancel_overdue_invoice),
             other => panic!("the saga has no step {other}"),
         };
-        let payload = json!({
-            "command": format!("{order}:{step}"), "id": id.to_string(), "actor": "saga:order",
-            "body": { "orderId": order },
-        });
-        function.invoke(payload).await.map_err(|error| error.error_type)
+        let command = format!("{order}:{step}");
+        let payload =
+            json!({ "command": command, "id": id.to_string(), "actor": "saga:order", "body": body });
+        function.invoke(payload).await
+    }
+
+    /// The event of this type in the order's stream, as the bus gives it.
+    pub async fn of_order(&self, order: OrderId, event_type: &str) -> Option<Envelope> {
+        let stream: StreamId = format!("ordering.Order/{order}").parse().unwrap();
+        let history = self.store.history(&stream).await.unwrap();
+        history.iter().flat_map(|commit| commit.envelopes()).find(|event| event.event_type == event_type)
+    }
+
+    /// Wakes the saga by an event.
+    pub async fn wakes(&self, event: Envelope) -> Result<(), Fault> {
+        self.cashier().end_payment_wait(event).await
     }
 
     /// Every event of payments and invoices that was ever written.
