@@ -36,6 +36,12 @@ const PLATFORM_LINES: [&str; 2] = [
 
 const GB: f64 = 1e9;
 
+/// Lambda looks into a stream's shard so often in a second (Developer Guide, "Using Lambda with DynamoDB"). The local cloud looks
+/// at once.
+const POLLS_PER_SECOND: f64 = 4.0;
+/// And hands what it found to so many invocations at the same time: the template's RelayParallelism.
+const PARALLEL: u64 = 2;
+
 /// Whose units a line has.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Line {
@@ -65,6 +71,8 @@ pub struct Bill {
     /// Bytes that stay: in tables with their indexes, and those in the event table.
     pub stored: f64,
     pub backed_up: f64,
+    /// Batches in which AWS would hand the relay the same commits at the same times.
+    pub polled: u64,
     /// Requests whose bill is not understood: of these there must be none.
     pub not_understood: Vec<String>,
 }
@@ -84,6 +92,7 @@ impl Bill {
         let mut waits: BTreeMap<String, Waits> = BTreeMap::new();
         // By machine: whole executions, what they wait for.
         let mut express: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        let mut polls: BTreeMap<u64, u64> = BTreeMap::new();
         for record in &run.records {
             match &record.what {
                 What::Table { .. } => {}
@@ -91,6 +100,12 @@ impl Bill {
                     let Some(caller) = &request.caller else { continue };
                     waits.entry(caller.clone()).or_default().seconds += assumed.dynamodb;
                     bill.request(request, caller, run.tables.get(&request.table));
+                    if short_table(&request.table) == "EventTable"
+                        && request.op == "PutItem"
+                        && request.status == 200
+                    {
+                        *polls.entry(poll(record.at)).or_default() += 1;
+                    }
                 }
                 What::Http { bytes } => {
                     bill.add(Unit::HttpRequest, "API", "API", count(http_requests(*bytes)));
@@ -151,6 +166,7 @@ impl Bill {
                 }
             }
         }
+        bill.polled = polls.into_values().map(|commits| commits.min(PARALLEL)).sum();
         for (function, wait) in waits.into_iter().filter(|(_, wait)| wait.invocations > 0) {
             let each = assumed.own + wait.seconds / count(wait.invocations);
             let memory = count(wait.memory);
@@ -261,6 +277,26 @@ impl Bill {
         dollars
     }
 
+    /// Records in a batch of the relay, if they came as AWS polls a stream.
+    pub fn commits_in_a_poll(&self) -> f64 {
+        let messages = self.batches.get("relay").map_or(0, |relay| relay.messages);
+        if self.polled == 0 { 0.0 } else { count(messages) / count(self.polled) }
+    }
+
+    /// What it would cost if the relay were handed commits as AWS polls a stream: those of a quarter of a second together. Its time
+    /// is left as it is, which is too much.
+    pub fn with_polled_stream(&self) -> f64 {
+        let batches = self.batches.get("relay").map_or(0, |relay| relay.batches);
+        let scale = if batches == 0 { 1.0 } else { count(self.polled.min(batches)) / count(batches) };
+        let by_batch = |line: &Line| {
+            line.owner == "relay" && (line.unit == Unit::Invocation || line.resource == "lines of Lambda")
+        };
+        let dollars = |(line, units): (&Line, f64)| {
+            units * line.unit.price().dollars * if by_batch(line) { scale } else { 1.0 }
+        };
+        self.lines().map(dollars).sum()
+    }
+
     /// A part of it: of a number of equal things, one.
     pub fn divided_by(&self, number: f64) -> Self {
         let lines = self.lines().map(|(line, units)| (line.clone(), units / number)).collect();
@@ -282,6 +318,12 @@ impl Bill {
         let relay = self.batches.get("relay").copied().unwrap_or_default();
         if relay.batches == 0 { 0.0 } else { count(relay.messages) / count(relay.batches) }
     }
+}
+
+/// The look in which a commit of this moment would be found.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn poll(at: f64) -> u64 {
+    (at * POLLS_PER_SECOND).max(0.0) as u64
 }
 
 fn platform_bytes() -> u64 {
@@ -493,6 +535,31 @@ mod tests {
         let lines = 9.0 * count(platform_bytes()) / GB * Unit::LoggedGb.price().dollars;
         assert!((saved - nine - lines).abs() < 1e-15, "{saved}");
         assert_eq!(bill.messages_in_a_batch(), 1.0);
+    }
+
+    #[test]
+    fn commits_of_the_same_moment_reach_the_relay_together_and_those_of_another_do_not() {
+        let put =
+            request("PutItem", json!({"wanted": {}, "after": {}, "caller": "mallard-local-ordering-a"}));
+        let mut run = meter(&[table()]);
+        for at in [10.01, 10.02, 10.03, 10.30, 11.0] {
+            let happened = meter(&[put.clone(), invoked("mallard-local-relay", "aws:dynamodb", 1)]);
+            run.records.extend(happened.records.into_iter().map(|record| Record { at, ..record }));
+        }
+        let bill = Bill::of(&run, ASSUMED, 300);
+        assert_eq!((bill.polled, bill.batches["relay"].batches), (4, 5), "three at once are two invocations");
+        let one =
+            Unit::Invocation.price().dollars + count(platform_bytes()) / GB * Unit::LoggedGb.price().dollars;
+        assert!((bill.dollars() - bill.with_polled_stream() - one).abs() < 1e-15);
+    }
+
+    #[test]
+    fn what_lambda_does_not_log_is_not_billed() {
+        let mut quiet = invoked("mallard-local-ordering-get-order", "http", 1);
+        let usual = bill(&[quiet.clone()]);
+        quiet["system"] = json!("WARN");
+        let saved = usual.units(Unit::LoggedGb) - bill(&[quiet]).units(Unit::LoggedGb);
+        assert!((saved - count(platform_bytes()) / GB).abs() < 1e-15);
     }
 
     #[test]

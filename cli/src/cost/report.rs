@@ -351,6 +351,11 @@ impl Report {
             let batch = format!("{:.2}, measured", busy.bill.messages_in_a_batch());
             told(batch, format!("{:.2}", busy.bill.commits_in_a_batch()), busy.million(busy.bill.dollars()));
         }
+        told(
+            format!("{:.2}, measured", run.bill.messages_in_a_batch()),
+            format!("{:.2}, computed: AWS polls a stream four times a second", run.bill.commits_in_a_poll()),
+            run.million(run.bill.with_polled_stream()),
+        );
         for size in BATCHES {
             let cost = run.million(run.bill.with_batches_of(size));
             told(format!("{size}, computed"), format!("{commits:.2}"), cost);
