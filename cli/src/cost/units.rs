@@ -444,10 +444,9 @@ mod tests {
                     .table_name(TABLE)
                     .consistent_read(consistent)
                     .key_condition_expression("id = :id")
-                    .filter_expression("version > :one")
+                    .filter_expression("attribute_exists(nothing)")
                     .projection_expression("id")
                     .expression_attribute_values(":id", AttributeValue::S("a".into()))
-                    .expression_attribute_values(":one", AttributeValue::N("7".into()))
                     .limit(i32::try_from(limit).unwrap())
                     .return_consumed_capacity(ReturnConsumedCapacity::Total);
                 let units =
