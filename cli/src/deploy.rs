@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     io::{BufRead, IsTerminal},
     path::{Path, PathBuf},
+    str::FromStr,
     time::Duration,
 };
 
@@ -36,14 +37,52 @@ pub struct Options {
     /// Tells deployments in one account apart: every name starts with mallard-<STAGE> [default: local, on AWS dev]
     #[arg(long)]
     pub stage: Option<String>,
+    /// A parameter of the template, such as PaymentDeadlineSeconds=3600; may be given several times. What is not given
+    /// is as the template says, also where an earlier deployment said otherwise
+    #[arg(long = "parameter", value_name = "NAME=VALUE")]
+    pub parameters: Vec<Parameter>,
     /// Deploy even if nothing changed
     #[arg(long)]
     pub force: bool,
 }
 
+/// A parameter of the template with its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parameter {
+    /// As the template calls it.
+    pub name: String,
+    /// As CloudFormation takes it.
+    pub value: String,
+}
+
+/// What other options decide.
+const DECIDED: &[(&str, &str)] = &[
+    ("Stage", "--stage decides it"),
+    ("Architecture", "it follows from what is built"),
+    ("EventTableDeletionPolicy", "it follows from the cloud"),
+];
+
+impl FromStr for Parameter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, value) = text.split_once('=').ok_or("it has to be NAME=VALUE")?;
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric()) {
+            return Err(format!("{name:?} is no name of a parameter"));
+        }
+        if let Some((_, why)) = DECIDED.iter().find(|(decided, _)| *decided == name) {
+            return Err(format!("{name} is not set like this: {why}"));
+        }
+        if value.contains(['"', '\\', '\n']) {
+            return Err("a value has no quotes, backslashes or line breaks".to_owned());
+        }
+        Ok(Self { name: name.to_owned(), value: value.to_owned() })
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
-        Self { stack: "mallard".into(), stage: None, force: false }
+        Self { stack: "mallard".into(), stage: None, parameters: Vec::new(), force: false }
     }
 }
 
@@ -52,6 +91,8 @@ struct Parameters {
     stage: String,
     arch: Arch,
     event_table: &'static str,
+    /// What was given on the command line. A name that is there twice has the last value.
+    given: BTreeMap<String, String>,
 }
 
 impl Parameters {
@@ -62,15 +103,31 @@ impl Parameters {
             Target::Local(_) | Target::Endpoint(_) => ("local", "Delete"),
         };
         let stage = options.stage.clone().unwrap_or_else(|| usual.into());
-        Self { stage, arch, event_table }
+        let given =
+            options.parameters.iter().cloned().map(|Parameter { name, value }| (name, value)).collect();
+        Self { stage, arch, event_table, given }
     }
 
-    fn overrides(&self) -> [String; 3] {
-        [
+    fn overrides(&self) -> Vec<String> {
+        let own = [
             format!("Stage={}", self.stage),
             format!("Architecture={}", self.arch.name()),
             format!("EventTableDeletionPolicy={}", self.event_table),
-        ]
+        ];
+        own.into_iter().chain(self.given.iter().map(|(name, value)| format!("{name}={value}"))).collect()
+    }
+
+    /// # Errors
+    /// When the template does not know one: CloudFormation would leave it out without a word.
+    fn check(&self, template: &str) -> Result<()> {
+        let known = declared(template);
+        match self.given.keys().find(|name| !known.contains(&name.as_str())) {
+            None => Ok(()),
+            Some(asked) => Err(Error::NoSuchParameter {
+                asked: asked.clone(),
+                known: known.into_iter().map(str::to_owned).collect(),
+            }),
+        }
     }
 
     fn prefix(&self) -> String {
@@ -78,8 +135,22 @@ impl Parameters {
     }
 }
 
+/// The parameters of a template, in its order.
+fn declared(template: &str) -> Vec<&str> {
+    let lines = template.lines().skip_while(|line| *line != "Parameters:").skip(1);
+    let inside = lines.take_while(|line| line.is_empty() || line.starts_with([' ', '#']));
+    inside
+        .filter_map(|line| line.strip_prefix("  ")?.split_once(':'))
+        .map(|(name, _)| name)
+        .filter(|name| name.starts_with(|first: char| first.is_ascii_alphabetic()))
+        .collect()
+}
+
 /// Builds and deploys to a cloud that answers.
 pub async fn run(repo: &Repo, home: &Home, target: &Target, how: How, options: &Options) -> Result<Stack> {
+    let template = repo.template();
+    let text = std::fs::read_to_string(&template).map_err(Error::file("cannot read", &template))?;
+    Parameters::of(options, target, Arch::here()).check(&text)?;
     build::functions(repo, how).await?;
     let arch = match how {
         How::Here { .. } => Arch::here(),
@@ -373,6 +444,34 @@ mod tests {
         assert!(shown.starts_with("CREATE_FAILED") && shown.contains("runtime"), "{shown}");
         assert!(shown.ends_with("stack: mallard") && !shown.contains("Waiting"), "{shown}");
         assert_eq!(reasons("a\nb"), "a\nb");
+    }
+
+    #[test]
+    fn a_parameter_is_taken_as_it_is_and_the_last_one_counts() {
+        let parameter = |text: &str| text.parse::<Parameter>();
+        let given = ["A=1", "B=x=y", "A=2"].map(|text| parameter(text).unwrap());
+        let options = Options { parameters: given.to_vec(), ..Options::default() };
+        let parameters = Parameters::of(&options, &Target::Aws, Arch::here());
+        assert_eq!(parameters.overrides()[3..], ["A=2", "B=x=y"]);
+        assert_ne!(
+            parameters.overrides(),
+            Parameters::of(&Options::default(), &Target::Aws, Arch::here()).overrides()
+        );
+        for wrong in ["A", "=1", "A B=1", "Stage=x", "Architecture=arm64", "A=\"", ""] {
+            assert!(parameter(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_that_the_template_does_not_have_is_not_left_out_in_silence() {
+        let template = "Transform: x\n\nParameters:\n  # why\n  Stage:\n    Type: String\n  Paid: {Type: Number}\n\nResources:\n  Bus:\n";
+        assert_eq!(declared(template), ["Stage", "Paid"]);
+        let options = Options { parameters: vec!["Payd=1".parse().unwrap()], ..Options::default() };
+        let parameters = Parameters::of(&options, &Target::Aws, Arch::here());
+        let Err(Error::NoSuchParameter { asked, known }) = parameters.check(template) else {
+            panic!("taken")
+        };
+        assert_eq!((asked.as_str(), known.len()), ("Payd", 2));
     }
 
     #[test]

@@ -80,6 +80,8 @@ pub enum Error {
     NoCargoLambda,
     #[error("the deployment of {stack} failed:\n{tail}")]
     Deploy { stack: String, tail: String, log: PathBuf },
+    #[error("the template has no parameter {asked:?}; there are: {}", .known.join(", "))]
+    NoSuchParameter { asked: String, known: Vec<String> },
     #[error("the stack {stack} has no output named {output}")]
     NoOutput { stack: String, output: &'static str },
     #[error("nothing is deployed at {0}")]
@@ -229,6 +231,7 @@ impl Error {
             Error::SagaNotFinished { order, .. } => {
                 format!("See what it says, mend that, and repeat the command: cargo mall saga show {order}")
             }
+            Error::NoSuchParameter { .. } => "template.yaml tells what each is for.".into(),
             Error::NoSuchFunction { .. } => "Without a name, the logs of all functions are shown.".into(),
         })
     }

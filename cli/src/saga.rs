@@ -388,7 +388,8 @@ fn judged(what: What, order: Uuid, saga: &Saga) -> Verdict {
     let look = format!("cargo mall saga show {order}");
     if first.status == "running" {
         let why = format!("the saga of order {order} is running");
-        let advice = "Let it: it undoes what it did by itself when it cannot go on";
+        let advice =
+            "Let it: it undoes what it did by itself when it cannot go on, and waits until the order is paid";
         return Verdict::NotNow(why, format!("{advice}. Look on: {look}"));
     }
     if first.status == "ended" {
@@ -405,9 +406,17 @@ fn judged(what: What, order: Uuid, saga: &Saga) -> Verdict {
         let why = format!("order {order} is being undone by hand just now ({})", attempt.name);
         return Verdict::NotNow(why, format!("Look on: {look}"));
     }
-    if matches!(saga.timeline.status.as_str(), "ready" | "completed") {
-        let why = format!("order {order} is {}: what was done for it is in use", saga.timeline.status);
-        let advice = "Goods left the shelves, which no machine can undo; see docs/SAGAS.md, \"What is left to people\".";
+    if saga.timeline.status == "ready" {
+        let why = format!("order {order} is ready: the customer can pay it");
+        return Verdict::NotNow(
+            why,
+            format!("Cancel it, and all is given back: DELETE /api/ordering/{order}"),
+        );
+    }
+    if saga.timeline.status == "completed" {
+        let why = format!("order {order} is completed: what was done for it is in use");
+        let advice =
+            "Goods left the mall, which no machine can undo; see docs/SAGAS.md, \"What is left to people\".";
         return Verdict::NotNow(why, advice.to_owned());
     }
     // Stuck by its own word. An execution that failed otherwise stands in the middle of something, as if it were aborted.
@@ -513,6 +522,13 @@ async fn left_by(mall: &Mall, order: Uuid) -> Result<Map<String, Value>> {
     Ok(prepared(data, &definition, step.as_deref(), &cause))
 }
 
+/// The states that undo an order, in the saga's definition.
+fn compensations(definition: &Value) -> Vec<&str> {
+    let next = |state: &&str| definition["States"][*state]["Next"].as_str();
+    let undoes = |state: &&str| definition["States"][*state]["Type"] == "Task";
+    std::iter::successors(Some("ReleasePayment"), next).take_while(undoes).collect()
+}
+
 /// The input of what undoes an order: the data of the state that the saga entered last, and where to go on, which
 /// follows from the `step` it entered last.
 fn prepared(
@@ -521,11 +537,11 @@ fn prepared(
     step: Option<&str>,
     cause: &str,
 ) -> Map<String, Value> {
-    let after_failure = |step: &str| definition["States"][step]["Catch"][0]["Next"].as_str();
     let from = match step {
-        // A compensation that fails leads nowhere but to being stuck; any other step leads to what undoes it.
-        Some(step) => after_failure(step)
-            .map(|next| if definition["States"][next]["Type"] == "Fail" { step } else { next }),
+        // One of those that undo, step by step.
+        Some(step) if compensations(definition).contains(&step) => Some(step),
+        // Any other: it may have done anything.
+        Some(_) => None,
         // It had not begun: nothing is held.
         None => Some("RejectOrder"),
     };
@@ -688,17 +704,17 @@ mod tests {
     }
 
     #[test]
-    fn an_order_that_was_aborted_is_undone_with_the_step_it_was_at() {
+    fn an_order_that_was_aborted_is_undone_from_the_top_unless_it_was_being_undone() {
         let from = |step| prepared(data(json!({})), &definition(), step, "stopped")["from"].clone();
-        assert_eq!(from(Some("AuthorizeCustomer")), "RejectOrder");
-        assert_eq!(from(Some("ReserveInventory")), "ReleaseInventory");
-        assert_eq!(from(Some("CreateShoppingList")), "CancelShoppingList");
-        for step in ["ConfirmPayment", "InitiateShopping", "ApproveOrder"] {
-            assert_eq!(from(Some(step)), "ReleasePayment", "{step}");
+        for step in ["PlaceOrder", "AwaitPayment", "RemindPayment", "CancelInvoice", "CancelOrder"] {
+            assert_eq!(from(Some(step)), "ReleasePayment", "{step}: from the top");
+        }
+        for step in ["ReleasePayment", "CancelShoppingList", "ReleaseInventory", "RejectOrder"] {
+            assert_eq!(from(Some(step)), step);
         }
         assert_eq!(from(None), "RejectOrder", "it had not begun");
         assert_eq!(from(Some("SomethingNew")), "ReleasePayment", "from the top");
-        let input = prepared(data(json!({})), &definition(), Some("ConfirmPayment"), "stopped");
+        let input = prepared(data(json!({})), &definition(), Some("PlaceOrder"), "stopped");
         assert_eq!(input["failure"], json!({ "Error": "ORDER_SAGA_ABORTED", "Cause": "stopped" }));
     }
 

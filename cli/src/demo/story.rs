@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     api::{Api, Done, pretty},
-    watch::Watch,
+    watch::{Saga, Watch},
 };
 use crate::{
     errors::{Error, Result},
@@ -116,7 +116,8 @@ pub async fn tell(api: &Api<'_>, watch: &Watch) -> Result<Told> {
     let less = json!({"productId": pears.id, "quantity": 1});
     api.put(&format!("/api/baskets/{basket}/removeItem"), less).await?;
     let order = check_out(api, watch, "Ada", ada, basket, 80.00, vec![&book, &pears]).await?;
-    until_saga_ends(watch, basket).await?;
+    // Placed, or given up: then nothing more comes of it.
+    until_placed(watch, basket).await?;
     expect(watch, ORDER, basket, "OrderApproved", order.shopper, "approved")?;
 
     heading(watch, "A bot takes the list from the work queue and collects it");
@@ -136,6 +137,8 @@ pub async fn tell(api: &Api<'_>, watch: &Watch) -> Result<Told> {
     api.put(&format!("/api/payments/invoices/{basket}/pay"), json!({})).await?;
     until_event(watch, ORDER, basket, "OrderCompleted").await?;
     until_event(watch, PAYMENT, order.payment, "PaymentCaptured").await?;
+    // It has waited for this, and is told.
+    until_saga_ends(watch, basket).await?;
     for product in &order.products {
         until_event(watch, STOCK, product.id, "StockReduced").await?;
     }
@@ -323,12 +326,29 @@ fn expect(
     Err(Error::WrongEnd { shopper, expected, found })
 }
 
+/// Waits for the saga to have placed the order, or to have ended.
+async fn until_placed(watch: &Watch, order: Uuid) -> Result<()> {
+    until_saga(watch, order, "the order's approval", |saga| {
+        saga.ended.is_some() || has(watch, ORDER, order, "OrderApproved")
+    })
+    .await
+}
+
 /// Waits for the saga to end, and for the last event it caused.
 async fn until_saga_ends(watch: &Watch, order: Uuid) -> Result<()> {
+    until_saga(watch, order, "the end of the order saga", |saga| saga.ended.is_some()).await
+}
+
+async fn until_saga(
+    watch: &Watch,
+    order: Uuid,
+    what: &'static str,
+    is_there: impl Fn(&Saga) -> bool,
+) -> Result<()> {
     let started = tokio::time::Instant::now();
     loop {
         let saga = watch.saga_of(order);
-        if saga.ended.is_some() {
+        if is_there(&saga) {
             // The saga is read after the streams, so one look more sees all that it did.
             return watch.look().await;
         }
@@ -338,7 +358,7 @@ async fn until_saga_ends(watch: &Watch, order: Uuid) -> Result<()> {
                 (Some(event), _) => event.event_type.clone(),
                 (None, _) => "the checkout".into(),
             };
-            return Err(Error::Waiting { what: "the end of the order saga".into(), limit: PATIENCE, last });
+            return Err(Error::Waiting { what: what.into(), limit: PATIENCE, last });
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -54,7 +54,7 @@ struct Seen {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Saga {
     last: i64,
-    /// States entered: what AWS counts and charges.
+    /// States entered, and one for the start: what AWS counts and charges.
     pub transitions: u32,
     /// Where it is, or where it ended.
     pub state: String,
@@ -213,9 +213,13 @@ impl Saga {
             return tell(failure(failed.error(), failed.cause()), true);
         }
         match happened.r#type() {
+            HistoryEventType::ExecutionStarted => {
+                self.transitions += 1;
+                None
+            }
             kind @ HistoryEventType::ExecutionSucceeded => {
                 self.ended = Some(kind.clone());
-                None // its last state says it already
+                tell(format!("✓ {}", self.state), false)
             }
             kind @ (HistoryEventType::ExecutionFailed
             | HistoryEventType::ExecutionTimedOut
@@ -293,6 +297,7 @@ mod tests {
     #[test]
     fn a_saga_counts_the_states_it_entered_and_tells_refusals() {
         let mut saga = Saga::default();
+        assert_eq!(saga.follow(&happened(1, HistoryEventType::ExecutionStarted).build().unwrap()), None);
         let state = StateEnteredEventDetails::builder().name("ConfirmPayment").build().unwrap();
         let entered = happened(2, HistoryEventType::TaskStateEntered).state_entered_event_details(state);
         saga.follow(&entered.build().unwrap());
@@ -314,7 +319,7 @@ mod tests {
             })
         );
         saga.follow(&happened(9, HistoryEventType::ExecutionSucceeded).build().unwrap());
-        assert_eq!((saga.transitions, saga.state.as_str()), (1, "ConfirmPayment"));
+        assert_eq!((saga.transitions, saga.state.as_str()), (2, "ConfirmPayment"));
         assert_eq!(saga.ended, Some(HistoryEventType::ExecutionSucceeded));
     }
 

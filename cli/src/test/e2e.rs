@@ -19,6 +19,11 @@ use crate::{
 
 const TESTS: Duration = Duration::from_secs(1800);
 
+/// Nobody waits for seven days in a test. Only orders that are ready and not paid can expire, and all tests but one pay them
+/// at once. But each order that waits, of which some tests leave hundreds behind, asks once in the reminder period how long
+/// to wait on: so that is not shorter.
+const SOON: [(&str, &str); 2] = [("PaymentDeadlineSeconds", "60"), ("PaymentReminderSeconds", "45")];
+
 impl Tester<'_> {
     pub(super) async fn deployed(&mut self) -> Result<()> {
         let began = Timestamp::now();
@@ -96,7 +101,7 @@ impl Tester<'_> {
         };
         target.reach().await?;
         let how = How::Here { release: false };
-        let stack = deploy::run(self.repo, &self.home, &target, how, &deploy::Options::default()).await?;
+        let stack = deploy::run(self.repo, &self.home, &target, how, &with_terms_of_payment()).await?;
         Ok((temporary, target, stack))
     }
 
@@ -139,6 +144,12 @@ impl Tester<'_> {
         let events = dump(&aws_sdk_dynamodb::Client::new(&config), stack.output("EventTable")?).await?;
         files::write(&self.home.logs().join("events.jsonl"), events.as_bytes())
     }
+}
+
+fn with_terms_of_payment() -> deploy::Options {
+    let parameter =
+        |(name, value): (&str, &str)| deploy::Parameter { name: name.into(), value: value.into() };
+    deploy::Options { parameters: SOON.map(parameter).into(), ..deploy::Options::default() }
 }
 
 /// The event table, one commit a line, in the order of streams and versions.

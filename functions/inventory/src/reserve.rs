@@ -17,7 +17,11 @@
 //!   itself is what repeats are recognised by.
 //! * *A release wins*: a reservation that arrives after its order was released is refused, as far as a product's last
 //!   [`CLOSED_REMEMBERED`](crate::stock::CLOSED_REMEMBERED) closings reach back and while its count is not stopped. Beyond that
-//!   it is kept for an order that is gone, until that is released again; nothing is promised twice.
+//!   the order itself is asked, which is over by then: a step that is run again minutes later, as a whole placement may be,
+//!   keeps nothing for an order that was cancelled or completed since.
+//! * *Given back or sold, never both*: whichever ends what is kept for an order, the other finds nothing. Cancelled and
+//!   completed exclude each other in the order's stream, and the saga's step gives nothing back of an order that is completed,
+//!   though the policy that sells may not have heard of it yet.
 //!
 //! **Not guaranteed**
 //!
@@ -35,7 +39,10 @@ use contracts::{
 };
 use event_store::{Expect, Outcome};
 use kernel::{CommandId, CommandMeta, StreamId};
-use lambda::{Answer, Call, Fault, orders};
+use lambda::{
+    Answer, Call, Fault,
+    orders::{self, Standing},
+};
 
 use crate::{
     Inventory,
@@ -46,12 +53,17 @@ impl Inventory {
     /// Keeps all of an order's products for it; a step of the order saga. The id is the order's.
     ///
     /// # Errors
-    /// 404 when there is no such order; 409 `INSUFFICIENT_STOCK`, or another refusal of one of its products: those before it
-    /// stay kept until [`Self::release_inventory`]. After a technical failure (503, 409 `CONTENDED`) a part may be kept as
+    /// 404 when there is no such order; 409 `RESERVATION_IS_CLOSED` when it is over; 409 `INSUFFICIENT_STOCK`, or another
+    /// refusal of one of its products: those before it stay kept until [`Self::release_inventory`]. After a technical failure (503, 409 `CONTENDED`) a part may be kept as
     /// well: repeat, or release.
     pub async fn reserve_inventory(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let order_id: OrderId = call.id("order")?;
-        let products = products_of(&orders::placed(&self.store, order_id).await?);
+        let (placed, standing) = orders::standing(&self.store, order_id).await?;
+        match standing {
+            Standing::Open => {}
+            Standing::Completed | Standing::GivenUp => return Err(closed(order_id)),
+        }
+        let products = products_of(&placed);
         for (&product_id, &quantity) in &products {
             // What is kept by now is not given back here, though the order cannot have it all: another attempt of this
             // step may have found it kept, and succeeded.
@@ -65,9 +77,17 @@ impl Inventory {
     /// far as [`CLOSED_REMEMBERED`](crate::stock::CLOSED_REMEMBERED) goes.
     ///
     /// # Errors
-    /// 404 when there is no such order. After a technical failure a part may be kept still: repeat.
+    /// 404 when there is no such order; 409 `STOCK_IS_SOLD` when it is completed. After a technical failure a part may be
+    /// kept still: repeat.
     pub async fn release_inventory(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let order_id: OrderId = call.id("order")?;
+        match orders::standing(&self.store, order_id).await?.1 {
+            Standing::Open | Standing::GivenUp => {}
+            Standing::Completed => {
+                let message = format!("order {order_id} is completed: what was kept for it is sold");
+                return Err(Fault::new(409, "STOCK_IS_SOLD", message));
+            }
+        }
         let products = self.release_order(order_id, &call).await?;
         settled(order_id, products)
     }
@@ -124,8 +144,7 @@ impl Inventory {
         let kept = stock.and_then(|stock: &Stock| stock.kept_for(order_id)).is_some();
         // A repeat is answered with its first result, but since then the pieces may have been given back.
         if outcome.repeated && !kept {
-            let refusal = StockRefusal::ReservationClosed { order_id };
-            return Err(event_store::TransactError::Refused(refusal).into());
+            return Err(closed(order_id));
         }
         Ok(())
     }
@@ -160,6 +179,10 @@ fn products_of(order: &OrderCreated) -> BTreeMap<ProductId, u32> {
         *quantity = quantity.saturating_add(item.quantity);
     }
     products
+}
+
+fn closed(order_id: OrderId) -> Fault {
+    event_store::TransactError::Refused(StockRefusal::ReservationClosed { order_id }).into()
 }
 
 fn settled(order_id: OrderId, products: usize) -> Result<Answer, Fault> {

@@ -247,6 +247,62 @@ async fn a_cancellation_that_overtakes_the_reservation_wins() {
 }
 
 #[tokio::test]
+async fn what_is_cancelled_or_sold_is_given_back_or_taken_once_whatever_overtakes_what() {
+    // What can still be under way when an order ends: its saga's step, for the second time, its compensation, and the policy.
+    #[derive(Debug, Clone, Copy)]
+    enum Late {
+        Reserves,
+        Releases,
+        Hears,
+    }
+    use Late::{Hears, Releases, Reserves};
+    const LATE: [Late; 5] = [Reserves, Releases, Hears, Hears, Reserves];
+    for number in 0..5_usize.pow(5) {
+        let digits: Vec<usize> = (0..5).map(|place| number / 5_usize.pow(place) % 5).collect();
+        if (0..5).any(|digit| !digits.contains(&digit)) {
+            continue; // not an order of the five
+        }
+        for (sold, event) in [(0, cancelled()), (3, completed(Id::derived(&["order", "1"])))] {
+            let (house, _, [first, _]) = faulty_house([5, 5]).await;
+            let order = house.order("1", &[(first, 3)]).await;
+            house.reserve(order).await.unwrap();
+            let ended = house.becomes(order, event).await;
+            let mut told = Vec::new();
+            for late in digits.iter().map(|&digit| LATE[digit]) {
+                told.push(late);
+                match late {
+                    Reserves => refused(house.reserve_again(order).await, "RESERVATION_IS_CLOSED"),
+                    Releases if sold > 0 => refused(house.release(order).await, "STOCK_IS_SOLD"),
+                    Releases => drop(house.release(order).await.unwrap()),
+                    Hears if sold > 0 => {
+                        house.inventory.clone().sell_reserved_stock(ended.clone()).await.unwrap();
+                    }
+                    Hears => {
+                        let inventory = house.inventory.clone();
+                        inventory.release_inventory_on_cancellation(ended.clone()).await.unwrap();
+                    }
+                }
+            }
+            let stock = house.stock(first).await;
+            assert_eq!((stock.on_hand(), stock.reserved()), (5 - sold, 0), "{told:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_placement_that_is_run_again_keeps_nothing_for_an_order_that_is_over_however_long_ago() {
+    for end in [cancelled(), completed(Id::derived(&["order", "1"]))] {
+        let house = House::new();
+        let product = house.stocked("apple", 5).await;
+        let order = house.order("1", &[(product, 3)]).await;
+        house.becomes(order, end).await;
+        // The product never heard of the order: nothing here could tell that it is over.
+        refused(house.reserve(order).await, "RESERVATION_IS_CLOSED");
+        assert_eq!(house.stock(product).await.available(), 5);
+    }
+}
+
+#[tokio::test]
 async fn a_completed_order_takes_its_pieces_along_once() {
     let (house, _, [first, second]) = faulty_house([5, 5]).await;
     let order = house.order("1", &[(first, 3), (second, 2)]).await;

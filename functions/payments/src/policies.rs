@@ -5,14 +5,20 @@
 //!
 //! # How a cancelled order ends, whatever overtakes what
 //!
-//! An order is cancelled while its invoice is anything, and the events about both arrive in any order. What decides is
-//! the invoice's own stream, in which "paid" and "canceled" exclude each other and both are final:
+//! An order can be cancelled until it is paid: by its customer, or by the order saga when the time to pay is over
+//! ([`Payments::cancel_overdue_invoice`]). So its invoice is anything then, and the events about both arrive in any order.
+//! What decides is the invoice's own stream, in which "paid" and "canceled" exclude each other and both are final:
 //!
 //! | what came first there | the invoice | the payment |
 //! | --- | --- | --- |
 //! | the cancellation; there was no invoice yet | never made; a late `OrderReadied` makes none | released |
 //! | the cancellation; the invoice was pending | canceled; it can no longer be paid | released |
-//! | the customer's payment | stays paid | captured and refunded |
+//! | the saga gave up; it cancels the order next | canceled; it can no longer be paid | released, when the cancellation is heard of |
+//! | the customer's payment, perhaps a millisecond before | stays paid; the saga that gives up is refused, and goes on | captured; and refunded, if the order was cancelled in that millisecond |
+//!
+//! Nobody has to know whether an order was approved, collected or ready when it was cancelled, or whether its invoice was
+//! pending already: an invoice that is made for a cancelled order because `OrderReadied` overtook the cancellation is
+//! canceled by it, or, if the customer was faster, paid and refunded.
 //!
 //! In the last row the payment is captured by [`Payments::capture_payment`] or, when the cancellation overtakes
 //! `InvoicePaid`, by [`Payments::settle_cancelled_order`] in the same commit as the refund; the capture that comes later

@@ -86,10 +86,12 @@ impl Placement {
             "TIMED_OUT" => "PLACEMENT_TIMED_OUT",
             _ => "PLACEMENT_FAILED",
         };
-        let error = self.error.as_deref().unwrap_or(&self.status);
         let cause = said(self.cause.as_deref().unwrap_or_default());
-        let (code, message) =
-            if is_refusal(error) { (error, cause) } else { (other, format!("{error}: {cause}")) };
+        let (code, message) = match self.error.as_deref() {
+            Some(error) if is_refusal(error) => (error, cause),
+            Some(error) => (other, format!("{error}: {cause}")),
+            None => (other, format!("{}: {cause}", self.status)),
+        };
         Err(Fault::new(409, code.to_owned(), message.chars().take(MAX_CAUSE).collect::<String>()))
     }
 }
@@ -113,7 +115,10 @@ fn said(cause: &str) -> String {
 /// How an order stands, for who waits for its payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
-    Alive,
+    /// It is being placed, or its placement failed.
+    Pending,
+    /// It was approved, which is the last step of placing it.
+    Placed,
     Canceled,
     Rejected,
 }
@@ -185,14 +190,23 @@ impl Cashier {
     /// when the invoice is paid already.
     ///
     /// # Errors
-    /// The placement's own, when it failed; `ORDER_CANCELLED` and `ORDER_REJECTED`, when nobody will pay any more; 503 when
+    /// The placement's own, when it failed and the order was not approved; `ORDER_CANCELLED` and `ORDER_REJECTED`, when nobody will pay any more; 503 when
     /// nobody knows whether the saga would be woken.
     pub async fn await_payment(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let order: OrderId = call.id("order")?;
         let Handover { placement, token } = serde_json::from_value(call.body).map_err(|e| {
             Fault::invalid("INVOCATION_IS_MALFORMED", format!("not {{placement, token}}: {e}"))
         })?;
-        placement.succeeded()?;
+        if let Err(failed) = placement.succeeded() {
+            // The answer to the approval may have been lost, or a second placement have failed where the first did not. An
+            // order that is approved was placed: a bot may have collected it by now.
+            match self.payments.standing(order).await? {
+                Standing::Placed => {
+                    tracing::warn!(%order, why = %failed.message, "it was placed all the same")
+                }
+                Standing::Pending | Standing::Canceled | Standing::Rejected => return Err(failed),
+            }
+        }
         let until = call.at.checked_add(self.payments.terms.reminder + KEPT).unwrap_or(Timestamp::MAX);
         let wait = Wait { token, since: call.at, until };
         if self.waits.keep(order, &wait).await? == Kept::Newer {
@@ -202,7 +216,7 @@ impl Cashier {
         }
         let invoice = self.payments.record(order.as_kind()).await?;
         match self.payments.standing(order).await? {
-            Standing::Alive => {}
+            Standing::Pending | Standing::Placed => {}
             Standing::Canceled => return Err(cancelled(order)),
             Standing::Rejected => {
                 let message = format!("order {order} was rejected: nobody will pay for it");
@@ -271,7 +285,7 @@ impl Payments {
         // The invoice first: one that was never made belongs to an order that is seen to be cancelled then.
         let record = self.record(order.as_kind()).await?;
         match self.standing(order).await? {
-            Standing::Alive => {}
+            Standing::Pending | Standing::Placed => {}
             Standing::Canceled => return Err(cancelled(order)),
             // Waiting again finds out, and is where such an order is undone.
             Standing::Rejected => return Answer::view(&Reminded { wait: 1 }, None),
@@ -328,10 +342,10 @@ impl Payments {
             standing = Some(match event.event::<OrderEvent>().map_err(Fault::internal)? {
                 OrderEvent::OrderCanceled(_) => Standing::Canceled,
                 OrderEvent::OrderRejected(_) => Standing::Rejected,
-                OrderEvent::OrderCreated(_)
-                | OrderEvent::OrderApproved(_)
+                OrderEvent::OrderCreated(_) => Standing::Pending,
+                OrderEvent::OrderApproved(_)
                 | OrderEvent::OrderReadied(_)
-                | OrderEvent::OrderCompleted(_) => Standing::Alive,
+                | OrderEvent::OrderCompleted(_) => Standing::Placed,
             });
         }
         standing.ok_or_else(|| Fault::not_found("order", order))

@@ -30,6 +30,8 @@ enum Step {
     Paid,
     /// `OrderCanceled` is delivered.
     Canceled,
+    /// The time to pay is over, and the saga gives up.
+    GiveUp,
     /// An operator captures by hand.
     Capture,
     /// An operator refunds by hand.
@@ -137,6 +139,14 @@ impl Run {
                 let (status, body) = self.desk.send("PUT", &path, json!({})).await;
                 assert!([200, 400, 404, 409].contains(&status), "{body}");
             }
+            Step::GiveUp => {
+                let answer = self.desk.step("CancelInvoice", self.order, self.order).await;
+                let expected = ["INVOICE_IS_PAID", "INVOICE_NOT_FOUND"];
+                assert!(
+                    answer.as_ref().err().is_none_or(|code| expected.contains(&code.as_str())),
+                    "{answer:?}"
+                );
+            }
             Step::Capture | Step::Refund => {
                 let verb = if step == Step::Capture { "capture" } else { "refund" };
                 let (status, body) = self.desk.send("PUT", &format!("{path}/{verb}"), body).await;
@@ -221,6 +231,19 @@ async fn d12_a_cancelled_order_keeps_no_money_in_any_order_of_events() {
     let never_made = end("none", "released", "0.0", "0.0");
     assert_eq!(found, [&canceled, &never_made, &paid]);
     assert_eq!(ends.values().sum::<usize>(), 2 * 630);
+}
+
+#[tokio::test]
+async fn an_order_that_is_given_up_keeps_no_money_in_any_order_of_events() {
+    // The saga cancels the invoice and then the order. What is heard of the order may overtake everything, the saga may
+    // give up twice, and the customer may pay or cancel in the same moment.
+    let steps = [(Step::Readied, 2), (Step::Pay, 1), (Step::Paid, 1), (Step::Canceled, 1), (Step::GiveUp, 2)];
+    let ends = ends(&steps, true).await;
+    let found: Vec<&End> = ends.keys().collect();
+    let paid = end("paid", "refunded", "1.5", "1.5");
+    let canceled = end("canceled", "released", "0.0", "0.0");
+    let never_made = end("none", "released", "0.0", "0.0");
+    assert_eq!(found, [&canceled, &never_made, &paid]);
 }
 
 #[tokio::test]

@@ -30,3 +30,33 @@ pub async fn placed(store: &EventStore, id: OrderId) -> Result<OrderCreated, Fau
         }
     }
 }
+
+/// Where an order stands, for those who keep something for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Something may come of it.
+    Open,
+    /// It is paid: what was kept for it is the customer's.
+    Completed,
+    /// It was rejected or cancelled: nothing is kept for it any more.
+    GivenUp,
+}
+
+/// The order as it was placed, and where it stands.
+///
+/// # Errors
+/// 404 when there is no such order.
+pub async fn standing(store: &EventStore, id: OrderId) -> Result<(OrderCreated, Standing), Fault> {
+    let stream: StreamId = format!("ordering.Order/{id}").parse().map_err(Fault::internal)?;
+    let (mut placed, mut standing) = (None, Standing::Open);
+    for event in &store.events_after(&stream, Version::NONE).await? {
+        match event.event::<OrderEvent>().map_err(Fault::internal)? {
+            OrderEvent::OrderCreated(created) => placed = Some(created),
+            OrderEvent::OrderApproved(_) | OrderEvent::OrderReadied(_) => {}
+            OrderEvent::OrderCompleted(_) => standing = Standing::Completed,
+            OrderEvent::OrderRejected(_) | OrderEvent::OrderCanceled(_) => standing = Standing::GivenUp,
+        }
+    }
+    let placed = placed.ok_or_else(|| Fault::not_found("order", id))?;
+    Ok((placed, standing))
+}

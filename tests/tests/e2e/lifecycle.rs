@@ -15,7 +15,7 @@ use super::{
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A command; a fresh one, repeated until it is answered.
-async fn command(stack: &Stack, method: Method, path: &str, body: Option<Value>) -> Reply {
+pub async fn command(stack: &Stack, method: Method, path: &str, body: Option<Value>) -> Reply {
     stack.insist(method, path, &id(), body).await.0
 }
 
@@ -41,7 +41,7 @@ pub async fn events(stack: &Stack, stream: &str) -> Vec<String> {
 }
 
 /// Waits until the last event of a stream is of this type.
-async fn until_last(stack: &Stack, stream: &str, event_type: &str) {
+pub async fn until_last(stack: &Stack, stream: &str, event_type: &str) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let found = events(stack, stream).await;
@@ -77,7 +77,7 @@ fn stock(on_hand: u32, reserved: u32) -> Value {
     json!({ "onHand": on_hand, "reserved": reserved, "available": on_hand - reserved })
 }
 
-async fn until_stock(stack: &Stack, product: &str, on_hand: u32, reserved: u32) {
+pub async fn until_stock(stack: &Stack, product: &str, on_hand: u32, reserved: u32) {
     until_shown(stack, &format!("/api/inventory/{product}"), "stock", &stock(on_hand, reserved)).await;
 }
 
@@ -155,7 +155,7 @@ pub async fn collect(stack: &Stack, order: &str) -> String {
 }
 
 /// Whether the list is on any page of the work queue.
-async fn is_available(stack: &Stack, list: &str) -> bool {
+pub async fn is_available(stack: &Stack, list: &str) -> bool {
     let mut cursor = String::new();
     loop {
         let reply = stack.get(&format!("/api/depot/shopping/available?limit=50{cursor}")).await;

@@ -20,6 +20,7 @@ mod chaos;
 mod contract;
 mod depot;
 mod lifecycle;
+mod payment;
 mod sagas;
 mod shopkeeper;
 mod shopper;

@@ -104,6 +104,37 @@ pub async fn settled(stack: &Stack, order: &str, within: Duration) -> Value {
     }
 }
 
+/// The states that the saga of an order entered; none when it has not started.
+pub async fn entered(stack: &Stack, order: &str) -> Vec<String> {
+    let execution = stack.output("OrderSagaArn").replace(":stateMachine:", ":execution:");
+    let asked = stack.sfn().get_execution_history().execution_arn(format!("{execution}:{order}"));
+    let mut pages = asked.into_paginator().send();
+    let mut entered = Vec::new();
+    while let Some(page) = pages.next().await {
+        let page = match page {
+            Err(e) if e.as_service_error().is_some_and(|e| e.is_execution_does_not_exist()) => break,
+            page => page.expect("the history of the saga"),
+        };
+        let states = page.events().iter().filter_map(|event| event.state_entered_event_details());
+        entered.extend(states.map(|state| state.name().to_owned()));
+    }
+    entered
+}
+
+/// Waits until the saga of an order that was placed waits for its payment.
+pub async fn saga_waits(stack: &Stack, order: &str, within: Duration) {
+    let deadline = std::time::Instant::now() + within;
+    loop {
+        let status = stack.saga(order).await;
+        let entered = entered(stack, order).await;
+        if status.as_deref() == Some("RUNNING") && entered.iter().any(|state| state == "AwaitPayment") {
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "the saga of {order}: {status:?}, {entered:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// Waits until the saga's execution has ended; gives its status.
 pub async fn saga_ended(stack: &Stack, order: &str, within: Duration) -> String {
     let deadline = std::time::Instant::now() + within;

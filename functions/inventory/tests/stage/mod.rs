@@ -117,6 +117,14 @@ impl House {
         Envelope { id, event_type, version, first: version, next, data, ..first }
     }
 
+    /// Something that happened to an order, in its stream and as the bus brings it.
+    pub async fn becomes(&self, order: OrderId, event: OrderEvent) -> Envelope {
+        let stream: StreamId = format!("ordering.Order/{order}").parse().unwrap();
+        let store = EventStore::new(self.behind.clone(), self.world.ports());
+        testing::tell(&store, &stream, &event, &self.world.command("ordering")).await;
+        store.events_after(&stream, Version::NONE).await.unwrap().pop().unwrap()
+    }
+
     /// The call of a saga's step: a repeat has the same command id and another time.
     pub fn step(&self, order: OrderId, step: &str) -> Call {
         self.world.advance(Duration::from_millis(1));
@@ -138,6 +146,11 @@ impl House {
 
     pub async fn reserve(&self, order: OrderId) -> Result<Answer, Fault> {
         self.inventory.clone().reserve_inventory(self.step(order, "ReserveInventory")).await
+    }
+
+    /// The same step, by a placement that is run again long after: beyond the reach of its command id.
+    pub async fn reserve_again(&self, order: OrderId) -> Result<Answer, Fault> {
+        self.inventory.clone().reserve_inventory(self.step(order, "ReserveInventory again")).await
     }
 
     pub async fn release(&self, order: OrderId) -> Result<Answer, Fault> {

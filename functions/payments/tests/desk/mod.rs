@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use contracts::{
     Envelope,
     ids::{CustomerId, OrderId, PaymentId},
-    ordering::{OrderCanceled, OrderCreated, OrderEvent, OrderItem, OrderReadied},
+    ordering::{OrderCanceled, OrderCreated, OrderEvent, OrderItem, OrderReadied, OrderRejected},
 };
 use event_store::{EventStore, MemoryLog, Segment};
 use kernel::{Id, Money, StreamId};
@@ -268,6 +268,12 @@ impl Desk {
     pub async fn cancelled(&self, name: &str, order: OrderId, payment_id: PaymentId) -> Envelope {
         let (customer_id, reason) = (customer(name), None);
         self.happened(order, OrderEvent::OrderCanceled(OrderCanceled { customer_id, payment_id, reason }))
+            .await
+    }
+
+    pub async fn rejected(&self, name: &str, order: OrderId, payment_id: PaymentId) -> Envelope {
+        let (customer_id, reason) = (customer(name), "WILTED".to_owned());
+        self.happened(order, OrderEvent::OrderRejected(OrderRejected { customer_id, payment_id, reason }))
             .await
     }
 

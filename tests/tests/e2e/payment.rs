@@ -1,0 +1,168 @@
+//! An order's saga waits until it is paid: reminded, cancelled at every moment, or given up at the deadline.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{
+    lifecycle::{
+        Shopper, collect, command, done, events, is_available, list_of, on_sale, shown, until_last,
+        until_order, until_shown, until_stock,
+    },
+    shopper::{entered, saga_ended},
+    stack::Stack,
+};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What an order is about: one lamp of three.
+struct Ordered {
+    lamp: String,
+    order: String,
+    payment: String,
+}
+
+impl Ordered {
+    async fn new(stack: &Stack) -> Self {
+        let lamp = on_sale(stack, "Lamp", 39.0, 3).await;
+        let (order, payment) = Shopper::with(stack, &[(&lamp, 1)]).await.orders(stack, 39.0).await;
+        Self { lamp, order, payment }
+    }
+
+    fn invoice(&self) -> String {
+        format!("/api/payments/invoices/{}", self.order)
+    }
+
+    async fn until_invoiced(&self, stack: &Stack) {
+        until_shown(stack, &self.invoice(), "invoice", &json!({ "status": "pending" })).await;
+    }
+
+    async fn cancel(&self, stack: &Stack) {
+        done(stack, Method::DELETE, &format!("/api/ordering/{}", self.order), None).await;
+    }
+
+    /// Everything is as it was before, except that goods may have been collected. Gives the order.
+    async fn is_given_back(&self, stack: &Stack, collected: bool) -> Value {
+        let order = until_order(stack, &self.order, "cancelled").await;
+        until_stock(stack, &self.lamp, 3, 0).await;
+        let payment = format!("/api/payments/{}", self.payment);
+        until_shown(stack, &payment, "payment", &json!({ "status": "released" })).await;
+        let list = format!("depot.ShoppingList/{}", list_of(&self.order));
+        let end = if collected { "ShoppingListCompleted" } else { "ShoppingListCanceled" };
+        until_last(stack, &list, end).await;
+        let deadline = Instant::now() + PATIENCE;
+        while is_available(stack, &list_of(&self.order)).await {
+            assert!(Instant::now() < deadline, "the list of a cancelled order stays in the work queue");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(saga_ended(stack, &self.order, PATIENCE).await, "SUCCEEDED");
+        let pay = command(stack, Method::PUT, &format!("{}/pay", self.invoice()), Some(json!({}))).await;
+        assert!((400..500).contains(&pay.status), "nobody pays for nothing: {pay:?}");
+        // Once each, whatever heard of it.
+        let stock = events(stack, &format!("inventory.StockItem/{}", self.lamp)).await;
+        let count = |kind: &str| stock.iter().filter(|event| *event == kind).count();
+        assert_eq!((count("InventoryReserved"), count("StockReduced")), (1, 0), "{stock:?}");
+        assert_eq!(count("InventoryReleased"), 1, "{stock:?}");
+        order
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a deployed stack"]
+async fn the_life_of_an_order_that_is_paid_costs_three_transitions() {
+    let stack = Stack::deployed().await;
+    let ordered = Ordered::new(&stack).await;
+    collect(&stack, &ordered.order).await;
+    ordered.until_invoiced(&stack).await;
+    done(&stack, Method::PUT, &format!("{}/pay", ordered.invoice()), Some(json!({}))).await;
+    until_order(&stack, &ordered.order, "completed").await;
+    assert_eq!(saga_ended(&stack, &ordered.order, PATIENCE).await, "SUCCEEDED");
+    let entered = entered(&stack, &ordered.order).await;
+    println!("transitions: {}, for the start and {}", entered.len() + 1, entered.join(", "));
+    // A machine that is so busy that the customer is reminded meanwhile enters more.
+    assert_eq!(entered[..2], ["PlaceOrder", "AwaitPayment"]);
+    assert!(entered.len() < 8 && entered.last().is_some_and(|last| last == "AwaitPayment"));
+
+    // Too late.
+    let cancel = format!("/api/ordering/{}", ordered.order);
+    let refused = command(&stack, Method::DELETE, &cancel, None).await;
+    assert_eq!(refused.status, 409, "{refused:?}");
+    let code = refused.body["code"].as_str();
+    assert!(matches!(code, Some("ORDER_IS_PAID" | "ORDER_CANNOT_BE_CANCELLED")), "{refused:?}");
+    until_stock(&stack, &ordered.lamp, 2, 0).await;
+}
+
+#[tokio::test]
+#[ignore = "needs a deployed stack"]
+async fn an_order_that_nobody_pays_is_reminded_of_and_given_up_at_the_deadline() {
+    let stack = Stack::deployed().await;
+    let ordered = Ordered::new(&stack).await;
+    collect(&stack, &ordered.order).await;
+    ordered.until_invoiced(&stack).await;
+    let order = ordered.is_given_back(&stack, true).await;
+    assert_eq!(order["reason"], "PAYMENT_OVERDUE");
+    let invoice = shown(&stack, &ordered.invoice(), "invoice").await;
+    assert_eq!(invoice["status"], "canceled", "{invoice}");
+    let told = events(&stack, &format!("payments.Invoice/{}", ordered.order)).await;
+    assert_eq!(told.first().map(String::as_str), Some("InvoiceCreated"));
+    assert!(told.contains(&"InvoiceReminded".to_owned()), "{told:?}");
+    let entered = entered(&stack, &ordered.order).await;
+    let end = entered.len() - 4;
+    assert_eq!(entered[end..], ["RemindPayment", "CancelInvoice", "CancelOrder", "OrderCancelled"]);
+}
+
+#[tokio::test]
+#[ignore = "needs a deployed stack"]
+async fn an_order_is_cancelled_at_every_moment_before_it_is_paid() {
+    let stack = Stack::deployed().await;
+
+    // Its saga is somewhere on the way.
+    let pending = Ordered::new(&stack).await;
+    until_shown(&stack, &format!("/api/ordering/{}", pending.order), "order", &json!({})).await;
+    pending.cancel(&stack).await;
+    until_order(&stack, &pending.order, "cancelled").await;
+    assert_eq!(saga_ended(&stack, &pending.order, PATIENCE).await, "SUCCEEDED");
+    until_stock(&stack, &pending.lamp, 3, 0).await;
+    let payment = format!("/api/payments/{}", pending.payment);
+    until_shown(&stack, &payment, "payment", &json!({ "status": "released" })).await;
+
+    let approved = Ordered::new(&stack).await;
+    until_order(&stack, &approved.order, "approved").await;
+    approved.cancel(&stack).await;
+    approved.is_given_back(&stack, false).await;
+
+    let assigned = Ordered::new(&stack).await;
+    let list = list_of(&assigned.order);
+    let bot = done(&stack, Method::POST, "/api/depot/bots", Some(json!({ "name": "Marvin" }))).await;
+    let deadline = Instant::now() + PATIENCE;
+    while !is_available(&stack, &list).await {
+        assert!(Instant::now() < deadline, "list {list} did not come into the work queue");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let path = format!("/api/depot/shopping/{list}/assign");
+    done(&stack, Method::PUT, &path, Some(json!({ "botId": bot }))).await;
+    assigned.cancel(&stack).await;
+    assigned.is_given_back(&stack, false).await;
+    until_shown(&stack, &format!("/api/depot/bots/{bot}"), "bot", &json!({ "status": "idle" })).await;
+
+    let ready = Ordered::new(&stack).await;
+    collect(&stack, &ready.order).await;
+    until_order(&stack, &ready.order, "ready").await;
+    ready.cancel(&stack).await;
+    let order = ready.is_given_back(&stack, true).await;
+    assert!(order.get("reason").is_none(), "the customer's own wish: {order}");
+
+    let invoiced = Ordered::new(&stack).await;
+    collect(&stack, &invoiced.order).await;
+    invoiced.until_invoiced(&stack).await;
+    invoiced.cancel(&stack).await;
+    invoiced.is_given_back(&stack, true).await;
+    assert_eq!(shown(&stack, &invoiced.invoice(), "invoice").await["status"], "canceled");
+    assert_eq!(entered(&stack, &invoiced.order).await.last().unwrap(), "OrderCancelled");
+
+    // Once is enough.
+    let path = format!("/api/ordering/{}", invoiced.order);
+    let again = command(&stack, Method::DELETE, &path, None).await;
+    assert_eq!((again.status, again.body["code"].as_str()), (409, Some("ORDER_CANNOT_BE_CANCELLED")));
+}
