@@ -71,6 +71,8 @@ pub struct Bill {
     /// Bytes that stay: in tables with their indexes, and those in the event table.
     pub stored: f64,
     pub backed_up: f64,
+    /// Standard executions that were started: each is a transition more than the states that were entered.
+    pub executions: f64,
     /// Batches in which AWS would hand the relay the same commits at the same times.
     pub polled: u64,
     /// Requests whose bill is not understood: of these there must be none.
@@ -159,6 +161,7 @@ impl Bill {
                         entered if entered.ends_with("StateEntered") => 1.0,
                         _ => continue,
                     };
+                    bill.executions += if event == "ExecutionStarted" { 1.0 } else { 0.0 };
                     bill.add(Unit::Transition, &machine, &machine, transitions);
                 }
                 What::Asked { caller } => {

@@ -57,6 +57,9 @@ pub struct Options {
     /// Take as many again, so many at a time, to see what batches save; 1 for not
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=i64::from(run::WORKERS)))]
     at_once: u16,
+    /// Products in a basket, two pieces of each, and each of another store
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=i64::from(run::STORES)))]
+    products: u16,
     /// Port of the cloud [default: the first free one]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
@@ -133,7 +136,7 @@ async fn orders(
     file: &Path,
 ) -> Result<Taken> {
     let task = ui::task("Opening stores");
-    let mall = Rc::new(Mall::open(target, stack, options.at_once).await?);
+    let mall = Rc::new(Mall::open(target, stack, options.at_once, options.products).await?);
     until_quiet(file).await?;
     // The first order of all is not counted: functions log more when they start.
     mall.take_orders(1, 1, "Taking a first order").await?;
@@ -178,6 +181,7 @@ impl Taken {
             busy: (options.at_once > 1).then(|| run(options.at_once, self.busy, first_look)),
             looks: looks.collect(),
             standing: Standing::of(repo.root())?,
+            products: options.products,
         };
         match report.quiet.bill.not_understood.first() {
             Some(request) => Err(Error::NotBilled { request: request.clone() }),

@@ -33,9 +33,8 @@ const QUIET: Duration = Duration::from_secs(4);
 /// A request that met a bad moment is sent again so often, with its key.
 const ATTEMPTS: u32 = 5;
 
-/// Stores that an order shops at, and products in each. Every worker has products of its own, so that orders at the same time do
-/// not wait for each other's stock.
-pub const STORES: usize = 3;
+/// Stores that an order may shop at, for one product in each.
+pub const STORES: u16 = 10;
 /// Pieces of each product in a basket.
 pub const PIECES: u32 = 2;
 const PRICE: f64 = 12.50;
@@ -71,14 +70,16 @@ pub struct Look {
 
 impl Mall {
     /// Opens stores, puts products on their shelves, registers customers and bots: what orders need and do not pay for.
-    pub async fn open(target: &Target, stack: &Stack, workers: u16) -> Result<Self> {
+    /// Baskets will have `products`, each of a store of its own. Every worker has other products, so that orders at the same time do
+    /// not wait for each other's stock.
+    pub async fn open(target: &Target, stack: &Stack, workers: u16, products: u16) -> Result<Self> {
         let client = Client::builder().timeout(LIMIT).no_proxy().build();
         let client = client.map_err(|e| Error::Http { request: stack.api.clone(), why: cloud::plain(&e) })?;
         let dynamodb = aws_sdk_dynamodb::Client::new(&target.sdk().await);
         let log = DynamoLog::new(dynamodb, stack.output("EventTable")?);
         let mut mall = Self { client, base: stack.api.clone(), log, workers: Vec::new() };
         let mut stores = Vec::new();
-        for number in 1..=STORES {
+        for number in 1..=products {
             let body = json!({"name": format!("Store {number}"), "location": format!("Level {number}")});
             let store = mall.create("/api/stores", body).await?;
             mall.put(&format!("/api/stores/{store}/participating"), json!({})).await?;
@@ -167,7 +168,7 @@ impl Mall {
     pub fn looks(&self, order: Uuid) -> Vec<Look> {
         let Some(worker) = self.workers.first() else { return Vec::new() };
         let (store, product, customer) = (worker.stores[0], worker.products[0], worker.customer);
-        let stores = u32::try_from(STORES).unwrap_or(1);
+        let stores = u32::try_from(worker.stores.len()).unwrap_or(u32::MAX);
         let look = |name, path, times| Look { name, path, times };
         vec![
             look("the mall's stores", "/api/stores/participating?limit=20".into(), 1),
