@@ -14,8 +14,10 @@ embedded DynamoDB. Off unless `--meter` names a file.
 | http     | a request to an HTTP API                           | the route, the bytes of the request |
 | lambda   | an invocation                                      | what caused it, records, memory, this machine's time, log lines |
 | events   | a PutEvents entry, and one of AWS's own            | who asked, type, bytes |
+| mapping  | a queue's consumer that waits for batches to fill  | how long, and how large they get |
 | sqs      | a request, those of rules and of Lambda's poller included | queue, messages, bytes |
 | states   | a state entered, an attempt, a start, an end       | machine, its type, execution |
+| asked    | a request to Step Functions, which is free         | who asked |
 
 What it does not see: empty polls (the emulator looks into its queues for nothing; AWS would bill each look),
 access logs and the emulator's own work. `cargo mall cost` states what it takes for them.
@@ -34,7 +36,7 @@ READS = {"GetItem", "Query", "Scan"}
 WRITES = {"PutItem", "UpdateItem", "DeleteItem"}
 # Billed too, but of a shape that nothing in Mallard has: a run with one of them must not look cheaper than it is.
 UNKNOWN = {
-    "BatchGetItem", "BatchWriteItem", "TransactGetItems", "TransactWriteItems",
+    "BatchWriteItem", "TransactGetItems", "TransactWriteItems",
     "ExecuteStatement", "BatchExecuteStatement", "ExecuteTransaction",
 }
 
@@ -46,6 +48,7 @@ class Meter:
         self._file = open(path, "w", encoding="utf-8")
         self._lock = threading.Lock()
         self._tables = set()
+        self._mappings = set()
 
     def note(self, kind, **facts):
         line = json.dumps({"at": time.time(), "kind": kind, **facts}, separators=(",", ":"), default=str)
@@ -72,6 +75,15 @@ class Meter:
                     for index in table.get("GlobalSecondaryIndexes") or []
                 ],
             )
+
+
+    def mapping(self, function, esm):
+        with self._lock:
+            known = function in self._mappings
+            self._mappings.add(function)
+        window = esm.get("MaximumBatchingWindowInSeconds") or 0
+        if not known and window:
+            self.note("mapping", function=function, window=window, size=esm.get("BatchSize") or 10)
 
 
 def plug_in(path, existing):
@@ -130,9 +142,39 @@ def count_dynamodb(meter, existing):
 
         return table["items"].get(part(table["pk_name"]), {}).get(part(table["sk_name"]))
 
+    def note_batch(request, who, status):
+        """Every item of a batch is billed as if it had been read alone."""
+        for label, wanted in request.items():
+            label = str(label).rsplit("/", 1)[-1]
+            table = tables.get(label)
+            if table is None:
+                continue
+            meter.table(label, table)
+            for key in wanted.get("Keys") or []:
+                item = stored(table, key)
+                meter.note(
+                    "dynamodb",
+                    op="GetItem",
+                    table=label,
+                    caller=who,
+                    index=None,
+                    consistent=bool(wanted.get("ConsistentRead")),
+                    status=status,
+                    refused=False,
+                    known=True,
+                    read=[item] if item else [],
+                    wanted=None,
+                    before=None,
+                    after=None,
+                )
+
     @functools.wraps(handle)
     async def handle_and_count(method, path, headers, body, query_params):
         name, data = operation(headers), parsed(body)
+        if name == "BatchGetItem":
+            answer = await handle(method, path, headers, body, query_params)
+            note_batch(data.get("RequestItems") or {}, caller(headers), answer[0])
+            return answer
         if name not in READS | WRITES | UNKNOWN:
             return await handle(method, path, headers, body, query_params)
         label = str(data.get("TableName", "")).rsplit("/", 1)[-1]
@@ -198,6 +240,7 @@ def count_lambda(meter, existing):
     from ministack.services import lambda_svc
 
     dispatch = existing(lambda_svc, "_execute_function_dispatch")
+    batch = existing(lambda_svc, "_run_sqs_batch")
 
     def source(event):
         if not isinstance(event, dict):
@@ -226,7 +269,14 @@ def count_lambda(meter, existing):
         )
         return result
 
+    @functools.wraps(batch)
+    def batch_and_count(esm, func_rec, *args, **kwargs):
+        # The emulator does not wait for a batch to fill; AWS does.
+        meter.mapping(esm["FunctionName"].rsplit(":", 1)[-1], esm)
+        return batch(esm, func_rec, *args, **kwargs)
+
     lambda_svc._execute_function_dispatch = dispatch_and_count
+    lambda_svc._run_sqs_batch = batch_and_count
 
 
 def count_events(meter, existing):

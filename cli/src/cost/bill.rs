@@ -75,8 +75,27 @@ pub struct Bill {
     pub executions: f64,
     /// Batches in which AWS would hand the relay the same commits at the same times.
     pub polled: u64,
+    /// Batches that would be filled by those who wait for it.
+    filled: BTreeMap<String, Filled>,
     /// Requests whose bill is not understood: of these there must be none.
     pub not_understood: Vec<String>,
+}
+
+/// Batches that are handed over when they are full, or when the first message in them has waited long enough.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Filled {
+    batches: u64,
+    since: f64,
+    messages: u64,
+}
+
+impl Filled {
+    fn add(&mut self, at: f64, window: f64, size: u64) {
+        if self.batches == 0 || self.messages >= size || at - self.since > window {
+            *self = Self { batches: self.batches + 1, since: at, messages: 0 };
+        }
+        self.messages += 1;
+    }
 }
 
 /// What a function waits for.
@@ -97,7 +116,7 @@ impl Bill {
         let mut polls: BTreeMap<u64, u64> = BTreeMap::new();
         for record in &run.records {
             match &record.what {
-                What::Table { .. } => {}
+                What::Table { .. } | What::Mapping { .. } => {}
                 What::Dynamodb(request) => {
                     let Some(caller) = &request.caller else { continue };
                     waits.entry(caller.clone()).or_default().seconds += assumed.dynamodb;
@@ -139,6 +158,12 @@ impl Bill {
                     }
                 }
                 What::Sqs { op, queue, bytes } => {
+                    if op == "SendMessage"
+                        && let Some(&(window, size)) = run.windows.get(queue)
+                    {
+                        let filled = bill.filled.entry(short(queue)).or_default();
+                        filled.add(record.at, window, size);
+                    }
                     let name = short(queue);
                     let resource = format!("{op} {name}");
                     bill.add(Unit::QueueRequest, &resource, &name, count(chunks(*bytes)));
@@ -286,18 +311,23 @@ impl Bill {
         if self.polled == 0 { 0.0 } else { count(messages) / count(self.polled) }
     }
 
-    /// What it would cost if the relay were handed commits as AWS polls a stream: those of a quarter of a second together. Its time
-    /// is left as it is, which is too much.
-    pub fn with_polled_stream(&self) -> f64 {
-        let batches = self.batches.get("relay").map_or(0, |relay| relay.batches);
-        let scale = if batches == 0 { 1.0 } else { count(self.polled.min(batches)) / count(batches) };
-        let by_batch = |line: &Line| {
-            line.owner == "relay" && (line.unit == Unit::Invocation || line.resource == "lines of Lambda")
+    /// What it would cost if commits and messages came in the batches in which AWS hands them over: the relay gets those of a quarter of a
+    /// second together, and who waits for a batch to fill gets a full one, which the local cloud does not wait for. The time of functions, and how often
+    /// queues are polled, are left as they are, which is too much.
+    pub fn as_aws_batches(&self) -> f64 {
+        let scale = |line: &Line| {
+            let batches = self.batches.get(&line.owner).map_or(0, |of_one| of_one.batches);
+            let on_aws = match self.filled.get(&line.owner) {
+                _ if line.owner == "relay" => self.polled,
+                Some(filled) => filled.batches,
+                None => return 1.0,
+            };
+            let by_batch = line.unit == Unit::Invocation
+                || line.resource == "lines of Lambda"
+                || line.resource.starts_with("DeleteMessageBatch");
+            if by_batch && batches > 0 { count(on_aws.min(batches)) / count(batches) } else { 1.0 }
         };
-        let dollars = |(line, units): (&Line, f64)| {
-            units * line.unit.price().dollars * if by_batch(line) { scale } else { 1.0 }
-        };
-        self.lines().map(dollars).sum()
+        self.lines().map(|(line, units)| units * line.unit.price().dollars * scale(line)).sum()
     }
 
     /// A part of it: of a number of equal things, one.
@@ -389,9 +419,7 @@ mod tests {
             let mut line = line.clone();
             line["at"] = json!(1.0);
             let record: Record = serde_json::from_value(line).unwrap();
-            if let What::Table { name, table } = &record.what {
-                meter.tables.insert(name.clone(), table.clone());
-            }
+            meter.learn(&record.what);
             meter.records.push(record);
         }
         meter
@@ -553,7 +581,35 @@ mod tests {
         assert_eq!((bill.polled, bill.batches["relay"].batches), (4, 5), "three at once are two invocations");
         let one =
             Unit::Invocation.price().dollars + count(platform_bytes()) / GB * Unit::LoggedGb.price().dollars;
-        assert!((bill.dollars() - bill.with_polled_stream() - one).abs() < 1e-15);
+        assert!((bill.dollars() - bill.as_aws_batches() - one).abs() < 1e-15);
+    }
+
+    #[test]
+    fn who_waits_for_a_batch_to_fill_is_not_billed_for_every_message_alone() {
+        let queue = "mallard-local-ordering-project-sagas";
+        let of_one = |op: &str, at: f64| Record {
+            at,
+            ..meter(&[
+                json!({"kind": "sqs", "op": op, "queue": queue, "messages": 1, "bytes": 1, "caller": "rule"}),
+            ])
+            .records[0]
+                .clone()
+        };
+        let mut run = meter(&[json!({"kind": "mapping", "function": queue, "window": 1.0, "size": 3})]);
+        // Three are a full batch, the fourth begins another, and the last comes too late for it.
+        for at in [5.0, 5.1, 5.2, 5.3, 7.0] {
+            run.records
+                .extend(["SendMessage", "ReceiveMessage", "DeleteMessageBatch"].map(|op| of_one(op, at)));
+            run.records.extend(meter(&[invoked(queue, "aws:sqs", 1)]).records);
+        }
+        let bill = Bill::of(&run, ASSUMED, 300);
+        let one = Unit::Invocation.price().dollars
+            + Unit::QueueRequest.price().dollars
+            + count(platform_bytes()) / GB * Unit::LoggedGb.price().dollars;
+        assert!(
+            (bill.dollars() - bill.as_aws_batches() - 2.0 * one).abs() < 1e-15,
+            "three batches and not five"
+        );
     }
 
     #[test]

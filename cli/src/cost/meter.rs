@@ -28,6 +28,14 @@ pub enum What {
     },
     /// A request to DynamoDB; of no caller when somebody looked from outside.
     Dynamodb(Request),
+    /// A consumer of a queue that waits for batches to fill.
+    Mapping {
+        function: String,
+        /// Seconds.
+        window: f64,
+        /// Messages at most.
+        size: u64,
+    },
     /// A request to the API.
     Http { bytes: u64 },
     /// An invocation.
@@ -88,6 +96,8 @@ pub struct Request {
 pub struct Meter {
     pub records: Vec<Record>,
     pub tables: BTreeMap<String, Table>,
+    /// Of functions that wait for batches to fill: seconds, and messages at most.
+    pub windows: BTreeMap<String, (f64, u64)>,
 }
 
 impl Meter {
@@ -107,18 +117,34 @@ impl Meter {
         for (number, line) in whole.lines().enumerate() {
             let record: Record =
                 serde_json::from_str(line).map_err(|e| format!("line {}: {e}", number + 1))?;
-            if let What::Table { name, table } = &record.what {
-                meter.tables.insert(name.clone(), table.clone());
-            }
+            meter.learn(&record.what);
             meter.records.push(record);
         }
         Ok(meter)
     }
 
+    /// What holds for the whole run, whenever it was written down.
+    pub fn learn(&mut self, what: &What) {
+        match what {
+            What::Table { name, table } => drop(self.tables.insert(name.clone(), table.clone())),
+            What::Mapping { function, window, size } => {
+                self.windows.insert(function.clone(), (*window, *size));
+            }
+            What::Dynamodb(_)
+            | What::Http { .. }
+            | What::Lambda { .. }
+            | What::Events { .. }
+            | What::Sqs { .. }
+            | What::States { .. }
+            | What::Asked { .. } => {}
+        }
+    }
+
     /// What happened from one moment until another.
     pub fn between(&self, from: Moment, until: Moment) -> Self {
         let inside = |record: &&Record| record.at >= from.0 && record.at < until.0;
-        Self { records: self.records.iter().filter(inside).cloned().collect(), tables: self.tables.clone() }
+        let records = self.records.iter().filter(inside).cloned().collect();
+        Self { records, tables: self.tables.clone(), windows: self.windows.clone() }
     }
 }
 

@@ -358,8 +358,8 @@ impl Report {
         }
         told(
             format!("{:.2}, measured", run.bill.messages_in_a_batch()),
-            format!("{:.2}, computed: AWS polls a stream four times a second", run.bill.commits_in_a_poll()),
-            run.million(run.bill.with_polled_stream()),
+            format!("{:.2}, computed: as AWS batches", run.bill.commits_in_a_poll()),
+            run.million(run.bill.as_aws_batches()),
         );
         for size in BATCHES {
             let cost = run.million(run.bill.with_batches_of(size));
