@@ -217,20 +217,20 @@ impl Bill {
         let (before, after) = (request.before.as_ref(), request.after.as_ref());
         match request.op.as_str() {
             "GetItem" | "Query" | "Scan" => {
-                self.add(Unit::ReadUnit, &name, &caller, read_units(&request.read, request.consistent));
+                self.add(Unit::Read, &name, &caller, read_units(&request.read, request.consistent));
             }
             _ if request.refused => {
                 let units = Table::refused_units(before, request.wanted.as_ref());
-                self.add(Unit::WriteUnit, &name, &caller, count(units));
+                self.add(Unit::Write, &name, &caller, count(units));
             }
             _ if request.status != 200 => {
                 self.not_understood.push(format!("{} with {}", request.op, request.status))
             }
             _ => {
                 let (own, indexes) = table.write_units(before, after);
-                self.add(Unit::WriteUnit, &name, &caller, count(own));
+                self.add(Unit::Write, &name, &caller, count(own));
                 if indexes > 0 {
-                    self.add(Unit::WriteUnit, &format!("{name}, its indexes"), &caller, count(indexes));
+                    self.add(Unit::Write, &format!("{name}, its indexes"), &caller, count(indexes));
                 }
                 let kept = |item| {
                     let entries = table.indexes.iter().filter_map(|index| table.entry(index, item));
@@ -490,9 +490,9 @@ mod tests {
         let big = json!({"id": {"S": "a"}, "x": {"S": "x".repeat(1100)}});
         let refused =
             bill(&[table(), request("PutItem", json!({"wanted": big, "refused": true, "status": 400}))]);
-        assert_eq!(refused.units(Unit::WriteUnit), 2.0);
+        assert_eq!(refused.units(Unit::Write), 2.0);
         assert_eq!(refused.stored, 0.0);
-        assert_eq!(bill(&[table(), request("Query", json!({}))]).units(Unit::ReadUnit), 0.5);
+        assert_eq!(bill(&[table(), request("Query", json!({}))]).units(Unit::Read), 0.5);
         assert!(refused.not_understood.is_empty());
     }
 
@@ -520,7 +520,7 @@ mod tests {
         assert_eq!(once.stored, count(stored(&size)));
         assert_eq!(once.backed_up, once.stored);
         let twice = bill(&[with_index, put]);
-        assert_eq!((twice.stored, twice.units(Unit::WriteUnit)), (once.stored * 2.0, 2.0));
+        assert_eq!((twice.stored, twice.units(Unit::Write)), (once.stored * 2.0, 2.0));
     }
 
     #[test]

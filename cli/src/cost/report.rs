@@ -278,8 +278,8 @@ impl Report {
                 Unit::Invocation,
                 Unit::QueueRequest,
                 Unit::BusEvent,
-                Unit::WriteUnit,
-                Unit::ReadUnit,
+                Unit::Write,
+                Unit::Read,
                 Unit::Transition,
             ];
             cells.extend(kinds.map(|unit| units(of(unit))));
@@ -299,7 +299,7 @@ impl Report {
     fn data(&self) -> Shown {
         let run = &self.quiet;
         let mut rows = vec![row(&["table", "write units", "read units", "$ a million orders"])];
-        let is_data = |line: &Line| matches!(line.unit, Unit::WriteUnit | Unit::ReadUnit);
+        let is_data = |line: &Line| matches!(line.unit, Unit::Write | Unit::Read);
         for (table, cost) in run.bill.dollars_by(|line| is_data(line).then(|| line.resource.clone())) {
             let Some(table) = table else { continue };
             let of = |unit: Unit| {
@@ -308,8 +308,8 @@ impl Report {
             };
             rows.push(vec![
                 table.clone(),
-                units(of(Unit::WriteUnit)),
-                units(of(Unit::ReadUnit)),
+                units(of(Unit::Write)),
+                units(of(Unit::Read)),
                 amount(run.million(cost)),
             ]);
         }
@@ -388,7 +388,7 @@ impl Report {
             let million = look.bill.dollars() * MILLION;
             rows.push(vec![
                 look.name.to_owned(),
-                units(look.bill.units(Unit::ReadUnit)),
+                units(look.bill.units(Unit::Read)),
                 units(look.bill.units(Unit::LoggedGb) * 1e6),
                 amount(million),
                 look.times.to_string(),
@@ -424,8 +424,8 @@ fn is_per_order(unit: Unit) -> bool {
         Unit::HttpRequest
         | Unit::Invocation
         | Unit::LambdaGbSecond
-        | Unit::WriteUnit
-        | Unit::ReadUnit
+        | Unit::Write
+        | Unit::Read
         | Unit::BusEvent
         | Unit::QueueRequest
         | Unit::Transition
@@ -454,8 +454,10 @@ fn amount(much: f64) -> String {
 
 /// As many digits as tell something.
 fn units(much: f64) -> String {
+    if much == 0.0 {
+        return "0".into();
+    }
     let text = match much {
-        much if much == 0.0 => return "0".into(),
         much if much >= 100.0 => format!("{much:.0}"),
         much if much >= 0.01 => format!("{much:.2}"),
         much => return format!("{much:.1e}"),

@@ -111,8 +111,8 @@ impl Mall {
         let task = ui::task(title);
         let next = Rc::new(std::cell::Cell::new(0));
         let mut taken = JoinSet::new();
-        for worker in self.workers.iter().take(usize::from(at_once)).cloned() {
-            let (mall, next) = (self.clone(), next.clone());
+        for number in 0..usize::from(at_once).min(self.workers.len()) {
+            let (mall, worker, next) = (self.clone(), self.workers[number].clone(), next.clone());
             taken.spawn_local(async move {
                 let mut ids = Vec::new();
                 while next.get() < orders {
