@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     Result,
     build::{self, Arch, How},
-    cloud, demo, deploy, docs, logs,
+    cloud, cost, demo, deploy, docs, logs,
     paths::Repo,
     saga, shoppers, status,
     target::{Choice, Target},
@@ -81,6 +81,11 @@ enum Command {
     ///
     /// Refuses, and writes nothing, when an event changed so that readers of its schema version would break.
     Docs,
+    /// Count what an order costs on AWS
+    ///
+    /// Takes whole orders on a cloud of its own that counts every billed unit, and multiplies by AWS's prices. docs/COSTS.md
+    /// says how, and how far it can be trusted.
+    Cost(cost::Options),
     /// Stop the local cloud
     ///
     /// What was deployed to it is gone with it.
@@ -131,6 +136,7 @@ impl Mall {
             Command::Logs(options) => logs::run(&home, &options).await?,
             Command::Saga(command) => saga::run(&home, command).await?,
             Command::Docs => docs::write(&repo).await?,
+            Command::Cost(options) => cost::run(&repo, &options).await?,
             Command::Down => match cloud::down(&home)? {
                 true => ui::line(format!("{} The local cloud is stopped", ui::good("✓"))),
                 false => ui::line("The local cloud was not running."),

@@ -157,11 +157,20 @@ pub async fn up(repo: &Repo, home: &Home, port: Option<u16>) -> Result<Cloud> {
         Found::Nothing => {}
     }
     forget(home)?;
-    start(repo, home, port.unwrap_or(ports::USUAL), None).await
+    start(repo, home, port.unwrap_or(ports::USUAL), Extras::default()).await
 }
 
-/// Starts an emulator on `port`. `faults`: tests may inject some, steered over that port.
-pub async fn start(repo: &Repo, home: &Home, port: u16, faults: Option<u16>) -> Result<Cloud> {
+/// What an emulator does besides being the cloud.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Extras<'a> {
+    /// Tests may inject faults, steered over this port.
+    pub faults: Option<u16>,
+    /// It counts into this file what AWS would bill.
+    pub meter: Option<&'a Path>,
+}
+
+/// Starts an emulator on `port`.
+pub async fn start(repo: &Repo, home: &Home, port: u16, extras: Extras<'_>) -> Result<Cloud> {
     if !ports::is_free(port) {
         let emulator = healthy(&endpoint(port)).await.is_ok();
         let by = if emulator { ANOTHER_CLOUD } else { ANOTHER_PROGRAM };
@@ -179,7 +188,8 @@ pub async fn start(repo: &Repo, home: &Home, port: u16, faults: Option<u16>) -> 
         Command::new(&interpreter)
             .arg(repo.local("cloud.py"))
             .args(["--port", &port.to_string()])
-            .args(faults.iter().flat_map(|port| ["--faults".to_owned(), port.to_string()]))
+            .args(extras.faults.iter().flat_map(|port| ["--faults".to_owned(), port.to_string()]))
+            .args(extras.meter.iter().flat_map(|file| [std::ffi::OsStr::new("--meter"), file.as_os_str()]))
             .current_dir(repo.root())
             .env("TMPDIR", home.tmp())
             // Listeners for services that Mallard does not use; their fixed ports would meet those of a second cloud.
@@ -285,23 +295,38 @@ pub struct Temporary {
 impl Temporary {
     /// Starts a cloud on a free port. Two runs may choose the same port at the same moment; the later one tries again.
     pub async fn start(repo: &Repo, home: &Home) -> Result<Self> {
-        Self::start_with(repo, home, false).await.map(|(cloud, _)| cloud)
+        Self::on_a_free_port(repo, home, false, None).await.map(|(cloud, _)| cloud)
     }
 
     /// The same, with the port over which faults are asked for.
     pub async fn start_with_faults(repo: &Repo, home: &Home) -> Result<(Self, u16)> {
-        let (cloud, faults) = Self::start_with(repo, home, true).await?;
+        let (cloud, faults) = Self::on_a_free_port(repo, home, true, None).await?;
         Ok((cloud, faults.unwrap_or_default()))
     }
 
-    async fn start_with(repo: &Repo, home: &Home, with_faults: bool) -> Result<(Self, Option<u16>)> {
+    /// Starts a cloud that counts into `meter`, on this port or on a free one.
+    pub async fn metered(repo: &Repo, home: &Home, port: Option<u16>, meter: &Path) -> Result<Self> {
+        let Some(port) = port else {
+            return Self::on_a_free_port(repo, home, false, Some(meter)).await.map(|(cloud, _)| cloud);
+        };
+        python::ensure(repo).await?;
+        let cloud = start(repo, home, port, Extras { meter: Some(meter), ..Extras::default() }).await?;
+        Ok(Self { cloud, home: home.clone(), keep: false })
+    }
+
+    async fn on_a_free_port(
+        repo: &Repo,
+        home: &Home,
+        with_faults: bool,
+        meter: Option<&Path>,
+    ) -> Result<(Self, Option<u16>)> {
         python::ensure(repo).await?;
         let mut from = *ports::RANGE.start();
         for _ in 0..3 {
             let port = ports::first_free(from..=*ports::RANGE.end())?;
             let faults =
                 with_faults.then(|| ports::first_free(port + 1..=*ports::RANGE.end())).transpose()?;
-            match start(repo, home, port, faults).await {
+            match start(repo, home, port, Extras { faults, meter }).await {
                 Err(Error::PortTaken { .. } | Error::CloudDied { .. }) if !ports::is_free(port) => {
                     from = port + 1
                 }

@@ -93,6 +93,12 @@ pub enum Error {
     #[error("this has to be confirmed, and there is no terminal to ask on")]
     CannotAsk,
 
+    // ---- counting what it costs
+    #[error("{path} has no place for the tables", path = .path.display())]
+    NoPlace { path: PathBuf, marks: String },
+    #[error("a request was made whose bill is not understood: {request}")]
+    NotBilled { request: String },
+
     // ---- talking to the mall
     #[error("{request}: {why}")]
     Http { request: String, why: String },
@@ -209,6 +215,9 @@ impl Error {
             }
             Error::NotConfirmed => return None,
             Error::CannotAsk => "Say so on the command line: --yes".into(),
+
+            Error::NoPlace { marks, .. } => format!("Put these two lines where they belong: {marks}"),
+            Error::NotBilled { .. } => "Teach infra/local/meter.py and cli/src/cost/ what it costs.".into(),
 
             Error::Http { .. } => "See whether the cloud is up: cargo mall status".into(),
             Error::Refused { .. } | Error::Unexpected { .. } => {

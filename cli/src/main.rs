@@ -12,6 +12,7 @@
 //! | `status`, `logs` | looking at it |
 //! | `saga` | what becomes of orders, and finishing by hand |
 //! | `docs` | the documents that are made from the code |
+//! | `cost` | what an order costs, counted |
 //! | `demo` | shoppers walk through it |
 //! | `shoppers` | many of them at once, measured |
 //! | `test` | every check there is, in order |
@@ -23,6 +24,7 @@
 mod args;
 mod build;
 mod cloud;
+mod cost;
 mod demo;
 mod deploy;
 mod docs;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Starts the local cloud: MiniStack, pinned, with IAM enforced, and with the few repairs Mallard needs.
 
-    python infra/local/cloud.py [--port 4566] [--host 127.0.0.1] [--faults PORT]
+    python infra/local/cloud.py [--port 4566] [--host 127.0.0.1] [--faults PORT] [--meter FILE]
 
 It stays in the foreground, logs to stdout and stops on SIGTERM or Ctrl-C. Nothing is kept: what was deployed is
 gone when it stops. Every repair below names the gap it closes and is checked before it is applied, so a release of
@@ -31,6 +31,7 @@ def main():
     arguments.add_argument("--port", type=int, default=int(os.environ.get("MALLARD_CLOUD_PORT", "4566")))
     arguments.add_argument("--host", default="127.0.0.1", help="interface to listen on")
     arguments.add_argument("--faults", type=int, metavar="PORT", help="let tests inject faults (faults.py), steered over this port")
+    arguments.add_argument("--meter", metavar="FILE", help="count into this file what AWS would bill (meter.py)")
     options = arguments.parse_args()
 
     refuse_another_version()
@@ -53,6 +54,10 @@ def main():
     wait_for_tokens_as_long_as_the_data_says()
     fail_tasks_whose_function_failed_before_it_kept_the_token()
     name_the_state_machine_of_a_task_token()
+    if options.meter:
+        import meter
+
+        meter.plug_in(options.meter, existing)  # the last: it counts what repaired services do
 
     sys.argv = sys.argv[:1]  # the emulator parses arguments of its own
     app.main()

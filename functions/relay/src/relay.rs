@@ -157,10 +157,19 @@ impl Run<'_> {
                 Ok(verdicts) => {
                     // An entry without a verdict was not accepted.
                     let silence = std::iter::repeat_with(|| Verdict::Failed("the bus did not say".into()));
+                    let mut accepted = Vec::new();
                     for ((record, event), verdict) in
                         call.into_iter().zip(verdicts.into_iter().chain(silence))
                     {
+                        if matches!(verdict, Verdict::Accepted) {
+                            accepted.push(event.envelope.id.to_string());
+                        }
                         left.extend(self.judge(record, event, verdict).await);
+                    }
+                    // One line for a call, and of an event its id alone: who handles it tells the rest, and so does the
+                    // event table. Every event of the mall passes here, so what is said is paid for with each.
+                    if !accepted.is_empty() {
+                        tracing::info!(events = accepted.join(" "), "relayed");
                     }
                 }
                 // Which entry is at fault is not said: half the call shows.
@@ -205,9 +214,9 @@ impl Run<'_> {
         let Envelope { id, event_type, stream, version, correlation, causation, trace, .. } = &event.envelope;
         match verdict {
             Verdict::Accepted => {
-                tracing::info!(event = %id, r#type = event_type, %stream, version = version.get(), %correlation,
+                tracing::debug!(event = %id, r#type = event_type, %stream, version = version.get(), %correlation,
                     causation = causation.map(|id| id.to_string()),
-                    trace = trace.as_ref().map(|trace| trace.as_str()), "relayed");
+                    trace = trace.as_ref().map(|trace| trace.as_str()), "accepted by the bus");
                 None
             }
             Verdict::Failed(why) => {
