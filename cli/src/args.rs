@@ -7,11 +7,11 @@ use clap::{Parser, Subcommand};
 use crate::{
     Result,
     build::{self, Arch, How},
-    cloud, cost, demo, deploy, docs, logs,
+    cloud, cost, demo, deploy, dlq, docs, logs,
     paths::Repo,
-    saga, shoppers, status,
+    replay, saga, shoppers, status, stream,
     target::{Choice, Target},
-    test, ui,
+    test, trace, ui,
 };
 
 /// The tool of Mallard's developers and operators.
@@ -77,6 +77,19 @@ enum Command {
     /// Look at order sagas, and finish by hand what one could not
     #[command(subcommand)]
     Saga(saga::Command),
+    /// Look at what went wrong for good, send it back, or give it up
+    #[command(subcommand)]
+    Dlq(dlq::Command),
+    /// Send events once more to those who follow them
+    ///
+    /// They are read from the event table, and come as the bus would bring them. Consumers drop what they know: views stay as
+    /// they are. Those that may send or start something are left out unless they are asked for.
+    Replay(replay::Options),
+    /// Show what happened in a stream: when, by whom, why, and what it changed
+    #[command(subcommand)]
+    Stream(stream::Command),
+    /// Draw what came of a request or an order: commands and events, across all contexts
+    Trace(trace::Options),
     /// Make the documents anew: schemas of the events, OpenAPI, AsyncAPI, and the pages made of them
     ///
     /// Refuses, and writes nothing, when an event changed so that readers of its schema version would break.
@@ -135,6 +148,10 @@ impl Mall {
             Command::Status(choice) => status::run(&repo, &home, &choice).await?,
             Command::Logs(options) => logs::run(&home, &options).await?,
             Command::Saga(command) => saga::run(&home, command).await?,
+            Command::Dlq(command) => dlq::run(&home, command).await?,
+            Command::Replay(options) => replay::run(&home, &options).await?,
+            Command::Stream(command) => stream::run(&home, command).await?,
+            Command::Trace(options) => trace::run(&home, &options).await?,
             Command::Docs => docs::write(&repo).await?,
             Command::Cost(options) => cost::run(&repo, &options).await?,
             Command::Down => match cloud::down(&home)? {

@@ -118,6 +118,8 @@ pub enum Error {
     SagaNotFinished { order: uuid::Uuid, ended: String, why: String },
     #[error("functions cannot be killed there: {0}")]
     CannotKill(&'static str),
+    #[error("{why}")]
+    Impossible { why: String, advice: String },
     #[error("no function's name contains {asked:?}; there are: {}", .known.join(", "))]
     NoSuchFunction { asked: String, known: Vec<String> },
 }
@@ -229,7 +231,7 @@ impl Error {
             Error::Waiting { .. } | Error::WrongEnd { .. } => {
                 "See where it got stuck: cargo mall status, cargo mall logs".into()
             }
-            Error::SagaNotNow { advice, .. } => advice.clone(),
+            Error::SagaNotNow { advice, .. } | Error::Impossible { advice, .. } => advice.clone(),
             Error::SagaNotFinished { order, .. } => {
                 format!("See what it says, mend that, and repeat the command: cargo mall saga show {order}")
             }

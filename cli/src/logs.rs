@@ -220,7 +220,8 @@ fn timestamp(milliseconds: i64) -> String {
     Timestamp::from_millisecond(milliseconds).unwrap_or_default().strftime("%H:%M:%S%.3f").to_string()
 }
 
-fn parse_ago(text: &str) -> std::result::Result<SignedDuration, String> {
+/// A time back: `30s`, `10m`, `2h`, `1d`.
+pub fn parse_ago(text: &str) -> std::result::Result<SignedDuration, String> {
     let bad = || format!("{text:?} is not a time such as 30s, 10m, 2h or 1d");
     let unit = text.chars().last().ok_or_else(bad)?;
     let seconds = match unit {

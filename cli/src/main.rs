@@ -10,6 +10,10 @@
 //! | `target` | local cloud, another endpoint, or AWS |
 //! | `build`, `deploy`, `stack` | from source to a running stack |
 //! | `status`, `logs` | looking at it |
+//! | `deployed`, `consumers`, `progress` | what operators' commands share |
+//! | `dlq` | what went wrong for good, and back with it |
+//! | `replay` | events once more to their consumers |
+//! | `stream`, `trace` | what happened, when, by whom and why |
 //! | `saga` | what becomes of orders, and finishing by hand |
 //! | `docs` | the documents that are made from the code |
 //! | `cost` | what an order costs, counted |
@@ -24,9 +28,12 @@
 mod args;
 mod build;
 mod cloud;
+mod consumers;
 mod cost;
 mod demo;
 mod deploy;
+mod deployed;
+mod dlq;
 mod docs;
 mod errors;
 mod files;
@@ -34,13 +41,17 @@ mod logs;
 mod paths;
 mod ports;
 mod process;
+mod progress;
 mod python;
+mod replay;
 mod saga;
 mod shoppers;
 mod stack;
 mod status;
+mod stream;
 mod target;
 mod test;
+mod trace;
 mod ui;
 
 use std::process::ExitCode;

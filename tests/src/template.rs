@@ -405,6 +405,69 @@ pub fn consumers_share_no_queue(templates: &[Template]) -> Vec<String> {
     problems
 }
 
+/// The tag by which a queue declares that its consumer may hear of old events again, as `cargo mall replay` reads it.
+const REPLAY_TAG: (&str, &str) = ("mallard:replay", "harmless");
+
+/// What a consumer may do that hears of old events without anybody asking for it: take events from its queue, read the
+/// event table, keep rows, and log.
+const HARMLESS: &[&str] = &[
+    "logs:CreateLogStream",
+    "logs:PutLogEvents",
+    "sqs:ReceiveMessage",
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+    "dynamodb:GetItem",
+    "dynamodb:PutItem",
+    "dynamodb:Query",
+];
+
+/// A view says that a replay does no harm, and only what can do none says so: no consumer that can append an event, start
+/// an execution or send anything.
+pub fn replays_do_no_harm(templates: &[Template]) -> Vec<String> {
+    let mut problems = vec![];
+    for template in templates {
+        for function in template.functions() {
+            let handler = function.properties["Handler"].as_str().unwrap_or_default();
+            for queue in events(function).filter_map(|event| template.target(event.source)) {
+                if queue.kind != "AWS::SQS::Queue" {
+                    continue;
+                }
+                let tagged = items(&queue.properties["Tags"]).any(|tag| {
+                    (tag["Key"].as_str(), tag["Value"].as_str()) == (Some(REPLAY_TAG.0), Some(REPLAY_TAG.1))
+                });
+                if !tagged && handler.starts_with("project-") {
+                    problems.push(format!("{queue}: a view's queue must say that a replay is harmless"));
+                }
+                if tagged {
+                    problems.extend(harms(template, function).into_iter().map(|harm| {
+                        format!("{queue}: says that a replay is harmless, and {function} may {harm}")
+                    }));
+                }
+            }
+        }
+    }
+    problems
+}
+
+/// What a function may do that a view need not.
+fn harms(template: &Template, function: Resource<'_>) -> Vec<String> {
+    let Some(role) = template.target(&function.properties["Role"]) else { return vec!["do anything".into()] };
+    let managed = items(&role.properties["ManagedPolicyArns"]).filter_map(|arn| template.target(arn));
+    let documents = items(&role.properties["Policies"])
+        .map(|policy| &policy["PolicyDocument"])
+        .chain(managed.map(|policy| &policy.properties["PolicyDocument"]));
+    let mut harms = vec![];
+    for statement in documents.flat_map(|document| items(&document["Statement"])) {
+        for action in items(&statement["Action"]).filter_map(Value::as_str) {
+            let appends = action == "dynamodb:PutItem" && is_event_table(&statement["Resource"]);
+            if appends || !HARMLESS.contains(&action) {
+                harms.push(if appends { "append events".to_owned() } else { action.to_owned() });
+            }
+        }
+    }
+    harms
+}
+
 /// Every event source mapping is bounded, reports the records that failed and says where those go that are given up.
 pub fn mappings_are_bounded(templates: &[Template]) -> Vec<String> {
     let mut problems = vec![];

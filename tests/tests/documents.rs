@@ -544,3 +544,54 @@ fn who_appends_an_event_is_a_function_of_its_context() {
         }
     }
 }
+
+#[test]
+fn no_alarm_goes_off_without_a_page_that_says_what_to_do() {
+    let runbook = std::fs::read_to_string(repository().join("docs/OPERATIONS.md")).unwrap();
+    let sections: Vec<(&str, &str)> = runbook
+        .split("\n### ")
+        .skip(1)
+        .map(|section| section.split_once('\n').unwrap_or((section, "")))
+        .collect();
+    let templates = templates_of(repository());
+    let alarms: Vec<_> = templates.iter().flat_map(|t| t.of_kind("AWS::CloudWatch::Alarm")).collect();
+    assert!(alarms.len() > 20, "only {} alarms were found", alarms.len());
+    for alarm in &alarms {
+        let heading = format!("`{}`", alarm.id);
+        let Some((_, text)) = sections.iter().find(|(title, _)| *title == heading) else {
+            panic!("{alarm}: docs/OPERATIONS.md has no section ### {heading}");
+        };
+        for part in ["Means: ", "Look: ", "Do: "] {
+            assert!(text.replace('\n', " ").contains(part), "### {heading} does not say {part:?}");
+        }
+    }
+    for (title, _) in sections.iter().filter(|(title, _)| title.ends_with("Alarm`")) {
+        let known = alarms.iter().any(|alarm| *title == format!("`{}`", alarm.id));
+        assert!(known, "### {title} is about an alarm that there is not");
+    }
+}
+
+#[test]
+fn no_runbook_names_a_consumer_that_there_is_not() {
+    let runbook =
+        std::fs::read_to_string(repository().join("docs/OPERATIONS.md")).unwrap().replace('\n', " ");
+    let templates = templates_of(repository());
+    let queues: Vec<String> = templates
+        .iter()
+        .flat_map(|template| template.of_kind("AWS::SQS::Queue"))
+        .filter_map(|queue| queue.properties["QueueName"]["Fn::Sub"].as_str().map(str::to_owned))
+        .collect();
+    let mut named = 0;
+    for verb in ["dlq show ", "dlq redrive ", "--consumer "] {
+        for rest in runbook.split(verb).skip(1) {
+            let name: String = rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
+            if name.is_empty() || name.starts_with('-') {
+                continue;
+            }
+            let known = queues.iter().any(|queue| queue.contains(&format!("-{name}")));
+            assert!(known, "docs/OPERATIONS.md names {name}, which has no queue");
+            named += 1;
+        }
+    }
+    assert!(named > 20, "only {named} consumers were found in the runbook");
+}

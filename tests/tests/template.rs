@@ -81,6 +81,11 @@ fn d5_no_two_consumers_share_a_queue() {
 }
 
 #[test]
+fn no_replay_sends_or_starts_anything_unasked() {
+    holds(template::replays_do_no_harm);
+}
+
+#[test]
 fn no_poison_record_blocks_a_stream_or_queue_for_ever() {
     holds(template::mappings_are_bounded);
 }
@@ -280,6 +285,7 @@ fn the_rules_find_nothing_wrong_with_a_sound_template() {
         template::logs_forget,
         template::queues_lose_nothing,
         template::consumers_share_no_queue,
+        template::replays_do_no_harm,
         template::mappings_are_bounded,
         template::visibility_outlasts_the_function,
         template::rule_targets_lose_nothing,
@@ -311,6 +317,26 @@ fn a_hole_in_the_fence_between_contexts_is_found() {
     refuses(rule, "ForAllValues:StringLike", "ForAllValues:StringLikeIfExists", "must be fenced");
     refuses(rule, r#"["toys.*"]"#, r#"["template.*"]"#, "appends to the streams of template");
     refuses(rule, r#"["toys.*"]"#, r#"["toy.*"]"#, "no context");
+}
+
+#[test]
+fn a_consumer_that_calls_itself_harmless_and_is_not_is_found() {
+    let rule = template::replays_do_no_harm;
+    let tagged =
+        "Properties:\n      Tags: [{Key: 'mallard:replay', Value: harmless}]\n      VisibilityTimeout: 60";
+    refuses(rule, "Properties:\n      VisibilityTimeout: 60", tagged, "may append events");
+    refuses(rule, "Handler: buy", "Handler: project-toys", "must say that a replay is harmless");
+    let sound = SOUND.replacen("Properties:\n      VisibilityTimeout: 60", tagged, 1);
+    let view = sound.replacen("      ManagedPolicyArns: [!Ref Append]\n", "", 1);
+    let found = |text: &str| rule(&toys(text)).join("\n");
+    // What is left to find is what the sound role may beside appending.
+    assert!(!found(&view).contains("append"), "{}", found(&view));
+    for action in ["states:StartExecution", "ses:SendEmail", "sqs:SendMessage", "lambda:InvokeFunction"] {
+        assert!(
+            found(&view.replacen("dynamodb:ListStreams", action, 1)).contains(action),
+            "{action} was not found"
+        );
+    }
 }
 
 #[test]

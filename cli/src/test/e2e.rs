@@ -110,6 +110,10 @@ impl Tester<'_> {
             ("MALL_API_URL", stack.api.clone()),
             ("MALL_STACK_FILE", target.stack_file(&self.home).display().to_string()),
         ];
+        // The tests operate the mall as people do: with this very program.
+        if let Ok(mall) = std::env::current_exe() {
+            contract.push(("MALL_BIN", mall.display().to_string()));
+        }
         if let Target::Local(cloud) = target {
             contract.push(("MALL_CLOUD_PID", cloud.pid.to_string()));
         }

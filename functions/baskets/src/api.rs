@@ -6,7 +6,7 @@ use contracts::{
     baskets::{BasketEvent, PriceChange},
     ids::{BasketId, CustomerKind, PaymentKind},
 };
-use event_store::{Expect, Loaded, MAX_REDECISIONS, Outcome, TransactError};
+use event_store::{Expect, Loaded, MAX_REDECISIONS, Outcome, Past, TransactError};
 use kernel::{Id, StreamId};
 use lambda::{Answer, Call, Detail, Fault, Form};
 
@@ -52,16 +52,16 @@ impl Baskets {
         self.transact(basket_id(&call)?, call.expect(), BasketCommand::Cancel, &call).await
     }
 
-    /// `GET /api/baskets/{id}`: from the basket's own stream, as it is now.
+    /// `GET /api/baskets/{id}`: from the basket's own stream, as it is now, or was `?at=`.
     ///
     /// # Errors
-    /// 404.
+    /// 400 for an `at` that is neither version nor time, 404.
     pub async fn get_basket(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id = basket_id(&call)?;
-        let loaded: Loaded<Basket> = self.store.load(&StreamId::of::<Basket, _>(id)).await?;
+        let loaded: Past<Basket> = call.load(&self.store, &StreamId::of::<Basket, _>(id)).await?;
         let basket = loaded.state.as_ref().ok_or_else(|| Fault::not_found("basket", id))?;
-        let basket = BasketView::of(id, basket, loaded.version())?;
-        Answer::view(&OneBasket { basket }, Some(loaded.version()))
+        let basket = BasketView::of(id, basket, loaded.version)?;
+        Answer::view(&OneBasket { basket }, Some(loaded.version))
     }
 
     async fn transact(

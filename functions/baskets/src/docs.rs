@@ -51,8 +51,9 @@ pub struct Checkout {
 pub fn operations() -> Vec<Operation> {
     vec![
         Operation::post("/api/baskets", "startBasket", TAG, "Takes an empty basket.").takes::<NewBasket>(),
-        Operation::get("/api/baskets/{id}", "getBasket", TAG, "Shows a basket as it is now.")
-            .shows::<OneBasket>(),
+        Operation::get("/api/baskets/{id}", "getBasket", TAG, "Shows a basket as it is now, or was.")
+            .shows::<OneBasket>()
+            .past(),
         Operation::delete("/api/baskets/{id}", "cancelBasket", TAG, "Leaves a basket behind."),
         Operation::put(
             "/api/baskets/{id}/checkout",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use contracts::ids::{CustomerId, OrderKind};
-use event_store::{Expect, Loaded};
+use event_store::{Expect, Past};
 use kernel::{Id, StreamId};
 use lambda::{Answer, Call, Fault, Form};
 
@@ -73,16 +73,16 @@ impl Customers {
         self.transact(customer_id(&call)?, call.expect(), CustomerCommand::Disable, &call).await
     }
 
-    /// `GET /api/customers/{id}`: from the customer's own stream, as it is now.
+    /// `GET /api/customers/{id}`: from the customer's own stream, as it is now, or was `?at=`.
     ///
     /// # Errors
-    /// 404.
+    /// 400 for an `at` that is neither version nor time, 404.
     pub async fn get_customer(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id = customer_id(&call)?;
-        let loaded: Loaded<Customer> = self.store.load(&StreamId::of::<Customer, _>(id)).await?;
+        let loaded: Past<Customer> = call.load(&self.store, &StreamId::of::<Customer, _>(id)).await?;
         let customer = loaded.state.as_ref().ok_or_else(|| Fault::not_found("customer", id))?;
-        let customer = CustomerView::of(id, customer, loaded.version());
-        Answer::view(&CustomerAnswer { customer }, Some(loaded.version()))
+        let customer = CustomerView::of(id, customer, loaded.version);
+        Answer::view(&CustomerAnswer { customer }, Some(loaded.version))
     }
 
     async fn transact(

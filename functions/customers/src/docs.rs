@@ -40,7 +40,8 @@ pub fn operations() -> Vec<Operation> {
         )
         .takes::<RegisterCustomer>(),
         Operation::get("/api/customers/{id}", "getCustomer", TAG, "Shows a customer.")
-            .shows::<CustomerAnswer>(),
+            .shows::<CustomerAnswer>()
+            .past(),
         Operation::put(
             "/api/customers/{id}/change-sms",
             "changeSmsNumber",

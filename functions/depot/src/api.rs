@@ -5,7 +5,7 @@ use std::sync::Arc;
 use contracts::ids::{
     BotId, OrderId, OrderKind, ProductId, ProductKind, ShoppingListId, StoreId, StoreKind, shopping_list_of,
 };
-use event_store::{Expect, Loaded, TransactError};
+use event_store::{Expect, Past, TransactError};
 use futures::{StreamExt, TryStreamExt, stream};
 use kernel::{Id, StreamId};
 use lambda::{Answer, Call, Detail, Fault, Form, orders};
@@ -137,16 +137,16 @@ impl Depot {
         self.transact_list(id, call.expect(), command, &call).await
     }
 
-    /// `GET /api/depot/shopping/{id}`: from the list's own stream, as it is now.
+    /// `GET /api/depot/shopping/{id}`: from the list's own stream, as it is now, or was `?at=`.
     ///
     /// # Errors
-    /// 404.
+    /// 400 for an `at` that is neither version nor time, 404.
     pub async fn get_shopping_list(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id = list_id(&call)?;
-        let loaded: Loaded<ShoppingList> = self.store.load(&StreamId::of::<ShoppingList, _>(id)).await?;
-        let view = loaded.state.as_ref().and_then(|list| ShoppingListView::of(id, list, loaded.version()));
+        let loaded: Past<ShoppingList> = call.load(&self.store, &StreamId::of::<ShoppingList, _>(id)).await?;
+        let view = loaded.state.as_ref().and_then(|list| ShoppingListView::of(id, list, loaded.version));
         let shopping_list = view.ok_or_else(|| Fault::not_found("shopping list", id))?;
-        Answer::view(&OneShoppingList { shopping_list }, Some(loaded.version()))
+        Answer::view(&OneShoppingList { shopping_list }, Some(loaded.version))
     }
 
     /// `POST /api/depot/bots {name}`.
@@ -163,16 +163,16 @@ impl Depot {
         Ok(Answer::committed(id, outcome.version))
     }
 
-    /// `GET /api/depot/bots/{id}`: from the bot's own stream, as it is now.
+    /// `GET /api/depot/bots/{id}`: from the bot's own stream, as it is now, or was `?at=`.
     ///
     /// # Errors
-    /// 404.
+    /// 400 for an `at` that is neither version nor time, 404.
     pub async fn get_bot(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id: BotId = call.id("bot")?;
-        let loaded: Loaded<Bot> = self.store.load(&StreamId::of::<Bot, _>(id)).await?;
+        let loaded: Past<Bot> = call.load(&self.store, &StreamId::of::<Bot, _>(id)).await?;
         let bot = loaded.state.as_ref().ok_or_else(|| Fault::not_found("bot", id))?;
-        let bot = BotView::of(id, bot, loaded.version());
-        Answer::view(&OneBot { bot }, Some(loaded.version()))
+        let bot = BotView::of(id, bot, loaded.version);
+        Answer::view(&OneBot { bot }, Some(loaded.version))
     }
 
     pub(crate) async fn transact_list(

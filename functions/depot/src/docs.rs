@@ -102,9 +102,10 @@ pub fn operations() -> Vec<Operation> {
             "/api/depot/shopping/{id}",
             "getShoppingList",
             TAG,
-            "Shows a shopping list as it is now, with all its stops.",
+            "Shows a shopping list as it is now, or was, with all its stops.",
         )
-        .shows::<OneShoppingList>(),
+        .shows::<OneShoppingList>()
+        .past(),
         Operation::post(
             "/api/depot/shopping/{id}",
             "cancelShoppingList",
@@ -138,6 +139,8 @@ pub fn operations() -> Vec<Operation> {
             .shows::<BotPage>()
             .pages()
             .query("status", "idle or active.", false),
-        Operation::get("/api/depot/bots/{id}", "getBot", TAG, "Shows a bot as it is now.").shows::<OneBot>(),
+        Operation::get("/api/depot/bots/{id}", "getBot", TAG, "Shows a bot as it is now, or was.")
+            .shows::<OneBot>()
+            .past(),
     ]
 }

@@ -10,7 +10,7 @@ use contracts::{
     ids::{ProductId, StoreId},
     stores::ProductEvent,
 };
-use event_store::Loaded;
+use event_store::Past;
 use kernel::{StreamId, Version};
 use lambda::{Answer, Call, Fault, Form};
 
@@ -21,21 +21,23 @@ use crate::{
 };
 
 impl Inventory {
-    /// `GET /api/inventory/{id}`: from the product's own stream of stock, as it is now.
+    /// `GET /api/inventory/{id}`: from the product's own stream of stock, as it is now, or was `?at=`.
     ///
     /// # Errors
-    /// 404 when there is no such product.
+    /// 400 for an `at` that is neither version nor time, 404 when there is no such product, or nobody had counted it then.
     pub async fn get_stock(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id: ProductId = call.id("product")?;
-        let loaded: Loaded<StockItem> = self.store.load(&StreamId::of::<StockItem, _>(id)).await?;
+        let loaded: Past<StockItem> = call.load(&self.store, &StreamId::of::<StockItem, _>(id)).await?;
         let stock = match &loaded.state {
-            Some(StockItem::Tracked(stock)) => StockView::of(id, stock, loaded.version()),
+            Some(StockItem::Tracked(stock)) => StockView::of(id, stock, loaded.version),
             Some(StockItem::Untracked { store_id, .. }) => {
-                StockView::untracked(id, *store_id, Some(loaded.version()))
+                StockView::untracked(id, *store_id, Some(loaded.version))
             }
+            // Whether the product was there then, nothing here says: only that nobody counted it.
+            None if call.until()?.is_some() => return Err(Fault::not_found("stock", id)),
             None => StockView::untracked(id, self.seller(id).await?, None),
         };
-        let version = loaded.state.is_some().then(|| loaded.version());
+        let version = loaded.state.is_some().then_some(loaded.version);
         Answer::view(&StockShown { stock }, version)
     }
 

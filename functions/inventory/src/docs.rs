@@ -41,7 +41,8 @@ pub struct StockThreshold {
 pub fn operations() -> Vec<Operation> {
     vec![
         Operation::get("/api/inventory/{id}", "getStock", TAG, "How much of a product there is.")
-            .shows::<StockShown>(),
+            .shows::<StockShown>()
+            .past(),
         Operation::post(
             "/api/inventory/{id}/add",
             "addStock",

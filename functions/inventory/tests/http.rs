@@ -208,3 +208,21 @@ fn every_route_of_the_template_is_documented_and_none_else() {
     documented.sort();
     assert_eq!(documented, routes);
 }
+
+#[tokio::test]
+async fn stock_is_shown_as_it_was_counted_then_and_not_where_nobody_had_counted() {
+    let shop = Shop::new();
+    let apple = shop.house.product("apple").await;
+    let path = format!("/api/inventory/{apple}");
+    let before = shop.house.world.now();
+    let reply = shop.send("GET", &format!("{path}?at={before}"), Value::Null).await;
+    Shop::refused(&reply, 404, "STOCK_NOT_FOUND");
+    shop.ok("PUT", &path, json!({ "onHand": 5 })).await;
+    let counted = shop.house.world.now();
+    shop.ok("PUT", &path, json!({ "onHand": 3 })).await;
+    let then = shop.ok("GET", &format!("{path}?at={counted}"), Value::Null).await;
+    assert_eq!(then["stock"]["onHand"], 5);
+    let reply = shop.send("GET", &format!("{path}?at={before}"), Value::Null).await;
+    Shop::refused(&reply, 404, "STOCK_NOT_FOUND");
+    assert_eq!(shop.ok("GET", &path, Value::Null).await["stock"]["onHand"], 3);
+}

@@ -7,7 +7,7 @@ use contracts::{
     ordering::OrderItem,
     payments::InvoiceEvent,
 };
-use event_store::{Expect, Loaded};
+use event_store::{Expect, Loaded, Past};
 use kernel::{Id, Reason, StreamId, Version};
 use lambda::{Answer, Call, Fault, Form};
 
@@ -132,16 +132,16 @@ impl Ordering {
         Ok(matches!(loaded.state, Some(Order::Pending(_) | Order::Approved { .. } | Order::Ready { .. })))
     }
 
-    /// `GET /api/ordering/{id}`: from the order's own stream, as it is now.
+    /// `GET /api/ordering/{id}`: from the order's own stream, as it is now, or was `?at=`.
     ///
     /// # Errors
-    /// 404.
+    /// 400 for an `at` that is neither version nor time, 404.
     pub async fn get_order(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id = order_id(&call)?;
-        let loaded: Loaded<Order> = self.store.load(&StreamId::of::<Order, _>(id)).await?;
+        let loaded: Past<Order> = call.load(&self.store, &StreamId::of::<Order, _>(id)).await?;
         let order = loaded.state.as_ref().ok_or_else(|| Fault::not_found("order", id))?;
-        let order = OrderView::of(id, order, loaded.version());
-        Answer::view(&ShownOrder { order }, Some(loaded.version()))
+        let order = OrderView::of(id, order, loaded.version);
+        Answer::view(&ShownOrder { order }, Some(loaded.version))
     }
 
     pub(crate) async fn transact(

@@ -20,8 +20,9 @@ pub fn operations() -> Vec<Operation> {
         Operation::post("/api/ordering", "createOrder", TAG, "Places an order without a basket.")
             .takes::<CreateOrder>()
             .refuses(404),
-        Operation::get("/api/ordering/{id}", "getOrder", TAG, "Shows an order as it is now.")
-            .shows::<ShownOrder>(),
+        Operation::get("/api/ordering/{id}", "getOrder", TAG, "Shows an order as it is now, or was.")
+            .shows::<ShownOrder>()
+            .past(),
         Operation::delete(
             "/api/ordering/{id}",
             "cancelOrder",

@@ -598,3 +598,30 @@ async fn a_customer_reads_the_own_write() {
     let early = mall.send("GET", &format!("/api/orders/{order}?minVersion=3"), Value::Null).await;
     early.refused(409, "VERSION_NOT_REACHED");
 }
+
+#[tokio::test]
+async fn an_order_is_shown_as_it_was_then_and_not_where_it_was_not() {
+    let (mall, order) = Mall::with_an_order().await;
+    let placed = mall.world.now();
+    mall.world.advance(Duration::from_secs(60));
+    mall.ok("DELETE", &path(&order), Value::Null).await;
+    let at = async |at: String| mall.send("GET", &format!("{}?at={at}", path(&order)), Value::Null).await;
+
+    let first = at("1".into()).await;
+    assert_eq!((first.status, first.etag.as_deref()), (200, Some("\"1\"")), "{}", first.body);
+    assert_eq!(
+        (&first.body["order"]["status"], &first.body["order"]["version"]),
+        (&json!("pending"), &json!(1))
+    );
+    assert_eq!(at("2".into()).await.body["order"]["status"], "cancelled");
+    assert_eq!(at(placed.to_string()).await.body, first.body);
+    let later = placed + Duration::from_secs(9 * 3600);
+    assert_eq!(at(later.to_string()).await.body["order"]["status"], "cancelled");
+
+    let before = placed - Duration::from_secs(9 * 3600);
+    at(before.to_string()).await.refused(404, "ORDER_NOT_FOUND");
+    at("3".into()).await.refused(404, "VERSION_NOT_FOUND");
+    for nonsense in ["0", "-1", "yesterday", "2026-01-31", "99999999999999999999", "1.5", ""] {
+        at(nonsense.into()).await.refused(400, "QUERY_IS_INVALID");
+    }
+}

@@ -9,7 +9,7 @@ use contracts::{
     ids::{CustomerKind, InvoiceId, OrderId, OrderKind, PaymentId, PaymentKind},
     ordering::{OrderCreated, OrderEvent},
 };
-use event_store::{Expect, Loaded};
+use event_store::{Expect, Loaded, Past};
 use kernel::{Id, Reason, StreamId, Version};
 use lambda::{Answer, Call, Fault, Form, orders};
 
@@ -97,16 +97,16 @@ impl Payments {
         self.transact(id, call.expect(), command, &call).await
     }
 
-    /// `GET /api/payments/{id}`.
+    /// `GET /api/payments/{id}`, as it is now, or was `?at=`.
     ///
     /// # Errors
-    /// 404.
+    /// 400 for an `at` that is neither version nor time, 404.
     pub async fn get_payment(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id: PaymentId = call.id("payment")?;
-        let loaded = self.payment(id).await?;
+        let loaded: Past<Payment> = call.load(&self.store, &StreamId::of::<Payment, _>(id)).await?;
         let payment = loaded.state.as_ref().ok_or_else(|| Fault::not_found("payment", id))?;
-        let payment = PaymentView::of(id, payment, loaded.version());
-        Answer::view(&PaymentAnswer { payment }, Some(loaded.version()))
+        let payment = PaymentView::of(id, payment, loaded.version);
+        Answer::view(&PaymentAnswer { payment }, Some(loaded.version))
     }
 
     async fn payment(&self, id: PaymentId) -> Result<Loaded<Payment>, Fault> {
@@ -221,13 +221,17 @@ impl Payments {
         self.transact_invoice(id, InvoiceCommand::Cancel { reason }, &call).await
     }
 
-    /// `GET /api/payments/invoices/{id}`.
+    /// `GET /api/payments/invoices/{id}`, as it is now, or was `?at=`.
     ///
     /// # Errors
-    /// 404; also when the order was cancelled before there was an invoice.
+    /// 400 for an `at` that is neither version nor time, 404; also when the order was cancelled before there was an invoice.
     pub async fn get_invoice(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id = invoice_id(&call)?;
-        let record = self.record(id).await?;
+        let then = match call.until()? {
+            None => None,
+            Some(_) => Some(call.load::<Invoice>(&self.store, &StreamId::of::<Invoice, _>(id)).await?.version),
+        };
+        let record = self.record(id, then).await?;
         let view = record.as_ref().and_then(|record| InvoiceView::of(id, record, self.terms));
         let invoice = view.ok_or_else(|| Fault::not_found("invoice", id))?;
         Answer::view(&InvoiceAnswer { invoice }, record.map(|record| record.version))

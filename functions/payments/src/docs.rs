@@ -76,7 +76,9 @@ pub fn operations() -> Vec<Operation> {
     vec![
         Operation::post("/api/payments", "authorizePayment", TAG, "Puts up an amount to pay an order with.")
             .takes::<AuthorizePayment>(),
-        Operation::get("/api/payments/{id}", "getPayment", TAG, "Shows a payment.").shows::<PaymentAnswer>(),
+        Operation::get("/api/payments/{id}", "getPayment", TAG, "Shows a payment.")
+            .shows::<PaymentAnswer>()
+            .past(),
         Operation::put(
             "/api/payments/{id}/confirm",
             "confirmPayment",
@@ -114,7 +116,8 @@ pub fn operations() -> Vec<Operation> {
         .takes::<CreateInvoice>()
         .refuses(404),
         Operation::get("/api/payments/invoices/{id}", "getInvoice", TAG, "Shows the invoice of an order.")
-            .shows::<InvoiceAnswer>(),
+            .shows::<InvoiceAnswer>()
+            .past(),
         Operation::put(
             "/api/payments/invoices/{id}/adjust",
             "adjustInvoice",

@@ -214,7 +214,7 @@ impl Cashier {
             // hears of a payment at its next time-out.
             tracing::warn!(%order, "a newer wait for the payment has begun");
         }
-        let invoice = self.payments.record(order.as_kind()).await?;
+        let invoice = self.payments.record(order.as_kind(), None).await?;
         match self.payments.standing(order).await? {
             Standing::Pending | Standing::Placed => {}
             Standing::Canceled => return Err(cancelled(order)),
@@ -283,7 +283,7 @@ impl Payments {
     pub async fn remind_payment(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let order: OrderId = call.id("order")?;
         // The invoice first: one that was never made belongs to an order that is seen to be cancelled then.
-        let record = self.record(order.as_kind()).await?;
+        let record = self.record(order.as_kind(), None).await?;
         match self.standing(order).await? {
             Standing::Pending | Standing::Placed => {}
             Standing::Canceled => return Err(cancelled(order)),
@@ -330,9 +330,11 @@ impl Payments {
         self.transact_invoice(id, InvoiceCommand::GiveUp { reason }, &call).await
     }
 
-    /// An invoice with its times.
-    pub(crate) async fn record(&self, id: InvoiceId) -> Result<Option<Record>, Fault> {
-        Record::of(&self.store.events_after(&StreamId::of::<Invoice, _>(id), Version::NONE).await?)
+    /// An invoice with its times, as it is now, or was at version `then`.
+    pub(crate) async fn record(&self, id: InvoiceId, then: Option<Version>) -> Result<Option<Record>, Fault> {
+        let mut events = self.store.events_after(&StreamId::of::<Invoice, _>(id), Version::NONE).await?;
+        events.retain(|event| then.is_none_or(|then| event.version <= then));
+        Record::of(&events)
     }
 
     async fn standing(&self, order: OrderId) -> Result<Standing, Fault> {

@@ -30,7 +30,10 @@ pub struct Entry {
 
 impl Entry {
     /// The entry of an event; without the event's body, if it would be too large with it.
-    pub(crate) fn of(envelope: &Envelope) -> Result<Self, serde_json::Error> {
+    ///
+    /// # Errors
+    /// When the envelope cannot be written as JSON.
+    pub fn of(envelope: &Envelope) -> Result<Self, serde_json::Error> {
         let entry = Self::whole(envelope)?;
         if entry.bytes() <= MAX_BYTES {
             return Ok(entry);

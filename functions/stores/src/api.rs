@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use contracts::ids::{ProductId, StoreId};
-use event_store::{Expect, Loaded};
+use event_store::{Expect, Loaded, Past};
 use kernel::{Money, StreamId};
 use lambda::{Answer, Call, Fault, Form};
 
@@ -57,16 +57,16 @@ impl Stores {
         self.transact_store(id, call.expect(), StoreCommand::Rebrand { name: name.to_owned() }, &call).await
     }
 
-    /// `GET /api/stores/{id}`: from the store's own stream, as it is now.
+    /// `GET /api/stores/{id}`: from the store's own stream, as it is now, or was `?at=`.
     ///
     /// # Errors
-    /// 404.
+    /// 400 for an `at` that is neither version nor time, 404.
     pub async fn get_store(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id = store_id(&call)?;
-        let loaded: Loaded<Store> = self.store.load(&StreamId::of::<Store, _>(id)).await?;
+        let loaded: Past<Store> = call.load(&self.store, &StreamId::of::<Store, _>(id)).await?;
         let store = loaded.state.as_ref().ok_or_else(|| Fault::not_found("store", id))?;
-        let view = StoreView::of(id, store, loaded.version());
-        Answer::view(&OneStore { store: view }, Some(loaded.version()))
+        let view = StoreView::of(id, store, loaded.version);
+        Answer::view(&OneStore { store: view }, Some(loaded.version))
     }
 
     /// `POST /api/stores/{id}/products {name, description, sku, price}`. The store is looked up in its own
@@ -133,17 +133,17 @@ impl Stores {
         self.transact_product(product_id(&call)?, call.expect(), ProductCommand::Remove, &call).await
     }
 
-    /// `GET /api/stores/products/{id}`: from the product's own stream, as it is now.
+    /// `GET /api/stores/products/{id}`: from the product's own stream, as it is now, or was `?at=`.
     ///
     /// # Errors
-    /// 404, also when it was removed.
+    /// 400 for an `at` that is neither version nor time, 404, also when it was removed.
     pub async fn get_product(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id = product_id(&call)?;
-        let loaded: Loaded<Product> = self.store.load(&StreamId::of::<Product, _>(id)).await?;
+        let loaded: Past<Product> = call.load(&self.store, &StreamId::of::<Product, _>(id)).await?;
         let goods = loaded.state.as_ref().and_then(Product::on_sale);
         let goods = goods.ok_or_else(|| Fault::not_found("product", id))?;
-        let view = ProductView::of(id, goods, loaded.version());
-        Answer::view(&OneProduct { product: view }, Some(loaded.version()))
+        let view = ProductView::of(id, goods, loaded.version);
+        Answer::view(&OneProduct { product: view }, Some(loaded.version))
     }
 
     async fn transact_store(

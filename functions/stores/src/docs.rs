@@ -89,8 +89,9 @@ pub fn operations() -> Vec<Operation> {
         )
         .shows::<StoreList>()
         .pages(),
-        Operation::get("/api/stores/{id}", "getStore", TAG, "Shows a store as it is now.")
-            .shows::<OneStore>(),
+        Operation::get("/api/stores/{id}", "getStore", TAG, "Shows a store as it is now, or was.")
+            .shows::<OneStore>()
+            .past(),
         Operation::put(
             "/api/stores/{id}/participating",
             "enableParticipation",
@@ -115,8 +116,14 @@ pub fn operations() -> Vec<Operation> {
         )
         .shows::<ProductList>()
         .pages(),
-        Operation::get("/api/stores/products/{id}", "getProduct", TAG, "Shows a product as it is now.")
-            .shows::<OneProduct>(),
+        Operation::get(
+            "/api/stores/products/{id}",
+            "getProduct",
+            TAG,
+            "Shows a product as it is now, or was.",
+        )
+        .shows::<OneProduct>()
+        .past(),
         Operation::delete(
             "/api/stores/products/{id}",
             "removeProduct",

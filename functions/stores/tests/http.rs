@@ -371,3 +371,19 @@ async fn a_stale_if_match_changes_nothing() {
     let reply = shop.send_with("PUT", &path, stale, json!({ "name": "Late" })).await;
     Shop::refused(&reply, 412, "VERSION_MISMATCH");
 }
+
+#[tokio::test]
+async fn a_product_that_was_removed_is_still_shown_as_it_was_before() {
+    let shop = Shop::new();
+    let store = shop.opened("Fruit & Veg").await;
+    let path = format!("/api/stores/products/{}", shop.added(&store, "Apple", 0.75).await);
+    let on_sale = shop.ok("GET", &path, Value::Null).await;
+    shop.ok("DELETE", &path, Value::Null).await;
+    Shop::refused(&shop.send("GET", &path, Value::Null).await, 404, "PRODUCT_NOT_FOUND");
+    assert_eq!(shop.ok("GET", &format!("{path}?at=1"), Value::Null).await, on_sale);
+    Shop::refused(&shop.send("GET", &format!("{path}?at=2"), Value::Null).await, 404, "PRODUCT_NOT_FOUND");
+    let renamed = format!("/api/stores/{store}/rebrand");
+    shop.ok("PUT", &renamed, json!({ "name": "Greens" })).await;
+    let then = shop.ok("GET", &format!("/api/stores/{store}?at=1"), Value::Null).await;
+    assert_eq!(then["store"]["name"], "Fruit & Veg");
+}

@@ -168,6 +168,16 @@ impl Operation {
         self
     }
 
+    /// It shows the past as well: takes `at`.
+    #[must_use]
+    pub fn past(self) -> Self {
+        self.query(
+            "at",
+            "As it was then: after the event of this version, or at this time (RFC 3339). 404 when it did not exist.",
+            false,
+        )
+    }
+
     /// It takes a text in the query string.
     #[must_use]
     pub fn query(mut self, name: &'static str, description: &'static str, required: bool) -> Self {

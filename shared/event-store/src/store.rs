@@ -174,6 +174,13 @@ pub struct Past<A> {
     pub at: Option<Timestamp>,
 }
 
+/// The present, as one who writes nothing sees it.
+impl<A> From<Loaded<A>> for Past<A> {
+    fn from(loaded: Loaded<A>) -> Self {
+        Self { version: loaded.head.version(), at: loaded.last_at, state: loaded.state }
+    }
+}
+
 /// An aggregate as it is, and where its stream ends.
 #[derive(Debug, Clone)]
 pub struct Loaded<A> {

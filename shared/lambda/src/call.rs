@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use event_store::Expect;
-use kernel::{Actor, CommandId, CommandMeta, Id, Timestamp, TraceParent, Uuid, Version, ports::Ports};
+use event_store::{EventStore, Expect, Loaded, Past, Until};
+use kernel::{
+    Actor, Aggregate, CommandId, CommandMeta, Id, StreamId, Timestamp, TraceParent, Uuid, Version,
+    ports::Ports,
+};
 use serde_json::Value;
 
 use crate::Fault;
@@ -114,5 +117,46 @@ impl Call {
         let wrong =
             |_| Fault::invalid("QUERY_IS_INVALID", format!("{name} must be a whole number, not {text:?}"));
         text.parse().map(Some).map_err(wrong)
+    }
+
+    /// The moment that a read asks for, `?at=`: a version from 1, or a time as RFC 3339 writes it; `None` for now.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn until(&self) -> Result<Option<Until>, Fault> {
+        let Some(text) = self.query.get("at") else { return Ok(None) };
+        let wrong = || {
+            let shown: String = text.chars().take(64).collect();
+            let message = format!(
+                "at must be a version from 1, or a time such as 2026-01-31T12:00:00Z (a + has to be sent as %2B), not \
+                 {shown:?}"
+            );
+            Fault::invalid("QUERY_IS_INVALID", message)
+        };
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            let version = text.parse().ok().map(Version::new).filter(|version| *version != Version::NONE);
+            return version.map(|version| Some(Until::Version(version))).ok_or_else(wrong);
+        }
+        text.parse().map(|time| Some(Until::Time(time))).map_err(|_| wrong())
+    }
+
+    /// An aggregate as a read asks for it: as it is now, or as it was [`Call::until`] then. Its state is `None` when
+    /// the stream had not begun.
+    ///
+    /// # Errors
+    /// 400 for an `at` that is neither, 404 for a version that the stream has not reached.
+    pub async fn load<A: Aggregate>(&self, store: &EventStore, stream: &StreamId) -> Result<Past<A>, Fault> {
+        let Some(until) = self.until()? else {
+            let loaded: Loaded<A> = store.load(stream).await?;
+            return Ok(loaded.into());
+        };
+        let past: Past<A> = store.load_at(stream, until).await?;
+        match until {
+            Until::Version(asked) if past.state.is_some() && past.version < asked => {
+                let message = format!("{stream} has no version {asked}: it stands at {}", past.version);
+                Err(Fault::new(404, "VERSION_NOT_FOUND", message))
+            }
+            Until::Version(_) | Until::Time(_) => Ok(past),
+        }
     }
 }

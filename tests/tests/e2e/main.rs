@@ -5,6 +5,7 @@
 //! | `MALL_API_URL` | base of the HTTP API |
 //! | `AWS_ENDPOINT_URL` | the cloud; absent for AWS itself |
 //! | `MALL_STACK_FILE` | the stack's outputs, as `mall deploy` wrote them |
+//! | `MALL_BIN` | the `mall` to operate it with |
 //! | `MALL_CLOUD_PID` | the emulator's process, when there is one: its functions can be killed |
 //!
 //! These tests are ignored without a stack, and fail, rather than pass by doing nothing, when they are
@@ -18,6 +19,7 @@
 
 mod chaos;
 mod contract;
+mod dead_letters;
 mod depot;
 mod lifecycle;
 mod payment;

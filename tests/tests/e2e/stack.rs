@@ -94,6 +94,29 @@ impl Stack {
         DynamoViews::new(aws_sdk_dynamodb::Client::new(&self.config), self.output("OrdersTable"))
     }
 
+    /// The tables.
+    pub fn dynamo(&self) -> aws_sdk_dynamodb::Client {
+        aws_sdk_dynamodb::Client::new(&self.config)
+    }
+
+    /// The queues.
+    pub fn sqs(&self) -> aws_sdk_sqs::Client {
+        aws_sdk_sqs::Client::new(&self.config)
+    }
+
+    /// Every commit of the event table that is one: a test may have put something else there.
+    pub async fn readable_commits(&self) -> Vec<Commit> {
+        let mut pages =
+            self.dynamo().scan().table_name(self.output("EventTable")).into_paginator().items().send();
+        let mut commits = Vec::new();
+        while let Some(item) = pages.next().await {
+            commits.extend(
+                event_store::from_stream_record(item.expect("an item of the event table").into()).ok(),
+            );
+        }
+        commits
+    }
+
     /// Every commit of the event table.
     pub async fn commits(&self) -> Vec<Commit> {
         let (store, mut after, mut commits) = (self.events(), None, Vec::new());

@@ -1,0 +1,322 @@
+//! The deployed mall as an operator's commands see it: its API, event table, bus, queues and logs.
+
+use std::{sync::Arc, time::Duration};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use event_store::{Commit, CommitLog, DynamoLog, EventStore, StoreError, from_stream_record};
+use jiff::Timestamp;
+use kernel::{StreamId, Uuid, Version};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use crate::{
+    cloud,
+    demo::said,
+    errors::{Error, Result},
+    paths::Home,
+    stack::Stack,
+    target::{Choice, aws},
+};
+
+/// A request to the API.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// What one read unit of the event table costs, in dollars: on demand, us-east-1. Source: Amazon DynamoDB pricing.
+const READ_UNIT: f64 = 0.125 / 1e6;
+
+/// Bytes that an eventually consistent read unit reads. Source: Amazon DynamoDB Developer Guide, "Read consumption".
+const READ_UNIT_BYTES: f64 = 8192.0;
+
+/// Parts of the event table that are read side by side.
+const SEGMENTS: i32 = 4;
+
+/// The deployed mall.
+pub struct Deployed {
+    pub stack: Stack,
+    pub sqs: aws_sdk_sqs::Client,
+    pub bus: aws_sdk_eventbridge::Client,
+    pub logs: aws_sdk_cloudwatchlogs::Client,
+    pub store: EventStore,
+    log: DynamoLog,
+    dynamo: aws_sdk_dynamodb::Client,
+    table: String,
+    http: reqwest::Client,
+}
+
+impl Deployed {
+    /// What is deployed at the target of this choice.
+    pub async fn reach(home: &Home, choice: &Choice) -> Result<Self> {
+        let target = choice.target(home)?;
+        target.reach().await?;
+        let stack = Stack::deployed(home, &target)?;
+        let config = target.sdk().await;
+        let client = reqwest::Client::builder().timeout(LIMIT).no_proxy().build();
+        let http = client.map_err(|e| Error::Http { request: stack.api.clone(), why: cloud::plain(&e) })?;
+        let dynamo = aws_sdk_dynamodb::Client::new(&config);
+        let table = stack.output("EventTable")?.to_owned();
+        let log = DynamoLog::new(dynamo.clone(), &table);
+        Ok(Self {
+            sqs: aws_sdk_sqs::Client::new(&config),
+            bus: aws_sdk_eventbridge::Client::new(&config),
+            logs: aws_sdk_cloudwatchlogs::Client::new(&config),
+            store: EventStore::new(Arc::new(log.clone()), lambda::system_ports()),
+            log,
+            dynamo,
+            table,
+            http,
+            stack,
+        })
+    }
+
+    /// What the API answers to `GET path`; `None` for 404.
+    pub async fn get(&self, path: &str) -> Result<Option<Value>> {
+        let request = format!("GET {path}");
+        let failed = |e: reqwest::Error| Error::Http { request: request.clone(), why: cloud::plain(&e) };
+        let answer = self.http.get(format!("{}{path}", self.stack.api)).send().await.map_err(failed)?;
+        let status = answer.status().as_u16();
+        let text = answer.text().await.map_err(failed)?;
+        let body: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        match status {
+            200 => Ok(Some(body)),
+            404 => Ok(None),
+            _ => Err(Error::Refused { request, status, said: said(&body) }),
+        }
+    }
+
+    /// The commits of a stream, oldest first.
+    pub async fn history(&self, stream: &StreamId) -> Result<Vec<Commit>> {
+        self.store.history(stream).await.map_err(unreadable)
+    }
+
+    /// The commits of a stream that were made at this time or later, oldest first: of a stream that is long and busy,
+    /// only what is asked for is read.
+    pub async fn history_since(&self, stream: &StreamId, time: Timestamp) -> Result<Vec<Commit>> {
+        const PAGE: u32 = 100;
+        let (mut found, mut upto) = (Vec::new(), Version::new(u64::MAX));
+        loop {
+            let page = self.log.newest(stream, upto, Some(PAGE)).await.map_err(unreadable)?;
+            let oldest = page.commits.last().map(|commit| (commit.version, commit.at));
+            found.extend(page.commits.into_iter().filter(|commit| commit.at >= time));
+            match oldest {
+                Some((version, at)) if page.more && at >= time => upto = version.previous(),
+                Some(_) | None => break,
+            }
+        }
+        found.reverse();
+        Ok(found)
+    }
+
+    /// The commit with this key, as it stands in the event table now.
+    pub async fn commit(&self, stream: &StreamId, version: Version) -> Result<Option<Commit>, StoreError> {
+        let page = self.log.newest(stream, version, Some(1)).await?;
+        Ok(page.commits.into_iter().next().filter(|commit| commit.version == version))
+    }
+
+    /// How large the event table is, as far as AWS counts it (every six hours).
+    pub async fn size(&self) -> Result<Size> {
+        let asked = self.dynamo.describe_table().table_name(&self.table).send().await;
+        let described = asked.map_err(aws("describing the event table"))?;
+        let table = described.table();
+        Ok(Size {
+            commits: table.and_then(|table| table.item_count()).unwrap_or(0),
+            bytes: table.and_then(|table| table.table_size_bytes()).unwrap_or(0),
+        })
+    }
+
+    /// Reads the whole event table, in several parts side by side, and gives out the commits that pass. Those of one
+    /// stream come in order. What stops the reading comes as an error, and nothing after it.
+    pub fn scan(&self, wanted: &Wanted) -> mpsc::Receiver<Result<Commit>> {
+        // Bounded: whoever takes slowly slows down the reading.
+        let (sender, receiver) = mpsc::channel(256);
+        for segment in 0..SEGMENTS {
+            let (client, table, wanted, sender) =
+                (self.dynamo.clone(), self.table.clone(), wanted.clone(), sender.clone());
+            tokio::spawn(async move {
+                if let Err(error) = read_segment(&client, &table, segment, &wanted, &sender).await {
+                    // Nobody listens any more: then nobody needs to know.
+                    let _ = sender.send(Err(error)).await;
+                }
+            });
+        }
+        receiver
+    }
+}
+
+/// Turns what the event table says into ours.
+pub fn unreadable(error: StoreError) -> Error {
+    Error::Aws { operation: "reading the event table", why: error.to_string() }
+}
+
+/// How large the event table is.
+pub struct Size {
+    pub commits: i64,
+    pub bytes: i64,
+}
+
+impl Size {
+    /// What it costs to read all of it once.
+    pub fn cost(&self) -> String {
+        let units = (self.bytes as f64 / READ_UNIT_BYTES).ceil();
+        format!(
+            "about {} commits, {:.1} MB: {units:.0} read units, {:.4} dollars on demand",
+            self.commits,
+            self.bytes as f64 / 1e6,
+            units * READ_UNIT
+        )
+    }
+}
+
+/// Which commits of the whole table are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Of this category, such as `ordering.Order`.
+    pub category: Option<String>,
+    /// Made at this time or later.
+    pub since: Option<Timestamp>,
+    /// Made before this time.
+    pub until: Option<Timestamp>,
+    /// Of this correlation.
+    pub correlation: Option<Uuid>,
+}
+
+impl Wanted {
+    /// Whether this commit is.
+    pub fn passes(&self, commit: &Commit) -> bool {
+        self.category.as_ref().is_none_or(|category| commit.stream.category() == category)
+            && self.since.is_none_or(|since| commit.at >= since)
+            && self.until.is_none_or(|until| commit.at < until)
+            && self.correlation.is_none_or(|correlation| commit.correlation == correlation)
+    }
+
+    /// The same for DynamoDB, or a little more: times are texts there, with a fraction of any length, so they are
+    /// compared by whole seconds.
+    fn conditions(&self) -> Vec<Condition> {
+        let second = |time: Timestamp| time.strftime("%Y-%m-%dT%H:%M:%S").to_string();
+        let mut conditions = Vec::new();
+        let mut add = |text, attribute, operand, value| {
+            conditions.push(Condition { text, attribute, operand, value });
+        };
+        if let Some(category) = &self.category {
+            add("begins_with(#stream, :stream)", "stream", ":stream", format!("{category}/"));
+        }
+        if let Some(since) = self.since {
+            add("#at >= :since", "at", ":since", second(since));
+        }
+        if let Some(until) = self.until {
+            // `~` comes after all that may follow the second.
+            add("#at < :until", "at", ":until", format!("{}~", second(until)));
+        }
+        if let Some(correlation) = self.correlation {
+            add("#correlation = :correlation", "correlation", ":correlation", correlation.to_string());
+        }
+        conditions
+    }
+}
+
+/// One part of a filter expression.
+struct Condition {
+    text: &'static str,
+    attribute: &'static str,
+    operand: &'static str,
+    value: String,
+}
+
+async fn read_segment(
+    client: &aws_sdk_dynamodb::Client,
+    table: &str,
+    segment: i32,
+    wanted: &Wanted,
+    sender: &mpsc::Sender<Result<Commit>>,
+) -> Result<()> {
+    let mut scan = client.scan().table_name(table).segment(segment).total_segments(SEGMENTS);
+    let conditions = wanted.conditions();
+    if !conditions.is_empty() {
+        let all: Vec<&str> = conditions.iter().map(|condition| condition.text).collect();
+        scan = scan.filter_expression(all.join(" AND "));
+    }
+    for Condition { attribute, operand, value, .. } in conditions {
+        scan = scan
+            .expression_attribute_names(format!("#{attribute}"), attribute)
+            .expression_attribute_values(operand, AttributeValue::S(value));
+    }
+    let mut pages = scan.into_paginator().send();
+    while let Some(page) = pages.next().await {
+        for item in page.map_err(aws("reading the event table"))?.items.unwrap_or_default() {
+            let name = |name: &str| item.get(name).and_then(|v| v.as_s().or(v.as_n()).ok()).cloned();
+            let key = (name("stream").unwrap_or_default(), name("version").unwrap_or_default());
+            let commit = from_stream_record(item.into()).map_err(|error| Error::Impossible {
+                why: format!("stream {} cannot be read at version {}: {error}", key.0, key.1),
+                advice: "Mend that item, or leave it out: ask for other categories, streams or times.".into(),
+            })?;
+            if wanted.passes(&commit) && sender.send(Ok(commit)).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A stream's name from the command line.
+pub fn stream_name(text: &str) -> std::result::Result<StreamId, String> {
+    text.parse().map_err(|error: kernel::StreamIdError| error.to_string())
+}
+
+/// A time from the command line: as RFC 3339 writes it, or so long ago (`30m`, `2h`, `1d`).
+pub fn time(text: &str) -> std::result::Result<Timestamp, String> {
+    if let Ok(ago) = crate::logs::parse_ago(text) {
+        return Timestamp::now().checked_sub(ago).map_err(|error| error.to_string());
+    }
+    text.parse().map_err(|_| {
+        format!("{text:?} is neither a time such as 2026-01-31T12:00:00Z nor one ago, such as 2h")
+    })
+}
+
+/// A time as it is shown.
+pub fn moment(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%S%.3f").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn what_dynamodb_lets_through_is_never_less_than_what_is_wanted() {
+        // Commits of one second, with and without a fraction: their texts do not sort as their times do.
+        let times = [
+            "2026-01-31T12:00:00Z",
+            "2026-01-31T12:00:00.5Z",
+            "2026-01-31T12:00:00.25Z",
+            "2026-01-31T12:00:01Z",
+        ];
+        for bound in times.map(at) {
+            let wanted = Wanted { since: Some(bound), ..Wanted::default() };
+            let since = wanted.conditions().remove(0).value;
+            let wanted = Wanted { until: Some(bound), ..Wanted::default() };
+            let until = wanted.conditions().remove(0).value;
+            for text in times {
+                assert!(at(text) < bound || *text >= *since, "{text} is since {bound}");
+                assert!(at(text) >= bound || *text < *until, "{text} is until {bound}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_time_is_given_as_a_time_or_as_so_long_ago() {
+        assert_eq!(time("2026-01-31T12:00:00Z"), Ok(at("2026-01-31T12:00:00Z")));
+        assert!(time("2h").unwrap() < Timestamp::now());
+        for bad in ["", "yesterday", "2026-01-31", "7"] {
+            assert!(time(bad).is_err(), "{bad:?} passed");
+        }
+    }
+
+    #[test]
+    fn the_cost_of_reading_the_table_is_told_in_units_and_dollars() {
+        let size = Size { commits: 2_000_000, bytes: 8_192_000_000 };
+        assert!(size.cost().contains("1000000 read units, 0.1250 dollars"), "{}", size.cost());
+    }
+}

@@ -1,0 +1,309 @@
+//! `mall trace`: what came of a request or an order, as a tree of commands and events across all contexts.
+//!
+//! Each commit says which event it answers (its causation) and which request it goes back to (its correlation). Of an order
+//! the streams are known that it reaches; of a correlation alone they are not, so that the whole event table is read.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use contracts::{ids::shopping_list_of, ordering::OrderEvent};
+use event_store::Commit;
+use jiff::SignedDuration;
+use kernel::{StreamId, Uuid, Version};
+
+use crate::{
+    deploy,
+    deployed::{Deployed, Wanted, moment},
+    errors::{Error, Result},
+    paths::Home,
+    progress,
+    target::Choice,
+    ui,
+};
+
+/// How long before an order its payment may have been authorized by another request of the same shopper, and clocks
+/// may differ.
+const BEFORE: SignedDuration = SignedDuration::from_mins(5);
+
+/// What to trace.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// An order, or a correlation id as answers carry it (X-Correlation-Id)
+    id: Uuid,
+    /// It is a correlation id, even if there is an order with that id
+    #[arg(long)]
+    correlation: bool,
+    /// Do not ask before the whole event table is read, which a correlation id needs
+    #[arg(long)]
+    yes: bool,
+    /// For programs: the commits, oldest first
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    choice: Choice,
+}
+
+/// Does it.
+pub async fn run(home: &Home, options: &Options) -> Result<()> {
+    let mall = Deployed::reach(home, &options.choice).await?;
+    let of_order = if options.correlation { None } else { order(&mall, options.id).await? };
+    let commits = match of_order {
+        Some(commits) => commits,
+        None => correlated(&mall, options).await?,
+    };
+    if commits.is_empty() {
+        return Err(Error::Impossible {
+            why: format!("{} is no order, and nothing that happened belongs to it", options.id),
+            advice: "Answers carry the id of their request: X-Correlation-Id. A request that changed nothing leaves no \
+                     trace but in the logs: cargo mall logs"
+                .into(),
+        });
+    }
+    if options.json {
+        let commits: Vec<_> = commits.iter().map(as_json).collect();
+        ui::line(serde_json::Value::Array(commits));
+        return Ok(());
+    }
+    drawn(&commits).into_iter().for_each(ui::line);
+    let contexts: HashSet<&str> = commits.iter().map(|commit| commit.stream.context()).collect();
+    let events: usize = commits.iter().map(|commit| commit.events.len()).sum();
+    ui::line("");
+    ui::line(format!("{events} events of {} commands in {} contexts", commits.len(), contexts.len()));
+    Ok(())
+}
+
+/// Everything of an order, or `None` when there is no such order.
+async fn order(mall: &Deployed, id: Uuid) -> Result<Option<Vec<Commit>>> {
+    let stream = named(format!("ordering.Order/{id}"))?;
+    let own = mall.history(&stream).await?;
+    let Some(first) = own.first() else { return Ok(None) };
+    let (since, created) = (first.at, first.envelopes().next());
+    let since = since.checked_sub(BEFORE).unwrap_or(since);
+    let mut streams = vec![
+        named(format!("baskets.Basket/{id}"))?,
+        named(format!("depot.ShoppingList/{}", shopping_list_of(kernel::Id::new(id))))?,
+        named(format!("payments.Invoice/{id}"))?,
+    ];
+    // Streams that others write to as well, and long ones.
+    let mut shared = Vec::new();
+    // An event that cannot be read is shown all the same; only where it leads is not known.
+    if let Some(Ok(OrderEvent::OrderCreated(created))) = created.map(|event| event.event::<OrderEvent>()) {
+        streams.push(named(format!("payments.Payment/{}", created.payment_id))?);
+        shared.push(named(format!("customers.Customer/{}", created.customer_id))?);
+        for item in &created.items {
+            shared.push(named(format!("inventory.StockItem/{}", item.product_id))?);
+        }
+    }
+    let mut commits = own;
+    for stream in streams {
+        commits.extend(mall.history(&stream).await?);
+    }
+    // Only those of this order, from its time on, are wanted.
+    for stream in shared {
+        commits.extend(belonging(&commits, mall.history_since(&stream, since).await?));
+    }
+    Ok(Some(sorted(commits)))
+}
+
+/// Those that go back to the same requests, or answer the same events.
+fn belonging(known: &[Commit], others: Vec<Commit>) -> Vec<Commit> {
+    let order: HashSet<Uuid> = known
+        .iter()
+        .filter(|commit| commit.stream.category() == "ordering.Order")
+        .map(|commit| commit.correlation)
+        .collect();
+    let events: HashSet<Uuid> = known.iter().flat_map(|commit| commit.events.iter().map(|e| e.id)).collect();
+    let belongs = |commit: &Commit| {
+        order.contains(&commit.correlation) || commit.causation.is_some_and(|event| events.contains(&event))
+    };
+    others.into_iter().filter(belongs).collect()
+}
+
+async fn correlated(mall: &Deployed, options: &Options) -> Result<Vec<Commit>> {
+    let size = mall.size().await?;
+    let cost = size.cost();
+    if !options.yes {
+        let what = format!("To find what belongs to a correlation, the whole event table is read: {cost}.");
+        deploy::confirmed(&what).await?;
+    }
+    let bar = progress::begin("Reading the event table: commits found", 0);
+    let mut found = mall.scan(&Wanted { correlation: Some(options.id), ..Wanted::default() });
+    let mut commits = Vec::new();
+    while let Some(commit) = found.recv().await {
+        commits.push(commit?);
+        bar.more(1);
+    }
+    Ok(sorted(commits))
+}
+
+fn named(stream: String) -> Result<StreamId> {
+    stream.parse().map_err(|error: kernel::StreamIdError| Error::Impossible {
+        why: error.to_string(),
+        advice: "Give a UUID.".into(),
+    })
+}
+
+/// In the order of time; within a stream, of versions.
+fn sorted(mut commits: Vec<Commit>) -> Vec<Commit> {
+    commits.sort_by(|a, b| (a.at, &a.stream, a.version).cmp(&(b.at, &b.stream, b.version)));
+    commits
+}
+
+/// The tree: below each event the commands that answer it.
+fn drawn(commits: &[Commit]) -> Vec<String> {
+    let home: HashMap<Uuid, usize> = commits
+        .iter()
+        .enumerate()
+        .flat_map(|(index, commit)| commit.events.iter().map(move |event| (event.id, index)))
+        .collect();
+    let mut answers: BTreeMap<Uuid, Vec<usize>> = BTreeMap::new();
+    let mut roots = Vec::new();
+    for (index, commit) in commits.iter().enumerate() {
+        match commit.causation.filter(|event| home.get(event).is_some_and(|at| *at != index)) {
+            Some(event) => answers.entry(event).or_default().push(index),
+            None => roots.push(index),
+        }
+    }
+    let mut tree = Tree { commits, answers, lines: Vec::new(), drawn: HashSet::new() };
+    for root in roots {
+        tree.draw(root, "", "");
+    }
+    // A circle of causes cannot come about by itself; should one stand in the table, it is drawn, and not lost.
+    for index in 0..commits.len() {
+        tree.draw(index, "", "");
+    }
+    tree.lines
+}
+
+struct Tree<'a> {
+    commits: &'a [Commit],
+    answers: BTreeMap<Uuid, Vec<usize>>,
+    lines: Vec<String>,
+    drawn: HashSet<usize>,
+}
+
+impl Tree<'_> {
+    fn draw(&mut self, index: usize, first: &str, rest: &str) {
+        if !self.drawn.insert(index) {
+            return;
+        }
+        let commits = self.commits;
+        let commit = &commits[index];
+        let who = format!("{}  {}", commit.actor.as_str(), moment(commit.at));
+        self.lines.push(format!("{first}{} {}", console::style(&commit.stream).bold(), ui::dim(who)));
+        for (place, event) in commit.events.iter().enumerate() {
+            let last = place + 1 == commit.events.len();
+            let (tee, below) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+            let version = commit.version.plus(place as u64);
+            self.lines.push(format!("{rest}{tee}{}", told(version, &event.event.event_type)));
+            let answers = self.answers.get(&event.id).cloned().unwrap_or_default();
+            for (place, answer) in answers.iter().enumerate() {
+                let last = place + 1 == answers.len();
+                let (tee, deeper) = if last { ("└▶ ", "   ") } else { ("├▶ ", "│  ") };
+                self.draw(*answer, &format!("{rest}{below}{tee}"), &format!("{rest}{below}{deeper}"));
+            }
+        }
+    }
+}
+
+fn told(version: Version, event_type: &str) -> String {
+    format!("{version} {}", console::style(event_type).cyan())
+}
+
+fn as_json(commit: &Commit) -> serde_json::Value {
+    let events: Vec<_> = commit
+        .envelopes()
+        .map(
+            |event| serde_json::json!({ "id": event.id, "type": event.event_type, "version": event.version }),
+        )
+        .collect();
+    serde_json::json!({
+        "stream": commit.stream, "version": commit.version, "at": commit.at, "actor": commit.actor.as_str(),
+        "command": commit.command.id.to_string(), "correlation": commit.correlation,
+        "causation": commit.causation, "events": events,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use event_store::CommittedEvent;
+    use kernel::{Actor, CommandId, CommandStamp, PayloadHash, RawEvent, Timestamp};
+
+    use super::*;
+
+    /// The commit of the events with these numbers, which answers another.
+    fn commit(stream: &str, second: i64, events: &[u128], causation: Option<u128>) -> Commit {
+        let event = |id: &u128| CommittedEvent {
+            id: Uuid::from_u128(*id),
+            event: RawEvent { event_type: format!("E{id}"), schema: 1, data: serde_json::json!({}) },
+        };
+        Commit {
+            stream: stream.parse().unwrap(),
+            version: Version::FIRST,
+            next: Version::new(1 + events.len() as u64),
+            events: events.iter().map(event).collect(),
+            command: CommandStamp { id: CommandId::new(Uuid::nil()), hash: PayloadHash::of(&()) },
+            at: Timestamp::from_second(second).unwrap(),
+            actor: Actor::new("tester"),
+            correlation: Uuid::from_u128(99),
+            causation: causation.map(Uuid::from_u128),
+            trace: None,
+            snapshot: None,
+        }
+    }
+
+    fn plain(commits: Vec<Commit>) -> Vec<String> {
+        console::set_colors_enabled(false);
+        drawn(&sorted(commits)).iter().map(|line| line.replace("  1970-01-01 00:00:0", " +")).collect()
+    }
+
+    #[test]
+    fn what_answers_an_event_stands_below_it() {
+        let lines = plain(vec![
+            commit("c.C/1", 3, &[5], Some(3)),
+            commit("a.A/1", 1, &[1, 2], None),
+            commit("b.B/1", 2, &[3, 4], Some(1)),
+            commit("d.D/1", 4, &[6], Some(1)),
+        ]);
+        assert_eq!(
+            lines,
+            [
+                "a.A/1 tester +1.000",
+                "├─ 1 E1",
+                "│  ├▶ b.B/1 tester +2.000",
+                "│  │  ├─ 1 E3",
+                "│  │  │  └▶ c.C/1 tester +3.000",
+                "│  │  │     └─ 1 E5",
+                "│  │  └─ 2 E4",
+                "│  └▶ d.D/1 tester +4.000",
+                "│     └─ 1 E6",
+                "└─ 2 E2",
+            ]
+        );
+    }
+
+    #[test]
+    fn no_commit_is_lost_where_causes_are_missing_or_go_in_circles() {
+        let lines = plain(vec![
+            commit("a.A/1", 1, &[1], Some(77)),
+            commit("b.B/1", 2, &[2], Some(3)),
+            commit("c.C/1", 3, &[3], Some(2)),
+            commit("d.D/1", 4, &[4], Some(4)),
+        ]);
+        for stream in ["a.A/1", "b.B/1", "c.C/1", "d.D/1"] {
+            assert_eq!(
+                lines.iter().filter(|line| line.contains(stream)).count(),
+                1,
+                "{stream} in {lines:#?}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_this_orders_commits_are_taken_from_what_it_shares_with_others() {
+        let order = commit("ordering.Order/1", 1, &[1], None);
+        let ours = commit("inventory.StockItem/1", 2, &[2], Some(1));
+        let mut theirs = commit("inventory.StockItem/1", 3, &[3], Some(50));
+        theirs.correlation = Uuid::from_u128(98);
+        assert_eq!(belonging(&[order], vec![ours.clone(), theirs]), [ours]);
+    }
+}
