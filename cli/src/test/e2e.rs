@@ -20,9 +20,8 @@ use crate::{
 const TESTS: Duration = Duration::from_secs(1800);
 
 /// Nobody waits for seven days in a test. Only orders that are ready and not paid can expire, and all tests but one pay them
-/// at once. But each order that waits, of which some tests leave hundreds behind, asks once in the reminder period how long
-/// to wait on: so that is not shorter.
-const SOON: [(&str, &str); 2] = [("PaymentDeadlineSeconds", "60"), ("PaymentReminderSeconds", "45")];
+/// at once. But each order that waits asks once in the reminder period how long to wait on: so that is not shorter.
+const SOON: [(&str, &str); 2] = [("PaymentDeadlineSeconds", "75"), ("PaymentReminderSeconds", "60")];
 
 impl Tester<'_> {
     pub(super) async fn deployed(&mut self) -> Result<()> {

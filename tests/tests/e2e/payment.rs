@@ -100,6 +100,8 @@ async fn an_order_that_nobody_pays_is_reminded_of_and_given_up_at_the_deadline()
     let ordered = Ordered::new(&stack).await;
     collect(&stack, &ordered.order).await;
     ordered.until_invoiced(&stack).await;
+    // The terms of payment are the deployment's: a little more than a minute in `cargo mall test`.
+    assert_eq!(saga_ended(&stack, &ordered.order, 2 * PATIENCE).await, "SUCCEEDED");
     let order = ordered.is_given_back(&stack, true).await;
     assert_eq!(order["reason"], "PAYMENT_OVERDUE");
     let invoice = shown(&stack, &ordered.invoice(), "invoice").await;

@@ -136,9 +136,19 @@ impl Stack {
         aws_sdk_sfn::Client::new(&self.config)
     }
 
+    fn execution(&self, order: &str) -> String {
+        format!("{}:{order}", self.output("OrderSagaArn").replace(":stateMachine:", ":execution:"))
+    }
+
+    /// Stops the order saga, as an operator would.
+    pub async fn stop_saga(&self, order: &str) {
+        let stopped = self.sfn().stop_execution().execution_arn(self.execution(order)).send().await;
+        stopped.unwrap_or_else(|e| panic!("the saga of {order} cannot be stopped: {e:?}"));
+    }
+
     /// Status of an execution of the order saga.
     pub async fn saga(&self, order: &str) -> Option<String> {
-        let arn = format!("{}:{order}", self.output("OrderSagaArn").replace(":stateMachine:", ":execution:"));
+        let arn = self.execution(order);
         let sfn = self.sfn();
         let execution = sfn.describe_execution().execution_arn(arn).send().await.ok()?;
         Some(execution.status().as_str().to_owned())

@@ -130,8 +130,10 @@ impl PaymentWaits for Waits {
 pub struct Desk {
     pub world: TestPorts,
     pub store: EventStore,
-    /// Befalls what is written, where a test says so.
+    /// Befalls what is read and written, where a test says so.
     pub log: FaultyLog,
+    /// The same events, whatever befalls others: for what a test itself looks at.
+    quiet: EventStore,
     /// Which task waits for which order.
     pub waits: Waits,
     /// The tasks.
@@ -141,9 +143,11 @@ pub struct Desk {
 impl Desk {
     pub fn new() -> Self {
         let world = TestPorts::new(1);
-        let log = FaultyLog::new(Arc::new(MemoryLog::new()));
+        let events = Arc::new(MemoryLog::new());
+        let log = FaultyLog::new(events.clone());
         let store = EventStore::new(Arc::new(log.clone()), world.ports());
-        Self { world, store, log, waits: Waits::default(), tasks: Tasks::default() }
+        let quiet = EventStore::new(events, world.ports());
+        Self { world, store, log, quiet, waits: Waits::default(), tasks: Tasks::default() }
     }
 
     pub fn cashier(&self) -> Arc<Cashier> {
@@ -256,8 +260,8 @@ impl Desk {
     /// Writes what happened to an order, and gives it as the bus does.
     pub async fn happened(&self, order: OrderId, event: OrderEvent) -> Envelope {
         let stream: StreamId = format!("ordering.Order/{order}").parse().unwrap();
-        let version = tell(&self.store, &stream, &event, &self.world.command("ordering")).await;
-        self.store.event(&stream, version).await.unwrap().unwrap()
+        let version = tell(&self.quiet, &stream, &event, &self.world.command("ordering")).await;
+        self.quiet.event(&stream, version).await.unwrap().unwrap()
     }
 
     pub async fn readied(&self, name: &str, order: OrderId, payment_id: PaymentId, total: i64) -> Envelope {
@@ -280,7 +284,7 @@ impl Desk {
     /// The event of this type in the invoice's stream, as the bus gives it.
     pub async fn of_invoice(&self, order: OrderId, event_type: &str) -> Option<Envelope> {
         let stream: StreamId = format!("payments.Invoice/{order}").parse().unwrap();
-        let history = self.store.history(&stream).await.unwrap();
+        let history = self.quiet.history(&stream).await.unwrap();
         history.iter().flat_map(|commit| commit.envelopes()).find(|event| event.event_type == event_type)
     }
 
@@ -332,7 +336,7 @@ impl Desk {
     /// The event of this type in the order's stream, as the bus gives it.
     pub async fn of_order(&self, order: OrderId, event_type: &str) -> Option<Envelope> {
         let stream: StreamId = format!("ordering.Order/{order}").parse().unwrap();
-        let history = self.store.history(&stream).await.unwrap();
+        let history = self.quiet.history(&stream).await.unwrap();
         history.iter().flat_map(|commit| commit.envelopes()).find(|event| event.event_type == event_type)
     }
 
@@ -343,7 +347,7 @@ impl Desk {
 
     /// Every event of payments and invoices that was ever written.
     pub async fn written(&self) -> Vec<Envelope> {
-        let page = self.store.scan(Segment::WHOLE, None, None).await.unwrap();
+        let page = self.quiet.scan(Segment::WHOLE, None, None).await.unwrap();
         let ours = page.commits.iter().filter(|commit| commit.stream.context() == "payments");
         ours.flat_map(|commit| commit.envelopes()).collect()
     }
