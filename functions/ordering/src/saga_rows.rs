@@ -752,7 +752,7 @@ pub enum Written {
     /// It is done.
     Yes,
     /// Something it supposes does not hold: what is there instead. Nothing was written.
-    No(Option<SagaRow>),
+    No(Option<Box<SagaRow>>),
 }
 
 /// A row's place in the index.
@@ -868,7 +868,7 @@ impl SagaRows for MemoryRows {
             news.keep_news(&row.parts);
         }
         if news != plan.parts || !plan.premises.iter().all(|premise| premise.holds(row)) {
-            return Ok(Written::No(row.cloned()));
+            return Ok(Written::No(row.cloned().map(Box::new)));
         }
         let (started_at, known) = plan.started_at();
         let row = rows.entry(order_id).or_insert_with(|| SagaRow {

@@ -170,7 +170,7 @@ impl SagaRows for SagaTable {
                     }
                     _ => None,
                 };
-                Ok(Written::No(item.map(decoded).transpose()?))
+                Ok(Written::No(item.map(decoded).transpose()?.map(Box::new)))
             }
             Err(error) => Err(view_error("UpdateItem", error)),
         }
