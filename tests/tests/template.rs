@@ -276,7 +276,7 @@ fn refuses(rule: Rule, from: &str, to: &str, about: &str) {
 
 #[test]
 fn the_rules_find_nothing_wrong_with_a_sound_template() {
-    let rules: [Rule; 13] = [
+    let rules: [Rule; 14] = [
         template::event_table_is_append_only,
         template::no_updates_and_no_deletes,
         template::policies_are_exact,
