@@ -92,6 +92,9 @@ struct Tester<'a> {
 /// Runs all that is wanted. An exit code tells the result; an error only that it could not be run.
 pub async fn run(repo: &Repo, options: &Options) -> Result<ExitCode> {
     let started = Instant::now();
+    if options.write && !options.wants(Part::Faults) {
+        ui::note(format!("{} --write is about the fault matrix, which is not run", ui::warn("!")));
+    }
     cloud::sweep_tests(repo);
     let home = repo.test_home(std::process::id());
     files::make_dir(&home.logs())?;
