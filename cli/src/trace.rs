@@ -247,6 +247,7 @@ mod tests {
             correlation: Uuid::from_u128(99),
             causation: causation.map(Uuid::from_u128),
             trace: None,
+            attempt: 0,
             snapshot: None,
         }
     }
