@@ -202,7 +202,7 @@ impl Shopper {
     }
 
     /// What an operator does with one that is stuck when the order is ready: `mall` refuses to undo what the customer can pay,
-    /// and says that the order can be cancelled.
+    /// and says that the order is to be cancelled first.
     pub async fn is_cancelled_by_hand(&self) -> Result<(), String> {
         match self.is_compensated_by_hand().await {
             Err(said) if said.contains("DELETE /api/ordering/") => {}
@@ -210,6 +210,18 @@ impl Shopper {
         }
         let reply = self.cancels().await;
         if reply.status == 200 { Ok(()) } else { Err(format!("cancelling by hand: {reply:?}")) }
+    }
+
+    /// Waits until everything is collected.
+    pub async fn until_ready(&self, within: Duration) -> Result<(), String> {
+        let deadline = Instant::now() + within;
+        while self.order_status().await != "ready" {
+            if Instant::now() > deadline {
+                return Err("the order did not become ready".to_owned());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
     }
 
     /// Carries the order on as bots and its customer do, until its saga has ended and it is at an end itself. Says how the
