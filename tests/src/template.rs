@@ -418,6 +418,7 @@ const HARMLESS: &[&str] = &[
     "sqs:GetQueueAttributes",
     "dynamodb:GetItem",
     "dynamodb:PutItem",
+    "dynamodb:UpdateItem",
     "dynamodb:Query",
 ];
 

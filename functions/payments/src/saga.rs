@@ -72,7 +72,8 @@ struct Handover {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Placement {
-    status: String,
+    /// Nothing when no call of it was answered; then there is an error.
+    status: Option<String>,
     error: Option<String>,
     cause: Option<String>,
 }
@@ -81,7 +82,8 @@ impl Placement {
     /// # Errors
     /// When the placement failed: with its own code, which becomes the order's reason.
     fn succeeded(&self) -> Result<(), Fault> {
-        let other = match self.status.as_str() {
+        let status = self.status.as_deref().unwrap_or("UNKNOWN");
+        let other = match status {
             "SUCCEEDED" => return Ok(()),
             "TIMED_OUT" => "PLACEMENT_TIMED_OUT",
             _ => "PLACEMENT_FAILED",
@@ -90,7 +92,7 @@ impl Placement {
         let (code, message) = match self.error.as_deref() {
             Some(error) if is_refusal(error) => (error, cause),
             Some(error) => (other, format!("{error}: {cause}")),
-            None => (other, format!("{}: {cause}", self.status)),
+            None => (other, format!("{status}: {cause}")),
         };
         Err(Fault::new(409, code.to_owned(), message.chars().take(MAX_CAUSE).collect::<String>()))
     }
@@ -197,6 +199,10 @@ impl Cashier {
         let Handover { placement, token } = serde_json::from_value(call.body).map_err(|e| {
             Fault::invalid("INVOCATION_IS_MALFORMED", format!("not {{placement, token}}: {e}"))
         })?;
+        if placement.status.is_none() && placement.error.is_none() {
+            let message = "the placement has neither a Status nor an Error";
+            return Err(Fault::invalid("INVOCATION_IS_MALFORMED", message));
+        }
         if let Err(failed) = placement.succeeded() {
             // The answer to the approval may have been lost, or a second placement have failed where the first did not. An
             // order that is approved was placed: a bot may have collected it by now.
@@ -307,8 +313,11 @@ impl Payments {
         let call = Call { command: id_of_reminder, ..call.clone() };
         let stream = StreamId::of::<Invoice, _>(id);
         let outcome = self.store.transact::<Invoice>(&stream, Expect::Any, &command, &call.meta()).await?;
-        if outcome.state.is_some_and(|invoice| invoice.paid().is_some()) {
-            return Ok(1);
+        match outcome.state {
+            Some(Invoice::Paid(_)) => return Ok(1),
+            // Canceled by hand, so nobody is reminded any more. Its order is given up when it would have been due.
+            Some(Invoice::Canceled(..)) => return Ok(moment.wait_until_due()),
+            Some(Invoice::Pending(_) | Invoice::NeverMade(_)) | None => {}
         }
         let reminded_at = if outcome.events.is_empty() { moment.reminded_at } else { Some(moment.now) };
         Ok(Moment { reminded_at, ..moment }.wait())
