@@ -136,10 +136,8 @@ pub const ROWS: &[Row] = &[
 
 /// The step that runs all those that place the order.
 const PLACEMENT: &str = "PlaceOrder";
-/// Why an order is rejected whose placement could not be run, the limit of its call apart.
+/// What the call of a placement fails with that fails for good.
 const NOT_RUN: &str = "Sfn.SfnException";
-/// Why an order is undone of whose placement no answer came.
-const NOT_ANSWERED: &str = "Sfn.SdkClientException";
 /// Why an order is rejected whose payment is a cent short.
 const TOO_LITTLE: &str = "PAYMENT_DOES_NOT_COVER_TOTAL";
 /// Why an order is rejected that could not be placed for technical reasons.
@@ -271,10 +269,6 @@ impl Cell {
                 Refusal::InvoiceIsPaid => End::Completed,
                 Refusal::Pretended(_) => self.stuck(),
             },
-            Fault::TechnicalError if step == PLACEMENT => End::Rejected(NOT_RUN),
-            Fault::TimedOut if step == PLACEMENT => End::Rejected("States.Timeout"),
-            // It was placed and collected while the saga asked in vain: one that is ready is cancelled.
-            Fault::AnswerLost if step == PLACEMENT => End::Cancelled(NOT_ANSWERED),
             Fault::TechnicalError if self.is_placed() => End::Rejected(NOT_PLACED),
             Fault::TechnicalError if matches!(step, "AwaitPayment" | "RemindPayment") => through,
             Fault::TechnicalError => self.stuck(),
@@ -282,7 +276,7 @@ impl Cell {
             // Nobody pays meanwhile: it waits until the deadline.
             Fault::TimedOut if step == "AwaitPayment" => End::Cancelled(OVERDUE),
             // It is approved, whoever heard of it.
-            Fault::AnswerLost if step == "ApproveOrder" => End::Completed,
+            Fault::AnswerLost if matches!(step, PLACEMENT | "ApproveOrder") => End::Completed,
             Fault::AnswerLost if self.is_placed() => End::Rejected(NOT_PLACED),
             Fault::CancelledAfter if matches!(step, "RejectOrder" | "CancelOrder") => through,
             Fault::CancelledBefore | Fault::CancelledAfter => taken_back,
@@ -329,10 +323,6 @@ impl Cell {
                 Asked { strikes: fault.strikes - A_FEW, ..fault },
                 beside("ReleaseInventory", Kind::Before, None),
             ],
-            // What was placed is collected before it is undone.
-            Fault::AnswerLost if step == PLACEMENT => {
-                vec![fault, beside("ReleasePayment", Kind::Before, None)]
-            }
             // It has no process of its own: one of its steps dies, and its answer is lost.
             Fault::Killed if step == PLACEMENT => {
                 vec![beside("ApproveOrder", kind, calls), beside(step, Kind::Lose, Some(1))]
@@ -405,11 +395,8 @@ impl Cell {
             (Way::Forward, _) if self.fault == Fault::TimedOut && self.row.step == "AwaitPayment" => {
                 Pays::Never
             }
-            // Whoever pays before it is undone, or cancelled, has bought it.
-            (Way::Forward, _)
-                if self.row.step == PLACEMENT
-                    && matches!(self.fault, Fault::AnswerLost | Fault::CancelledAfter) =>
-            {
+            // Whoever pays before it is cancelled has bought it.
+            (Way::Forward, _) if self.fault == Fault::CancelledAfter && self.row.step == PLACEMENT => {
                 Pays::Never
             }
             (Way::Reminded, Some(rule)) => {
@@ -488,7 +475,6 @@ impl Cell {
             let acted = match (self.fault, rule) {
                 (Fault::TimedOut, Some(rule)) if rule.release_and_wait().await => Ok(()),
                 (Fault::TimedOut, _) => Err("a placement that was held is not over".to_owned()),
-                (Fault::AnswerLost, _) => shopper.until_ready(SETTLED).await,
                 _ => self.meanwhile(&shopper).await,
             };
             held.release().await;

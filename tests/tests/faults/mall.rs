@@ -212,18 +212,6 @@ impl Shopper {
         if reply.status == 200 { Ok(()) } else { Err(format!("cancelling by hand: {reply:?}")) }
     }
 
-    /// Waits until everything is collected.
-    pub async fn until_ready(&self, within: Duration) -> Result<(), String> {
-        let deadline = Instant::now() + within;
-        while self.order_status().await != "ready" {
-            if Instant::now() > deadline {
-                return Err("the order did not become ready".to_owned());
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        Ok(())
-    }
-
     /// Carries the order on as bots and its customer do, until its saga has ended and it is at an end itself. Says how the
     /// saga ended.
     pub async fn until_over(&self, pays: Pays<'_>, within: Duration) -> Result<String, String> {
