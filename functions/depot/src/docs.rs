@@ -56,8 +56,8 @@ pub struct Cancellation {
     /// A code; `CANCELLED_BY_DEPOT` when it is left out.
     #[schema(max_length = 500)]
     pub reason: Option<String>,
-    /// The order that needs the list no longer, when it is cancelled on its behalf: then a list that was cancelled
-    /// before, or never made, is no error, and one that was not made never will be. One that is completed stays an error.
+    /// The order that needs the list no longer, when it is cancelled on its behalf: then a list that is over, or was never
+    /// made, is no error, and one that was not made never will be.
     pub order_id: Option<OrderId>,
 }
 

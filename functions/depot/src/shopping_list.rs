@@ -365,7 +365,7 @@ impl Aggregate for ShoppingList {
         use ShoppingListCommand::{Assign, Cancel, Complete, Create, Initiate, Start, Withdraw};
         match (state, command) {
             (_, Create { order_id, stops, not_sold }) => create(state, *order_id, stops, *not_sold),
-            (_, Withdraw { order_id, reason }) => withdraw(state, *order_id, reason),
+            (_, Withdraw { order_id, reason }) => Ok(withdraw(state, *order_id, reason)),
             (None, Initiate { .. } | Assign { .. } | Start { .. } | Complete | Cancel { .. }) => {
                 Err(ShoppingListRefusal::NotFound)
             }
@@ -567,20 +567,16 @@ fn canceled(list: &ShoppingList, reason: &str) -> Option<Vec<ShoppingListEvent>>
     }
 }
 
-fn withdraw(
-    state: Option<&ShoppingList>,
-    order_id: OrderId,
-    reason: &str,
-) -> Result<Vec<ShoppingListEvent>, ShoppingListRefusal> {
+fn withdraw(state: Option<&ShoppingList>, order_id: OrderId, reason: &str) -> Vec<ShoppingListEvent> {
     match state {
         None => {
             let never_made = ShoppingListCanceled { order_id, bot_id: None, reason: reason.to_owned() };
-            Ok(vec![ShoppingListEvent::ShoppingListCanceled(never_made)])
+            vec![ShoppingListEvent::ShoppingListCanceled(never_made)]
         }
         // Another order's list is not this order's to cancel.
-        Some(list) if list.order_id() != order_id => Ok(vec![]),
+        Some(list) if list.order_id() != order_id => vec![],
         // What is over stays as it is. Of a completed list, the goods are in the depot, and inventory counts them as
         // available again.
-        Some(list) => Ok(canceled(list, reason).unwrap_or_default()),
+        Some(list) => canceled(list, reason).unwrap_or_default(),
     }
 }

@@ -60,8 +60,8 @@ impl Inventory {
         let order_id: OrderId = call.id("order")?;
         let (placed, standing) = orders::standing(&self.store, order_id).await?;
         match standing {
-            Standing::Open => {}
-            Standing::Completed | Standing::GivenUp => return Err(closed(order_id)),
+            Standing::Pending | Standing::Placed => {}
+            Standing::Completed | Standing::Rejected | Standing::Canceled => return Err(closed(order_id)),
         }
         let products = products_of(&placed);
         for (&product_id, &quantity) in &products {
@@ -82,7 +82,7 @@ impl Inventory {
     pub async fn release_inventory(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let order_id: OrderId = call.id("order")?;
         match orders::standing(&self.store, order_id).await?.1 {
-            Standing::Open | Standing::GivenUp => {}
+            Standing::Pending | Standing::Placed | Standing::Rejected | Standing::Canceled => {}
             Standing::Completed => {
                 let message = format!("order {order_id} is completed: what was kept for it is sold");
                 return Err(Fault::new(409, "STOCK_IS_SOLD", message));

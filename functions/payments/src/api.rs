@@ -9,13 +9,13 @@ use contracts::{
     ids::{CustomerKind, InvoiceId, OrderId, OrderKind, PaymentId, PaymentKind},
     ordering::{OrderCreated, OrderEvent},
 };
-use event_store::{Expect, Loaded, Past, TransactError};
+use event_store::{Expect, Loaded, Past};
 use kernel::{Id, Reason, StreamId, Version};
 use lambda::{Answer, Call, Fault, Form, orders};
 
 use crate::{
     Payments,
-    invoice::{Funds, Invoice, InvoiceCommand, InvoiceRefusal},
+    invoice::{Funds, Invoice, InvoiceCommand},
     payment::{Payment, PaymentCommand},
     views::{InvoiceAnswer, InvoiceView, PaymentAnswer, PaymentView},
 };
@@ -80,13 +80,9 @@ impl Payments {
     /// captured, or is captured.
     pub async fn release_payment(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let (id, order_id, order) = self.payment_and_order(&call).await?;
-        let payment: Loaded<Payment> = self.store.load(&StreamId::of::<Payment, _>(id)).await?;
-        if payment.state.is_some_and(|payment| payment.held().is_some())
-            && let Some(Invoice::Paid(_)) = self.invoice(order_id.as_kind()).await?.state
-        {
-            return Err(TransactError::Refused(InvoiceRefusal::IsPaid).into());
-        }
-        let command = PaymentCommand::Release { order_id, customer_id: order.customer_id };
+        let invoice = self.invoice(order_id.as_kind()).await?.state;
+        let invoice_is_paid = matches!(invoice, Some(Invoice::Paid(_)));
+        let command = PaymentCommand::Release { order_id, customer_id: order.customer_id, invoice_is_paid };
         self.transact(id, call.expect(), command, &call).await
     }
 

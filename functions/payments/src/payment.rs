@@ -92,12 +92,17 @@ pub enum PaymentCommand {
         amount: Money,
     },
     /// Give up the hold, because the order no longer needs it. Harmless when nothing is held for it; and a
-    /// confirmation for that order which arrives later is refused. What was taken already is refunded, not released.
+    /// confirmation for that order which arrives later is refused. What was taken already is refunded, not released, and so
+    /// is what is about to be taken.
     Release {
         /// The order.
         order_id: OrderId,
         /// Whose order it is.
         customer_id: CustomerId,
+        /// Whether the order's invoice is paid. Not a part of the request: a repeat finds another invoice, and must be
+        /// known for the same command all the same.
+        #[serde(skip)]
+        invoice_is_paid: bool,
     },
     /// Give back all that was taken. Harmless when it was given back before.
     Refund {
@@ -162,6 +167,9 @@ pub enum PaymentRefusal {
     /// Nothing was taken.
     #[error("nothing was taken from the payment, so there is nothing to refund: release it")]
     NotCaptured,
+    /// About to be taken: the customer paid.
+    #[error("the invoice is paid")]
+    InvoiceIsPaid,
     /// Taken already: more is needed than to give up a hold.
     #[error("the payment was captured and cannot be released: refund it")]
     WasCaptured,
@@ -193,6 +201,7 @@ impl Refusal for PaymentRefusal {
             Self::IsUsed => "PAYMENT_IS_USED",
             Self::NotConfirmed => "PAYMENT_NOT_CONFIRMED",
             Self::NotCaptured => "PAYMENT_NOT_CAPTURED",
+            Self::InvoiceIsPaid => "INVOICE_IS_PAID",
             Self::WasCaptured => "PAYMENT_WAS_CAPTURED",
             Self::WasCapturedForAnotherAmount { .. } => "PAYMENT_WAS_CAPTURED_FOR_ANOTHER_AMOUNT",
             Self::WasRefunded => "PAYMENT_WAS_REFUNDED",
@@ -211,6 +220,7 @@ impl Refusal for PaymentRefusal {
             | Self::IsUsed
             | Self::NotConfirmed
             | Self::NotCaptured
+            | Self::InvoiceIsPaid
             | Self::WasCaptured
             | Self::WasCapturedForAnotherAmount { .. }
             | Self::WasRefunded
@@ -229,6 +239,7 @@ impl Refusal for PaymentRefusal {
             | Self::IsUsed
             | Self::NotConfirmed
             | Self::NotCaptured
+            | Self::InvoiceIsPaid
             | Self::WasCaptured
             | Self::WasCapturedForAnotherAmount { .. }
             | Self::WasRefunded
@@ -344,7 +355,9 @@ impl Aggregate for Payment {
 
             (Some(payment), Confirm { order_id, total, .. }) => confirm(payment, *order_id, *total),
             (Some(payment), Capture { order_id, amount, .. }) => capture(payment, *order_id, *amount),
-            (Some(payment), Release { order_id, .. }) => release(payment, *order_id),
+            (Some(payment), Release { order_id, invoice_is_paid, .. }) => {
+                release(payment, *order_id, *invoice_is_paid)
+            }
             (Some(payment), Refund { order_id, reason, .. }) => refund(payment, *order_id, reason),
             (Some(payment), GiveBack { order_id, paid, reason, .. }) => {
                 give_back(payment, *order_id, *paid, reason)
@@ -429,11 +442,17 @@ fn capture(payment: &Payment, order_id: OrderId, amount: Money) -> Result<Vec<Pa
     }
 }
 
-fn release(payment: &Payment, order_id: OrderId) -> Result<Vec<PaymentEvent>, PaymentRefusal> {
+fn release(
+    payment: &Payment,
+    order_id: OrderId,
+    invoice_is_paid: bool,
+) -> Result<Vec<PaymentEvent>, PaymentRefusal> {
     match payment {
         Payment::Authorized { .. } => Ok(vec![released(order_id)]),
         // What another order holds is not this order's to release.
         _ if payment.is_of_another_order(order_id) => Ok(vec![]),
+        // It is about to be captured, and the order to be completed.
+        Payment::Confirmed { .. } if invoice_is_paid => Err(PaymentRefusal::InvoiceIsPaid),
         Payment::Confirmed { .. } => Ok(vec![released(order_id)]),
         // Nothing would be as wrong as "nothing to undo" while the customer's money is kept. A saga that meets
         // this stops where somebody sees it.

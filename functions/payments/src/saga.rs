@@ -31,6 +31,7 @@ use event_store::Expect;
 use kernel::{Aggregate, CommandId, Reason, StreamId, Timestamp, Version};
 use lambda::{
     Answer, Call, Fault, Form,
+    orders::{self, Standing},
     policy::{subject, unexpected, whole},
 };
 use serde::{Deserialize, Serialize};
@@ -114,17 +115,6 @@ fn said(cause: &str) -> String {
     message.unwrap_or(cause).to_owned()
 }
 
-/// How an order stands, for who waits for its payment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    /// It is being placed, or its placement failed.
-    Pending,
-    /// It was approved, which is the last step of placing it.
-    Placed,
-    Canceled,
-    Rejected,
-}
-
 /// An invoice with its times, as its stream tells.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
@@ -206,8 +196,8 @@ impl Cashier {
         if let Err(failed) = placement.succeeded() {
             // The answer to the approval may have been lost, or a second placement have failed where the first did not. An
             // order that is approved was placed: a bot may have collected it by now.
-            match self.payments.standing(order).await? {
-                Standing::Placed => {
+            match orders::standing(&self.payments.store, order).await?.1 {
+                Standing::Placed | Standing::Completed => {
                     tracing::warn!(%order, why = %failed.message, "it was placed all the same")
                 }
                 Standing::Pending | Standing::Canceled | Standing::Rejected => return Err(failed),
@@ -221,8 +211,8 @@ impl Cashier {
             tracing::warn!(%order, "a newer wait for the payment has begun");
         }
         let invoice = self.payments.record(order.as_kind(), None).await?;
-        match self.payments.standing(order).await? {
-            Standing::Pending | Standing::Placed => {}
+        match orders::standing(&self.payments.store, order).await?.1 {
+            Standing::Pending | Standing::Placed | Standing::Completed => {}
             Standing::Canceled => return Err(cancelled(order)),
             Standing::Rejected => {
                 let message = format!("order {order} was rejected: nobody will pay for it");
@@ -290,8 +280,8 @@ impl Payments {
         let order: OrderId = call.id("order")?;
         // The invoice first: one that was never made belongs to an order that is seen to be cancelled then.
         let record = self.record(order.as_kind(), None).await?;
-        match self.standing(order).await? {
-            Standing::Pending | Standing::Placed => {}
+        match orders::standing(&self.store, order).await?.1 {
+            Standing::Pending | Standing::Placed | Standing::Completed => {}
             Standing::Canceled => return Err(cancelled(order)),
             // Waiting again finds out, and is where such an order is undone.
             Standing::Rejected => return Answer::view(&Reminded { wait: 1 }, None),
@@ -344,22 +334,6 @@ impl Payments {
         let mut events = self.store.events_after(&StreamId::of::<Invoice, _>(id), Version::NONE).await?;
         events.retain(|event| then.is_none_or(|then| event.version <= then));
         Record::of(&events)
-    }
-
-    async fn standing(&self, order: OrderId) -> Result<Standing, Fault> {
-        let stream: StreamId = format!("ordering.Order/{order}").parse().map_err(Fault::internal)?;
-        let mut standing = None;
-        for event in self.store.events_after(&stream, Version::NONE).await? {
-            standing = Some(match event.event::<OrderEvent>().map_err(Fault::internal)? {
-                OrderEvent::OrderCanceled(_) => Standing::Canceled,
-                OrderEvent::OrderRejected(_) => Standing::Rejected,
-                OrderEvent::OrderCreated(_) => Standing::Pending,
-                OrderEvent::OrderApproved(_)
-                | OrderEvent::OrderReadied(_)
-                | OrderEvent::OrderCompleted(_) => Standing::Placed,
-            });
-        }
-        standing.ok_or_else(|| Fault::not_found("order", order))
     }
 }
 

@@ -55,7 +55,7 @@ fn confirm(who: &str, name: &str, minor: i64) -> PaymentCommand {
 }
 
 fn release(who: &str, name: &str) -> PaymentCommand {
-    PaymentCommand::Release { order_id: order(name), customer_id: customer(who) }
+    PaymentCommand::Release { order_id: order(name), customer_id: customer(who), invoice_is_paid: false }
 }
 
 fn capture(who: &str, name: &str, minor: i64) -> PaymentCommand {
@@ -220,6 +220,22 @@ fn what_was_not_taken_is_not_refunded() {
     given::<Payment>([put_up, released("1")])
         .when(refund("ada", "1"))
         .then_refused(PaymentRefusal::WasReleased);
+}
+
+#[test]
+fn what_is_about_to_be_captured_is_not_released_and_what_is_over_stays_harmless() {
+    let release = || PaymentCommand::Release {
+        order_id: order("1"),
+        customer_id: customer("ada"),
+        invoice_is_paid: true,
+    };
+    given::<Payment>([authorized(500), confirmed("1", 100)])
+        .when(release())
+        .then_refused(PaymentRefusal::InvoiceIsPaid);
+    given::<Payment>([authorized(500), confirmed("2", 100)]).when(release()).then_nothing();
+    given::<Payment>([authorized(500), confirmed("1", 100), captured("1", 100), refunded("1", 100)])
+        .when(release())
+        .then_nothing();
 }
 
 #[test]

@@ -24,28 +24,7 @@ use testing::faulty::{OnAppend, OnRead};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// An order whose placement succeeded, and its payment.
-async fn placed() -> (Desk, OrderId, PaymentId) {
-    let desk = Desk::new();
-    let payment = desk.authorized("ada", json!(20)).await;
-    let order = desk.ordered("ada", payment, 150).await;
-    desk.put(payment, "confirm", order).await;
-    (desk, order, payment)
-}
-
-/// An order that is to be paid.
-async fn invoiced() -> (Desk, OrderId, PaymentId) {
-    let (desk, order, payment) = placed().await;
-    let readied = desk.readied("ada", order, payment, 150).await;
-    desk.deliver(readied).await.unwrap();
-    (desk, order, payment)
-}
-
 impl Desk {
-    async fn pays(&self, order: OrderId) {
-        self.ok("PUT", &format!("/api/payments/invoices/{order}/pay"), json!({})).await;
-    }
-
     async fn reminds(&self, order: OrderId) -> Result<u64, String> {
         let answer = self.step("RemindPayment", order, order).await?;
         Ok(answer["wait"].as_u64().unwrap())
@@ -62,7 +41,7 @@ impl Desk {
 
 #[tokio::test]
 async fn a_payment_ends_the_wait_that_began_before() {
-    let (desk, order, _) = invoiced().await;
+    let (desk, order, _) = Desk::invoiced().await;
     let token = desk.tasks.begin();
     assert_eq!(desk.awaits(order, &token).await, Ok(json!({ "id": order })));
     assert_eq!(desk.tasks.ending(&token), None, "nobody has paid");
@@ -74,7 +53,7 @@ async fn a_payment_ends_the_wait_that_began_before() {
 
 #[tokio::test]
 async fn a_payment_before_the_wait_ends_it_at_once() {
-    let (desk, order, _) = invoiced().await;
+    let (desk, order, _) = Desk::invoiced().await;
     desk.pays(order).await;
     desk.hears(order, "InvoicePaid").await; // nobody waits yet
     let token = desk.tasks.begin();
@@ -84,7 +63,7 @@ async fn a_payment_before_the_wait_ends_it_at_once() {
 
 #[tokio::test]
 async fn a_cancellation_before_the_wait_is_its_end() {
-    let (desk, order, payment) = invoiced().await;
+    let (desk, order, payment) = Desk::invoiced().await;
     desk.cancelled("ada", order, payment).await;
     desk.hears(order, "OrderCanceled").await; // nobody waits yet
     let token = desk.tasks.begin();
@@ -93,7 +72,7 @@ async fn a_cancellation_before_the_wait_is_its_end() {
 
 #[tokio::test]
 async fn a_cancellation_ends_the_wait_that_began_before() {
-    let (desk, order, payment) = placed().await;
+    let (desk, order, payment) = Desk::placed().await;
     let token = desk.tasks.begin();
     desk.awaits(order, &token).await.unwrap();
     desk.cancelled("ada", order, payment).await;
@@ -103,7 +82,7 @@ async fn a_cancellation_ends_the_wait_that_began_before() {
 
 #[tokio::test]
 async fn a_payment_that_is_heard_of_after_the_time_out_ends_the_next_wait() {
-    let (desk, order, _) = invoiced().await;
+    let (desk, order, _) = Desk::invoiced().await;
     let first = desk.tasks.begin();
     desk.awaits(order, &first).await.unwrap();
     desk.pays(order).await; // its event is in the queue
@@ -117,7 +96,7 @@ async fn a_payment_that_is_heard_of_after_the_time_out_ends_the_next_wait() {
 
 #[tokio::test]
 async fn a_slow_function_whose_wait_is_over_does_not_take_the_next_waits_place() {
-    let (desk, order, _) = invoiced().await;
+    let (desk, order, _) = Desk::invoiced().await;
     let (first, second) = (desk.tasks.begin(), desk.tasks.begin());
     // The first call hangs, Step Functions gives it up and makes another one.
     let mut slow = Box::pin(desk.awaits(order, &first));
@@ -133,7 +112,7 @@ async fn a_slow_function_whose_wait_is_over_does_not_take_the_next_waits_place()
 
 #[tokio::test]
 async fn a_wait_is_not_begun_when_nobody_knows_whether_it_would_be_ended() {
-    let (desk, order, _) = invoiced().await;
+    let (desk, order, _) = Desk::invoiced().await;
     for failing in [vec![OnRead::Fails], vec![OnRead::Healthy, OnRead::Fails]] {
         desk.log.on_read(failing);
         let token = desk.tasks.begin();
@@ -144,7 +123,7 @@ async fn a_wait_is_not_begun_when_nobody_knows_whether_it_would_be_ended() {
 
 #[tokio::test]
 async fn a_saga_for_no_order_or_a_rejected_one_does_not_wait() {
-    let (desk, order, payment) = placed().await;
+    let (desk, order, payment) = Desk::placed().await;
     let unknown = UNKNOWN.parse().unwrap();
     assert_eq!(desk.awaits(unknown, "token").await.unwrap_err(), "ORDER_NOT_FOUND");
     assert_eq!(desk.reminds(unknown).await.unwrap_err(), "ORDER_NOT_FOUND");
@@ -156,7 +135,7 @@ async fn a_saga_for_no_order_or_a_rejected_one_does_not_wait() {
 // ---- how the placement ended
 
 async fn handed_over(placement: Value) -> (String, String) {
-    let (desk, order, _) = placed().await;
+    let (desk, order, _) = Desk::placed().await;
     let body = json!({ "placement": placement, "token": desk.tasks.begin() });
     let error = desk.asked("AwaitPayment", order, order, body).await.unwrap_err();
     assert_eq!(desk.tasks.ending("token-001"), None);
@@ -204,7 +183,7 @@ async fn a_placements_technical_failure_is_not_taken_for_the_waits_own() {
 #[tokio::test]
 async fn an_order_that_was_approved_was_placed_whatever_became_of_the_answer() {
     for error in ["States.Timeout", "RESERVATION_IS_CLOSED"] {
-        let (desk, order, payment) = placed().await;
+        let (desk, order, payment) = Desk::placed().await;
         let placement = json!({ "Status": "FAILED", "Error": error, "Cause": "the answer was lost" });
         let token = desk.tasks.begin();
         let body = json!({ "placement": placement, "token": token });
@@ -237,7 +216,7 @@ async fn a_placements_error_is_bounded_whatever_it_says() {
 
 #[tokio::test]
 async fn a_call_that_says_nothing_of_the_placement_keeps_no_token() {
-    let (desk, order, _) = placed().await;
+    let (desk, order, _) = Desk::placed().await;
     for body in [
         json!({}),
         json!({ "token": "t" }),
@@ -257,7 +236,7 @@ async fn a_call_that_says_nothing_of_the_placement_keeps_no_token() {
 
 #[tokio::test]
 async fn a_customer_is_reminded_every_day_until_the_week_is_over() {
-    let (desk, order, _) = invoiced().await;
+    let (desk, order, _) = Desk::invoiced().await;
     assert_eq!(desk.reminds(order).await, Ok(24 * 3600), "the invoice is new");
     for day in 1..=6 {
         desk.world.advance(DAY);
@@ -279,7 +258,7 @@ async fn a_customer_is_reminded_every_day_until_the_week_is_over() {
 
 #[tokio::test]
 async fn an_order_that_is_still_collected_is_not_overdue_however_long_that_takes() {
-    let (desk, order, payment) = placed().await;
+    let (desk, order, payment) = Desk::placed().await;
     desk.world.advance(30 * DAY);
     assert_eq!(desk.reminds(order).await, Ok(24 * 3600));
     let readied = desk.readied("ada", order, payment, 150).await;
@@ -291,7 +270,7 @@ async fn an_order_that_is_still_collected_is_not_overdue_however_long_that_takes
 
 #[tokio::test]
 async fn a_saga_that_slept_too_long_reminds_once_and_not_for_every_day_it_missed() {
-    let (desk, order, _) = invoiced().await;
+    let (desk, order, _) = Desk::invoiced().await;
     desk.world.advance(3 * DAY);
     for _ in 0..3 {
         assert_eq!(desk.reminds(order).await, Ok(24 * 3600));
@@ -301,7 +280,7 @@ async fn a_saga_that_slept_too_long_reminds_once_and_not_for_every_day_it_missed
 
 #[tokio::test]
 async fn the_deadline_is_the_same_when_a_snapshot_has_hidden_the_first_event() {
-    let (desk, order, _) = invoiced().await;
+    let (desk, order, _) = Desk::invoiced().await;
     for amount in 0..25 {
         let path = format!("/api/payments/invoices/{order}/adjust");
         desk.ok("PUT", &path, json!({ "amount": f64::from(amount) / 100.0 })).await;
@@ -317,7 +296,7 @@ async fn the_deadline_is_the_same_when_a_snapshot_has_hidden_the_first_event() {
 
 #[tokio::test]
 async fn an_answer_that_was_lost_does_not_remind_twice() {
-    let (desk, order, _) = invoiced().await;
+    let (desk, order, _) = Desk::invoiced().await;
     desk.world.advance(DAY);
     desk.log.on_append([OnAppend::AnswerLost]);
     desk.log.on_read([OnRead::Healthy, OnRead::Healthy, OnRead::Healthy, OnRead::Fails]);
@@ -330,7 +309,7 @@ async fn an_answer_that_was_lost_does_not_remind_twice() {
 
 #[tokio::test]
 async fn two_that_remind_at_once_remind_once() {
-    let (desk, order, _) = invoiced().await;
+    let (desk, order, _) = Desk::invoiced().await;
     desk.world.advance(DAY);
     let other = desk.clone();
     desk.log.on_append([OnAppend::after(move || async move {
@@ -342,7 +321,7 @@ async fn two_that_remind_at_once_remind_once() {
 
 #[tokio::test]
 async fn a_customer_who_pays_while_a_reminder_is_written_is_not_reminded() {
-    let (desk, order, _) = invoiced().await;
+    let (desk, order, _) = Desk::invoiced().await;
     desk.world.advance(DAY);
     let customer = desk.clone();
     desk.log.on_append([OnAppend::after(move || async move { customer.pays(order).await })]);
@@ -352,7 +331,7 @@ async fn a_customer_who_pays_while_a_reminder_is_written_is_not_reminded() {
 
 #[tokio::test]
 async fn a_customer_who_pays_in_the_last_moment_is_not_given_up() {
-    let (desk, order, _) = invoiced().await;
+    let (desk, order, _) = Desk::invoiced().await;
     desk.world.advance(7 * DAY);
     assert_eq!(desk.reminds(order).await.unwrap_err(), "PAYMENT_OVERDUE");
     let customer = desk.clone();
@@ -365,7 +344,7 @@ async fn a_customer_who_pays_in_the_last_moment_is_not_given_up() {
 
 #[tokio::test]
 async fn an_order_whose_invoice_was_canceled_by_hand_is_given_up_when_the_week_is_over() {
-    let (desk, order, _) = invoiced().await;
+    let (desk, order, _) = Desk::invoiced().await;
     desk.ok("PUT", &format!("/api/payments/invoices/{order}/cancel"), json!({})).await;
     desk.world.advance(DAY);
     // In one turn, and not in one a second, each of which takes the execution a dozen of its 25,000 events.
@@ -378,7 +357,7 @@ async fn an_order_whose_invoice_was_canceled_by_hand_is_given_up_when_the_week_i
 
 #[tokio::test]
 async fn nobody_is_reminded_of_a_cancelled_order() {
-    let (desk, order, payment) = invoiced().await;
+    let (desk, order, payment) = Desk::invoiced().await;
     desk.cancelled("ada", order, payment).await;
     desk.world.advance(9 * DAY);
     assert_eq!(desk.reminds(order).await.unwrap_err(), "ORDER_CANCELLED");
@@ -387,7 +366,7 @@ async fn nobody_is_reminded_of_a_cancelled_order() {
 
 #[tokio::test]
 async fn why_the_saga_gives_up_is_the_invoices_reason() {
-    let (desk, order, _) = invoiced().await;
+    let (desk, order, _) = Desk::invoiced().await;
     let body = json!({ "reason": "Lambda.Unknown" });
     desk.asked("CancelInvoice", order, order, body).await.unwrap();
     assert_eq!(desk.invoice(order).await["reason"], "Lambda.Unknown");
@@ -395,7 +374,7 @@ async fn why_the_saga_gives_up_is_the_invoices_reason() {
 
 #[tokio::test]
 async fn an_event_that_does_not_end_a_wait_is_a_mistake_in_the_template() {
-    let (desk, order, payment) = invoiced().await;
+    let (desk, order, payment) = Desk::invoiced().await;
     let created = desk.of_invoice(order, "InvoiceCreated").await.unwrap();
     let readied = desk.of_order(order, "OrderReadied").await.unwrap();
     for event in [created, readied] {
@@ -419,7 +398,7 @@ enum Meanwhile {
 /// Lets the saga begin to wait for so many turns, then lets something happen; after so many turns more it is heard of.
 /// Whether the saga was still beginning by then, and how its task ended.
 async fn begins(before: usize, between: usize, meanwhile: Meanwhile) -> (bool, Option<Ending>) {
-    let (desk, order, payment) = invoiced().await;
+    let (desk, order, payment) = Desk::invoiced().await;
     let token = desk.tasks.begin();
     let (mut running, mut answer) = (Some(Box::pin(desk.awaits(order, &token))), None);
     let mut turns = |times| {
@@ -593,7 +572,7 @@ async fn customer(desk: &Desk, order: OrderId, payment: PaymentId, pays: bool, c
 fn run(choices: &[(u8, u8)], pays: bool, cancels: bool, twice: bool) -> Result<(), TestCaseError> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        let (desk, order, payment) = placed().await;
+        let (desk, order, payment) = Desk::placed().await;
         desk.readied("ada", order, payment, 150).await;
         let (ended, over) = (Cell::new(None), Cell::new(false));
         let hears = |event, wakes, again| -> Running<'_> {

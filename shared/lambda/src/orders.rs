@@ -31,15 +31,19 @@ pub async fn placed(store: &EventStore, id: OrderId) -> Result<OrderCreated, Fau
     }
 }
 
-/// Where an order stands, for those who keep something for it.
+/// Where an order stands, for those who keep something for it or wait for its payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// Something may come of it.
-    Open,
+    /// It is being placed, or its placement failed.
+    Pending,
+    /// It was approved, which is the last step of placing it; it may be ready by now.
+    Placed,
     /// It is paid: what was kept for it is the customer's.
     Completed,
-    /// It was rejected or cancelled: nothing is kept for it any more.
-    GivenUp,
+    /// It was rejected: nothing is kept for it any more.
+    Rejected,
+    /// It was cancelled: nothing is kept for it any more.
+    Canceled,
 }
 
 /// The order as it was placed, and where it stands.
@@ -48,13 +52,14 @@ pub enum Standing {
 /// 404 when there is no such order.
 pub async fn standing(store: &EventStore, id: OrderId) -> Result<(OrderCreated, Standing), Fault> {
     let stream: StreamId = format!("ordering.Order/{id}").parse().map_err(Fault::internal)?;
-    let (mut placed, mut standing) = (None, Standing::Open);
+    let (mut placed, mut standing) = (None, Standing::Pending);
     for event in &store.events_after(&stream, Version::NONE).await? {
         match event.event::<OrderEvent>().map_err(Fault::internal)? {
             OrderEvent::OrderCreated(created) => placed = Some(created),
-            OrderEvent::OrderApproved(_) | OrderEvent::OrderReadied(_) => {}
+            OrderEvent::OrderApproved(_) | OrderEvent::OrderReadied(_) => standing = Standing::Placed,
             OrderEvent::OrderCompleted(_) => standing = Standing::Completed,
-            OrderEvent::OrderRejected(_) | OrderEvent::OrderCanceled(_) => standing = Standing::GivenUp,
+            OrderEvent::OrderRejected(_) => standing = Standing::Rejected,
+            OrderEvent::OrderCanceled(_) => standing = Standing::Canceled,
         }
     }
     let placed = placed.ok_or_else(|| Fault::not_found("order", id))?;

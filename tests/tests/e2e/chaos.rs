@@ -31,9 +31,14 @@ const WATCHED: usize = 10;
 /// How often a watched row is looked at: the error of a measured lag.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Kills a process of the ordering functions now and then: only children of the emulator that the test was
-/// told about, by process id.
-fn kill_now_and_then(stop: Arc<AtomicBool>, killed: Arc<AtomicUsize>) -> std::thread::JoinHandle<()> {
+/// Kills a process of the functions with these parts in their names, one after the other, every so often: only children
+/// of the emulator that the test was told about, by process id.
+pub fn kill_now_and_then(
+    parts: &'static [&'static str],
+    every: Duration,
+    stop: Arc<AtomicBool>,
+    killed: Arc<AtomicUsize>,
+) -> std::thread::JoinHandle<()> {
     let emulator: u32 = std::env::var("MALL_CLOUD_PID")
         .ok()
         .and_then(|pid| pid.parse().ok())
@@ -41,19 +46,20 @@ fn kill_now_and_then(stop: Arc<AtomicBool>, killed: Arc<AtomicUsize>) -> std::th
     std::thread::spawn(move || {
         let mut round = 0_usize;
         while !stop.load(Relaxed) {
-            std::thread::sleep(Duration::from_millis(1500));
-            let victims = functions_of(emulator, "-ordering-");
-            if let Some(pid) = victims.get(round % victims.len().max(1)) {
+            std::thread::sleep(every);
+            let victims = functions_of(emulator, parts[round % parts.len()]);
+            // A stride, so that old and new processes have their turn.
+            if let Some(pid) = victims.get(round / parts.len() * 7 % victims.len().max(1)) {
                 let status = std::process::Command::new("kill").arg("-KILL").arg(pid.to_string()).status();
                 killed.fetch_add(usize::from(status.is_ok_and(|s| s.success())), Relaxed);
             }
-            round += 7;
+            round += 1;
         }
     })
 }
 
 /// Processes of the functions whose name contains `part`, among the emulator's own children.
-pub fn functions_of(emulator: u32, part: &str) -> Vec<u32> {
+fn functions_of(emulator: u32, part: &str) -> Vec<u32> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").expect("/proc: this test runs on Linux").flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
@@ -111,7 +117,8 @@ fn percentile(sorted: &[Duration], percent: usize) -> Duration {
 async fn five_hundred_checkouts_while_functions_are_killed_end_in_one_settled_order_each() {
     let stack = Stack::deployed().await;
     let (stop, killed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let killer = kill_now_and_then(stop.clone(), killed.clone());
+    let every = Duration::from_millis(1500);
+    let killer = kill_now_and_then(&["-ordering-"], every, stop.clone(), killed.clone());
     let began = Instant::now();
 
     let next = Arc::new(AtomicUsize::new(0));

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use stores::views::Mall;
 
 use super::{
-    chaos::functions_of,
+    chaos::kill_now_and_then,
     shopper::{check_out, id, settled},
     stack::Stack,
 };
@@ -58,26 +58,6 @@ fn attempt(arguments: &[&str]) -> (bool, String, String) {
 fn asked(arguments: &[&str]) -> Value {
     let said = mall(arguments);
     serde_json::from_str(&said).unwrap_or_else(|e| panic!("mall {arguments:?} said no JSON ({e}): {said}"))
-}
-
-/// Kills processes of the relay and of projections, one after the other.
-fn kill_now_and_then(stop: Arc<AtomicBool>, killed: Arc<AtomicUsize>) -> std::thread::JoinHandle<()> {
-    let emulator: u32 = std::env::var("MALL_CLOUD_PID")
-        .ok()
-        .and_then(|pid| pid.parse().ok())
-        .expect("MALL_CLOUD_PID: killing functions needs the emulator");
-    std::thread::spawn(move || {
-        let mut round = 0_usize;
-        while !stop.load(Relaxed) {
-            std::thread::sleep(Duration::from_millis(400));
-            let victims = functions_of(emulator, ["-relay", "-project-"][round % 2]);
-            if let Some(pid) = victims.get((round / 2) % victims.len().max(1)) {
-                let status = Command::new("kill").arg("-KILL").arg(pid.to_string()).status();
-                killed.fetch_add(usize::from(status.is_ok_and(|s| s.success())), Relaxed);
-            }
-            round += 1;
-        }
-    })
 }
 
 /// URL of a consumer's queue: the dead-letter queue's, without its ending.
@@ -204,7 +184,8 @@ async fn events_that_come_twice_backwards_or_poisoned_while_functions_die_leave_
         visible_again_after(&sqs, queue, QUICK).await;
     }
     let (stop, killed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let killer = kill_now_and_then(stop.clone(), killed.clone());
+    let every = Duration::from_millis(400);
+    let killer = kill_now_and_then(&["-relay", "-project-"], every, stop.clone(), killed.clone());
 
     // Stores are opened and renamed; in the middle comes a bot whose first event nobody can read, and a record that is none.
     let next = Arc::new(AtomicUsize::new(0));

@@ -220,6 +220,28 @@ impl Desk {
         assert_eq!((found, body["code"].as_str()), (status, Some(code)), "{method} {path}: {body}");
     }
 
+    /// An order whose placement succeeded, and its payment.
+    pub async fn placed() -> (Self, OrderId, PaymentId) {
+        let desk = Self::new();
+        let payment = desk.authorized("ada", json!(20)).await;
+        let order = desk.ordered("ada", payment, 150).await;
+        desk.put(payment, "confirm", order).await;
+        (desk, order, payment)
+    }
+
+    /// An order that is to be paid.
+    pub async fn invoiced() -> (Self, OrderId, PaymentId) {
+        let (desk, order, payment) = Self::placed().await;
+        let readied = desk.readied("ada", order, payment, 150).await;
+        desk.deliver(readied).await.unwrap();
+        (desk, order, payment)
+    }
+
+    /// Its customer pays the invoice.
+    pub async fn pays(&self, order: OrderId) {
+        self.ok("PUT", &format!("/api/payments/invoices/{order}/pay"), json!({})).await;
+    }
+
     /// Somebody puts up an amount.
     pub async fn authorized(&self, name: &str, amount: Value) -> PaymentId {
         let body = json!({ "customerId": customer(name), "amount": amount });
