@@ -11,7 +11,7 @@ use crate::{
     paths::Repo,
     saga, shoppers, status,
     target::{Choice, Target},
-    test, ui,
+    test, ui, view,
 };
 
 /// The tool of Mallard's developers and operators.
@@ -77,6 +77,13 @@ enum Command {
     /// Look at order sagas, and finish by hand what one could not
     #[command(subcommand)]
     Saga(saga::Command),
+    /// See how the views are, and build one anew while the mall is open
+    #[command(subcommand)]
+    View(view::Command),
+    /// Compare every view with the fold of its events, and put right what differs with --repair
+    ///
+    /// The exit code is not 0 when rows differ.
+    Verify(view::Verify),
     /// Make the documents anew: schemas of the events, OpenAPI, AsyncAPI, and the pages made of them
     ///
     /// Refuses, and writes nothing, when an event changed so that readers of its schema version would break.
@@ -130,6 +137,8 @@ impl Mall {
             Command::Status(choice) => status::run(&repo, &home, &choice).await?,
             Command::Logs(options) => logs::run(&home, &options).await?,
             Command::Saga(command) => saga::run(&home, command).await?,
+            Command::View(command) => view::run(&home, command).await?,
+            Command::Verify(verify) => view::verify(&home, verify).await?,
             Command::Docs => docs::write(&repo).await?,
             Command::Down => match cloud::down(&home)? {
                 true => ui::line(format!("{} The local cloud is stopped", ui::good("✓"))),

@@ -108,6 +108,12 @@ pub enum Error {
     SagaNotNow { why: String, advice: String },
     #[error("order {order} was not finished this time either ({ended}): {why}")]
     SagaNotFinished { order: uuid::Uuid, ended: String, why: String },
+    #[error("{why}")]
+    ViewNotNow { why: String, advice: String },
+    #[error("{rows} rows are other than their events make them")]
+    ViewsDiffer { rows: u64 },
+    #[error("there is no view {asked:?}; there are: {}", .known.join(", "))]
+    NoSuchView { asked: String, known: Vec<String> },
     #[error("no function's name contains {asked:?}; there are: {}", .known.join(", "))]
     NoSuchFunction { asked: String, known: Vec<String> },
 }
@@ -220,6 +226,9 @@ impl Error {
             Error::SagaNotFinished { order, .. } => {
                 format!("See what it says, mend that, and repeat the command: cargo mall saga show {order}")
             }
+            Error::ViewNotNow { advice, .. } => advice.clone(),
+            Error::ViewsDiffer { .. } => "Put them right: cargo mall verify --repair".into(),
+            Error::NoSuchView { .. } => "See how they are: cargo mall view list".into(),
             Error::NoSuchFunction { .. } => "Without a name, the logs of all functions are shown.".into(),
         })
     }

@@ -10,6 +10,7 @@
 //! | `target` | local cloud, another endpoint, or AWS |
 //! | `build`, `deploy`, `stack` | from source to a running stack |
 //! | `status`, `logs` | looking at it |
+//! | `view` | the views: how they are, building one anew, comparing it with its events |
 //! | `saga` | what becomes of orders, and finishing by hand |
 //! | `docs` | the documents that are made from the code |
 //! | `demo` | shoppers walk through it |
@@ -40,6 +41,7 @@ mod status;
 mod target;
 mod test;
 mod ui;
+mod view;
 
 use std::process::ExitCode;
 

@@ -242,7 +242,11 @@ fn key(list: &List<'_>, position: &Position) -> Item {
     ])
 }
 
-fn encode<P: Projection>(id: &str, row: Option<&P::Row>, applied: Version) -> Result<Item, ViewError> {
+/// The item that a row is written as.
+///
+/// # Errors
+/// [`ViewError::Malformed`] when its fields are none that a row may have.
+pub fn encode<P: Projection>(id: &str, row: Option<&P::Row>, applied: Version) -> Result<Item, ViewError> {
     let mut item = match row {
         None => Item::from([(EMPTY.to_owned(), AttributeValue::Bool(true))]),
         Some(row) => {

@@ -71,7 +71,7 @@ mod registry;
 mod store;
 mod table;
 
-pub use dynamo::{DynamoViews, create_table};
+pub use dynamo::{DynamoViews, create_table, encode};
 pub use generations::{CACHE, GRACE, Generations, INVOCATION};
 pub use memory::MemoryViews;
 pub use page::{BadRequest, Index, ListRequest, MAX_LIMIT, Page, Position};

@@ -281,6 +281,11 @@ impl Rebuilder {
         Self { view, registry, events, ports, limits }
     }
 
+    /// Name of the view.
+    pub fn view(&self) -> &str {
+        self.view.view()
+    }
+
     /// Begins a job. A rebuild that is under way, or stopped, goes on where it was, if the code is still of the same schema;
     /// else it begins anew.
     ///
@@ -361,6 +366,14 @@ impl Rebuilder {
     /// # Errors
     /// [`RebuildError`]; what cannot be helped by a retry is also written into the registry.
     pub async fn advance(&self) -> Result<Next, RebuildError> {
+        let next = self.phase().await;
+        if let Err(RebuildError::BadEvent(why) | RebuildError::Broken(why)) = &next {
+            self.stop(why).await?;
+        }
+        next
+    }
+
+    async fn phase(&self) -> Result<Next, RebuildError> {
         let state = self.registry.get(self.view.view()).await?;
         let Some(job) = state.job.clone() else { return Ok(Next::Over(Phase::Done)) };
         if job.phase.is_over() {
@@ -474,10 +487,10 @@ impl Rebuilder {
     ///
     /// # Errors
     /// [`Refused`].
-    pub async fn cancel(registry: &dyn Registry, ports: &Ports, view: &str) -> Result<ViewState, Refused> {
-        let now = ports.clock.now();
+    pub async fn cancel(&self) -> Result<ViewState, Refused> {
+        let (view, now) = (self.view.view(), self.ports.clock.now());
         let mut refused = None;
-        let state = change(registry, ports, view, |state| {
+        let state = change(&*self.registry, &self.ports, view, |state| {
             let Some(job) = state.job.as_mut().filter(|job| !job.phase.is_over()) else {
                 refused = Some(Refused::NothingToCancel { view: view.to_owned() });
                 return false;
@@ -513,17 +526,19 @@ impl Rebuilder {
         Ok(())
     }
 
-    /// Does the work of one segment, for as long as the budget allows.
+    /// Does the work of one segment, for as long as the budget allows. What no retry helps with, such as a bad event, stops the
+    /// whole job, and the registry names it; the segment is then over.
     ///
     /// # Errors
-    /// [`RebuildError`]; a bad event stops the whole job, and the registry names it.
+    /// [`RebuildError::Passing`].
     pub async fn segment(&self, index: u32) -> Result<SegmentDone, RebuildError> {
-        let done = self.work(index).await;
-        match &done {
-            Err(RebuildError::BadEvent(why) | RebuildError::Broken(why)) => self.stop(why).await?,
-            Ok(_) | Err(RebuildError::Passing(_)) => {}
+        match self.work(index).await {
+            Err(RebuildError::BadEvent(why) | RebuildError::Broken(why)) => {
+                self.stop(&why).await?;
+                Ok(SegmentDone::Yes)
+            }
+            done => done,
         }
-        done
     }
 
     async fn work(&self, index: u32) -> Result<SegmentDone, RebuildError> {

@@ -26,3 +26,4 @@ mod shopper;
 mod stack;
 mod stock;
 mod story;
+mod views;

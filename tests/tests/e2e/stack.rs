@@ -90,6 +90,11 @@ impl Stack {
         EventStore::new(Arc::new(log), lambda::system_ports())
     }
 
+    pub fn dynamo(&self) -> aws_sdk_dynamodb::Client {
+        aws_sdk_dynamodb::Client::new(&self.config)
+    }
+
+    /// The rows of the odd generations, the first among them: no test leaves another one live.
     pub fn orders(&self) -> DynamoViews<Orders> {
         DynamoViews::new(aws_sdk_dynamodb::Client::new(&self.config), self.output("OrdersTable"))
     }

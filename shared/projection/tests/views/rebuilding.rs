@@ -12,8 +12,8 @@ use event_store::Segment;
 use kernel::{RawEvent, Version};
 use projection::{
     ApplyError, CACHE, Consistency, Content, DynamoViews, Generations, INVOCATION, Limits, MemoryRegistry,
-    MemoryViews, Next, Order, Phase, ProjectedView, Projection, Projector, Put, RebuildError, Rebuilder,
-    Refused, Registry, SegmentDone, Stamp, Task, ViewError, ViewState, ViewStore, ViewTable, create_table,
+    MemoryViews, Next, Order, Phase, ProjectedView, Projection, Projector, Put, Rebuilder, Refused, Registry,
+    SegmentDone, Stamp, Task, ViewError, ViewState, ViewStore, ViewTable, create_table,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -180,10 +180,7 @@ impl Site {
                 Next::Wait(pause) => self.stage.world.advance(pause),
                 Next::Segments(segments) => {
                     for segment in segments {
-                        match rebuilder.segment(segment).await {
-                            Ok(SegmentDone::Yes | SegmentDone::No) | Err(RebuildError::BadEvent(_)) => {}
-                            Err(error) => panic!("{error}"),
-                        }
+                        rebuilder.segment(segment).await.unwrap();
                     }
                 }
                 over @ (Next::Over(_) | Next::Stopped(_)) => return over,
@@ -381,13 +378,12 @@ async fn a_cancelled_rebuild_leaves_the_live_rows_and_nothing_else_and_another_o
             }
         }
         assert_eq!(rebuilder.segment(0).await, Ok(SegmentDone::No));
-        let ports = site.stage.world.ports();
-        Rebuilder::cancel(&*site.registry, &ports, "ledgers").await.unwrap();
+        rebuilder.cancel().await.unwrap();
         assert_eq!(rebuilder.segment(0).await, Ok(SegmentDone::Yes), "there is nothing left to do");
         assert_eq!(site.drive(&rebuilder).await, Next::Over(Phase::Cancelled));
         site.is_whole(ids.clone()).await;
 
-        let again = Rebuilder::cancel(&*site.registry, &ports, "ledgers").await;
+        let again = rebuilder.cancel().await;
         assert_eq!(again, Err(Refused::NothingToCancel { view: "ledgers".into() }));
         rebuilder.begin(&order(Task::Rebuild)).await.unwrap();
         assert_eq!(site.drive(&rebuilder).await, Next::Over(Phase::Done));
@@ -408,7 +404,7 @@ async fn what_is_live_already_cannot_be_cancelled() {
             over => panic!("{over:?}"),
         }
     }
-    let refused = Rebuilder::cancel(&*site.registry, &site.stage.world.ports(), "ledgers").await;
+    let refused = rebuilder.cancel().await;
     assert_eq!(refused, Err(Refused::TooLate { view: "ledgers".into(), phase: Phase::Switched }));
 }
 
@@ -508,7 +504,7 @@ async fn a_generation_that_is_not_what_its_events_make_it_never_goes_live() {
     let Next::Stopped(why) = site.drive(&rebuilder).await else { panic!("it did not stop") };
     assert!(why.contains("row s04 is other than its"), "{why}");
     assert_eq!(site.state().await.live.to_string(), "1");
-    Rebuilder::cancel(&*site.registry, &site.stage.world.ports(), "ledgers").await.unwrap();
+    rebuilder.cancel().await.unwrap();
     assert_eq!(site.drive(&rebuilder).await, Next::Over(Phase::Cancelled));
     site.is_whole(ids).await;
 }
@@ -609,8 +605,7 @@ impl Mall {
                 let _ = rebuilder.begin(&Order { task, segments, rate: None }).await;
             }
             2 if self.random.chance(0.3) => {
-                let _ =
-                    Rebuilder::cancel(&*self.site.registry, &self.site.stage.world.ports(), "ledgers").await;
+                let _ = rebuilder.cancel().await;
             }
             2..12 => {
                 let _ = rebuilder.advance().await;
