@@ -161,21 +161,21 @@ mod tests {
     }
 
     #[derive(Clone, serde::Serialize, serde::Deserialize)]
-    struct Noted(&'static str);
+    struct Noted(String);
 
     impl Event for Noted {
         const SCHEMAS: &'static [(&'static str, u16)] = &[];
 
         fn event_type(&self) -> &'static str {
-            self.0
+            "Noted"
         }
 
         fn to_raw(&self) -> Result<RawEvent, DecodeError> {
-            Ok(RawEvent { event_type: self.0.to_owned(), schema: 1, data: json!({}) })
+            Ok(RawEvent { event_type: self.0.clone(), schema: 1, data: json!({}) })
         }
 
         fn from_raw(_: RawEvent) -> Result<Self, DecodeError> {
-            Ok(Self(""))
+            Ok(Self(String::new()))
         }
     }
 
@@ -198,9 +198,9 @@ mod tests {
             Self { world, store, worker }
         }
 
-        async fn note(&self, id: &str, what: &'static str) {
+        async fn note(&self, id: &str, what: &str) {
             let stream: StreamId = format!("test.Note/{id}").parse().unwrap();
-            tell(&self.store, &stream, &Noted(what), &self.world.command("test")).await;
+            tell(&self.store, &stream, &Noted(what.to_owned()), &self.world.command("test")).await;
         }
 
         async fn ask(&self, request: Value) -> Value {
