@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use super::{
     chaos::functions_of,
-    shopper::{check_out, settled},
+    shopper::{check_out, id, settled},
     stack::{Stack, fold_orders},
 };
 
@@ -58,7 +58,7 @@ async fn shop(stack: Arc<Stack>, seen: Arc<Seen>, stop: Arc<AtomicBool>) -> Vec<
 }
 
 async fn look(stack: &Stack, seen: &Seen, path: &str, least: u64) {
-    let (reply, sent) = stack.insist(Method::GET, path, "", None).await;
+    let (reply, sent) = stack.insist(Method::GET, path, &id(), None).await;
     seen.queries.fetch_add(1, Relaxed);
     let version = reply.body["order"]["version"].as_u64().unwrap_or(0);
     if sent > 1 || reply.status != 200 || version < least {
