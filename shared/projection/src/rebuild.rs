@@ -260,6 +260,12 @@ impl Limits {
 /// the first alarm.
 const SETTLED: Duration = Duration::from_secs(60);
 
+/// Fewest commits on a page, however low the rate.
+const PACED_PAGE: u32 = 10;
+
+/// Longest pause between two pages: what [`Limits::FUNCTION`] leaves of a minute.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
 /// Rebuilds one view. Cheap to make: it keeps nothing.
 pub struct Rebuilder {
     view: Arc<dyn Rebuildable>,
@@ -617,7 +623,9 @@ impl Rebuilder {
         segment: Segment,
         after: Option<(StreamId, Version)>,
     ) -> Result<At, RebuildError> {
-        let limit = at_work.share().map_or(self.limits.page, |share| share.clamp(1, self.limits.page));
+        // Of a view that few commits are about, a page of a few would take longer than the rate asks for.
+        let paced = |share: u32| share.saturating_mul(5).max(PACED_PAGE).min(self.limits.page);
+        let limit = at_work.share().map_or(self.limits.page, paced);
         let page = self.events.scan(segment, after.as_ref(), Some(limit)).await?;
         let ours: Vec<_> = page.commits.iter().filter(|commit| self.view.follows(&commit.stream)).collect();
         let events: Vec<Envelope> = ours.iter().flat_map(|commit| commit.envelopes()).collect();
@@ -662,7 +670,7 @@ impl Rebuilder {
         let least = Duration::from_secs_f64(events as f64 / f64::from(share));
         let took = Duration::try_from(self.ports.clock.now().duration_since(began)).unwrap_or_default();
         if let Some(pause) = least.checked_sub(took).filter(|pause| !pause.is_zero()) {
-            self.ports.timer.sleep(pause).await;
+            self.ports.timer.sleep(pause.min(LONGEST_PAUSE)).await;
         }
     }
 }

@@ -103,8 +103,15 @@ impl Rebuilds {
         }
     }
 
+    /// A busy machine may take its time to answer.
     async fn state(&self) -> ViewState {
-        self.registry.get("orders").await.expect("the registry")
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.registry.get("orders").await {
+                Ok(state) => return state,
+                Err(error) => assert!(Instant::now() < deadline, "the registry: {error}"),
+            }
+        }
     }
 
     /// Waits until so many events were brought in, and gives the job as it is then.
