@@ -223,15 +223,17 @@ async fn a_view_is_rebuilt_while_shoppers_keep_buying_and_workers_die_and_nobody
     for shopper in shoppers {
         bought += shopper.await.expect("a shopper finishes").len();
     }
-    let different = differences(&stack, &stack.orders()).await;
+    // Two rebuilds later the live rows are in the table in which they were.
+    let even = DynamoViews::<Orders>::new(stack.dynamo(), stack.output("OrdersTableEven"));
+    let (live, other) = if before.is_odd() { (stack.orders(), even) } else { (even, stack.orders()) };
+    let different = differences(&stack, &live).await;
     assert!(
         different.is_empty(),
         "{} rows differ from the fold, e.g. {:?}",
         different.len(),
         different.first()
     );
-    let even = DynamoViews::<Orders>::new(stack.dynamo(), stack.output("OrdersTableEven"));
-    let left = even.keys(Segment::WHOLE, None, None).await.expect("the other table").keys;
+    let left = other.keys(Segment::WHOLE, None, None).await.expect("the other table").keys;
     assert!(left.is_empty(), "{} rows of the old generation are left", left.len());
     let compared = rebuilds.start(json!({ "task": "verify", "segments": 3, "rate": null })).await;
     let compared = rebuilds.ended(&compared).await;
