@@ -229,7 +229,9 @@ impl Payments {
         let id = invoice_id(&call)?;
         let then = match call.until()? {
             None => None,
-            Some(_) => Some(call.load::<Invoice>(&self.store, &StreamId::of::<Invoice, _>(id)).await?.version),
+            Some(_) => {
+                Some(call.load::<Invoice>(&self.store, &StreamId::of::<Invoice, _>(id)).await?.version)
+            }
         };
         let record = self.record(id, then).await?;
         let view = record.as_ref().and_then(|record| InvoiceView::of(id, record, self.terms));
