@@ -568,6 +568,7 @@ const HARMLESS: &[&str] = &[
     "sqs:GetQueueAttributes",
     "dynamodb:GetItem",
     "dynamodb:PutItem",
+    "dynamodb:UpdateItem",
     "dynamodb:Query",
 ];
 

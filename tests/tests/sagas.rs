@@ -88,6 +88,7 @@ fn run_order_saga(mut world: impl FnMut(&str, &Value) -> Option<Result<Value, St
         }
         match state {
             "AwaitPayment" if placed["Status"] != "SUCCEEDED" => {
+                // Also of a call that nobody answered.
                 let error = placed["Error"].as_str().expect("an error");
                 Err(if is_ours(error) { error } else { "PLACEMENT_FAILED" }.to_owned())
             }
@@ -157,11 +158,24 @@ fn whatever_fails_is_undone_in_reverse_and_nothing_else_is_done() {
         assert_eq!(ran.path, [&["PlaceOrder", "AwaitPayment"], &undone[..]].concat(), "after {step}");
         assert_eq!(ran.failure, None);
     }
-    // The call itself: nobody knows how far the placement came.
+    // The call itself: nobody knows how far the placement came, and AwaitPayment looks.
     for error in ["Sfn.SfnException", "States.Timeout"] {
         let ran = run_failing(&[("PlaceOrder", error)]);
-        assert_eq!(ran.path, [&["PlaceOrder"], &undone[..]].concat(), "after {error}");
+        assert_eq!(ran.path, [&["PlaceOrder", "AwaitPayment"], &undone[..]].concat(), "after {error}");
+        assert_eq!(ran.payload("RejectOrder")["body"], json!({ "reason": "PLACEMENT_FAILED" }));
     }
+}
+
+#[test]
+fn an_order_that_was_approved_is_not_undone_because_nobody_answered() {
+    // `await-payment` finds it approved.
+    let ran = run_order_saga(|state, _| match state {
+        "PlaceOrder" => Some(Err("Sfn.SfnException".to_owned())),
+        "AwaitPayment" => Some(Ok(Value::Null)),
+        _ => None,
+    });
+    assert_eq!(ran.path, ["PlaceOrder", "AwaitPayment"]);
+    assert_eq!(ran.failure, None);
 }
 
 #[test]
@@ -309,23 +323,45 @@ fn an_order_that_is_cancelled_while_it_waits_is_undone_by_those_who_hear_of_it()
 }
 
 #[test]
-fn waiting_that_is_not_to_be_had_is_decided_by_the_invoice_and_not_undone_behind_its_back() {
+fn waiting_that_is_not_to_be_had_undoes_nothing_and_is_tried_again() {
     // The order may be ready by then, or paid in this moment.
-    let gone = ("AwaitPayment", Err("Lambda.TooManyRequestsException"));
-    let ran = run_waiting(&[gone, ("CancelInvoice", Ok(0)), ("CancelOrder", Ok(0))]);
-    let wanted = ["PlaceOrder", "AwaitPayment", "CancelInvoice", "CancelOrder", "OrderCancelled"];
-    assert_eq!(ran.path, wanted);
-    let reason = json!({ "reason": "Lambda.TooManyRequestsException" });
-    assert_eq!(ran.payload("CancelOrder")["body"], reason);
-    let uncollected = [gone, ("CancelInvoice", Err("INVOICE_NOT_FOUND")), ("CancelOrder", Ok(0))];
-    assert_eq!(run_waiting(&uncollected).path, wanted, "nothing was to be paid yet");
-    let paid = run_waiting(&[gone, ("CancelInvoice", Err("INVOICE_IS_PAID"))]);
-    assert_eq!(paid.path, ["PlaceOrder", "AwaitPayment", "CancelInvoice", "AwaitPayment"]);
+    for error in ["Lambda.TooManyRequestsException", "Lambda.AccessDeniedException", "Runtime.OutOfMemory"] {
+        let gone = ("AwaitPayment", Err(error));
+        let ran = run_waiting(&[gone, ("RemindPayment", Ok(9))]);
+        assert_eq!(ran.path, ["PlaceOrder", "AwaitPayment", "RemindPayment", "AwaitPayment"], "{error}");
+        let late = run_waiting(&[
+            gone,
+            ("RemindPayment", Err("PAYMENT_OVERDUE")),
+            ("CancelInvoice", Ok(0)),
+            ("CancelOrder", Ok(0)),
+        ]);
+        let given_up = ["RemindPayment", "CancelInvoice", "CancelOrder", "OrderCancelled"];
+        assert_eq!(late.path, [&["PlaceOrder", "AwaitPayment"][..], &given_up].concat(), "{error}");
+        assert_eq!(late.payload("CancelOrder")["body"], json!({ "reason": "PAYMENT_OVERDUE" }));
+    }
+}
+
+#[test]
+fn an_order_that_was_paid_while_it_was_given_up_is_not_stuck() {
+    for error in ["ORDER_IS_PAID", "ORDER_CANNOT_BE_CANCELLED"] {
+        let ran = run_waiting(&[
+            IN_VAIN,
+            ("RemindPayment", Err("PAYMENT_OVERDUE")),
+            ("CancelInvoice", Err("INVOICE_NOT_FOUND")),
+            ("CancelOrder", Err(error)),
+        ]);
+        let wanted =
+            ["PlaceOrder", "AwaitPayment", "RemindPayment", "CancelInvoice", "CancelOrder", "AwaitPayment"];
+        assert_eq!(ran.path, wanted, "{error}");
+        assert_eq!(ran.failure, None);
+    }
 }
 
 #[test]
 fn a_reminder_that_cannot_be_sent_does_not_cost_a_customer_the_order() {
-    for error in ["Unavailable", "States.Timeout", "Lambda.Unknown"] {
+    let technical =
+        ["Unavailable", "States.Timeout", "Lambda.Unknown", "Lambda.AccessDeniedException", "NEW"];
+    for error in technical {
         let ran = run_waiting(&[IN_VAIN, ("RemindPayment", Err(error))]);
         assert_eq!(ran.path, ["PlaceOrder", "AwaitPayment", "RemindPayment", "AwaitPayment"], "{error}");
         assert_eq!(ran.output["payment"], json!({ "wait": 60 }), "it waits as long as the time before");

@@ -31,7 +31,9 @@ async fn function(name: String) -> Result<Option<Function>, String> {
     let starter = || {
         let client = aws_sdk_sfn::Client::new(&config);
         let sagas = Arc::new(StepFunctions::new(client, aws::setting("ORDER_SAGA_ARN")?));
-        let payment = FirstWait::new(&aws::setting("PAYMENT_REMINDER_SECONDS")?)?;
+        let (reminder, deadline) =
+            (aws::setting("PAYMENT_REMINDER_SECONDS")?, aws::setting("PAYMENT_DEADLINE_SECONDS")?);
+        let payment = FirstWait::new(&reminder, &deadline)?;
         Ok::<_, String>(Arc::new(SagaStarter::new(store.clone(), sagas, payment)))
     };
     let rows = || {

@@ -54,17 +54,18 @@ pub struct FirstWait {
 }
 
 impl FirstWait {
-    /// From a number of seconds.
+    /// The reminder period, or the time to pay where that is shorter; both in seconds.
     ///
     /// # Errors
-    /// A sentence that says what is wrong with it.
-    pub fn new(seconds: &str) -> Result<Self, String> {
-        match seconds.parse() {
-            Ok(wait @ 1..) => Ok(Self { wait }),
-            Ok(0) | Err(_) => {
-                Err(format!("the reminder period must be a number of seconds above 0, not {seconds:?}"))
-            }
-        }
+    /// A sentence that says what is wrong with them.
+    pub fn new(reminder: &str, deadline: &str) -> Result<Self, String> {
+        let seconds = |name: &str, text: &str| match text.parse::<u32>() {
+            Ok(seconds @ 1..) => Ok(seconds),
+            Ok(0) | Err(_) => Err(format!("the {name} must be a number of seconds above 0, not {text:?}")),
+        };
+        let (reminder, deadline) =
+            (seconds("reminder period", reminder)?, seconds("payment deadline", deadline)?);
+        Ok(Self { wait: reminder.min(deadline) })
     }
 }
 
@@ -539,9 +540,15 @@ mod tests {
 
     #[test]
     fn a_wait_that_step_functions_would_fail_at_is_refused_before_any_saga_starts() {
-        assert_eq!(FirstWait::new("86400"), Ok(FirstWait { wait: 86_400 }));
+        assert_eq!(FirstWait::new("86400", "604800"), Ok(FirstWait { wait: 86_400 }));
+        assert_eq!(
+            FirstWait::new("86400", "3600"),
+            Ok(FirstWait { wait: 3600 }),
+            "the deadline is not put off"
+        );
         for text in ["0", "-1", "", "a day"] {
-            assert!(FirstWait::new(text).is_err(), "{text:?}");
+            assert!(FirstWait::new(text, "604800").is_err(), "{text:?}");
+            assert!(FirstWait::new("86400", text).is_err(), "{text:?}");
         }
     }
 

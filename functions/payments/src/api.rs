@@ -9,13 +9,13 @@ use contracts::{
     ids::{CustomerKind, InvoiceId, OrderId, OrderKind, PaymentId, PaymentKind},
     ordering::{OrderCreated, OrderEvent},
 };
-use event_store::{Expect, Loaded, Past};
+use event_store::{Expect, Loaded, Past, TransactError};
 use kernel::{Id, Reason, StreamId, Version};
 use lambda::{Answer, Call, Fault, Form, orders};
 
 use crate::{
     Payments,
-    invoice::{Funds, Invoice, InvoiceCommand},
+    invoice::{Funds, Invoice, InvoiceCommand, InvoiceRefusal},
     payment::{Payment, PaymentCommand},
     views::{InvoiceAnswer, InvoiceView, PaymentAnswer, PaymentView},
 };
@@ -73,11 +73,16 @@ impl Payments {
     /// `PUT /api/payments/{id}/release {orderId}`: gives up the hold; also a compensation in the order saga.
     /// Harmless when nothing is held for the order.
     ///
+    /// What an invoice was paid with is not given up: it is about to be captured, and the order to be completed.
+    ///
     /// # Errors
-    /// 404 when there is no such order, 412, and 409 when the order is paid with another payment, or
+    /// 404 when there is no such order, 412, and 409 when the order is paid with another payment, its invoice is paid, or
     /// what was held is captured.
     pub async fn release_payment(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let (id, order_id, order) = self.payment_and_order(&call).await?;
+        if let Some(Invoice::Paid(_)) = self.invoice(order_id.as_kind()).await?.state {
+            return Err(TransactError::Refused(InvoiceRefusal::IsPaid).into());
+        }
         let command = PaymentCommand::Release { order_id, customer_id: order.customer_id };
         self.transact(id, call.expect(), command, &call).await
     }

@@ -79,6 +79,8 @@ impl Terms {
                 "a reminder every {reminder} s of {deadline} s is more than {most} reminders"
             ));
         }
+        // A period that is longer than the deadline reminds nobody, and must not put the deadline off.
+        let reminder = reminder.min(deadline);
         Ok(Self { deadline: Duration::from_secs(deadline), reminder: Duration::from_secs(reminder) })
     }
 
@@ -122,7 +124,15 @@ impl Moment {
 
     /// Whole seconds, at least one, until there is something to do: to remind, or to cancel what nobody paid.
     pub fn wait(&self) -> u32 {
-        let until = self.remind_at().min(self.due_at());
+        self.wait_until(self.remind_at().min(self.due_at()))
+    }
+
+    /// Whole seconds, at least one, until it is due: when there is nobody to remind.
+    pub fn wait_until_due(&self) -> u32 {
+        self.wait_until(self.due_at())
+    }
+
+    fn wait_until(&self, until: Timestamp) -> u32 {
         until.duration_since(self.now).as_secs_f64().ceil().clamp(1.0, Self::LONGEST_WAIT) as u32
     }
 }

@@ -72,6 +72,8 @@ struct Handover {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Placement {
+    /// Nothing when no call of it was answered.
+    #[serde(default)]
     status: String,
     error: Option<String>,
     cause: Option<String>,
@@ -307,8 +309,11 @@ impl Payments {
         let call = Call { command: id_of_reminder, ..call.clone() };
         let stream = StreamId::of::<Invoice, _>(id);
         let outcome = self.store.transact::<Invoice>(&stream, Expect::Any, &command, &call.meta()).await?;
-        if outcome.state.is_some_and(|invoice| invoice.paid().is_some()) {
-            return Ok(1);
+        match outcome.state {
+            Some(Invoice::Paid(_)) => return Ok(1),
+            // Canceled by hand, so nobody is reminded any more. Its order is given up when it would have been due.
+            Some(Invoice::Canceled(..)) => return Ok(moment.wait_until_due()),
+            Some(Invoice::Pending(_) | Invoice::NeverMade(_)) | None => {}
         }
         let reminded_at = if outcome.events.is_empty() { moment.reminded_at } else { Some(moment.now) };
         Ok(Moment { reminded_at, ..moment }.wait())

@@ -126,7 +126,7 @@ pub const ROWS: &[Row] = &[
     row("AwaitPayment", Way::Forward, Refusal::TooFewPieces),
     row("RemindPayment", Way::Reminded, Refusal::IsOverdue),
     row("CancelInvoice", Way::Overdue, Refusal::InvoiceIsPaid),
-    row("CancelOrder", Way::Overdue, Refusal::Pretended("ORDER_IS_PAID")),
+    row("CancelOrder", Way::Overdue, Refusal::Pretended("ORDER_NOT_FOUND")),
     row("ReleasePayment", Way::Undone, Refusal::Pretended("PAYMENT_WAS_CAPTURED")),
     row("CancelShoppingList", Way::Undone, Refusal::Pretended("SHOPPING_LIST_IS_OF_ANOTHER_ORDER")),
     row("ReleaseInventory", Way::Undone, Refusal::Pretended("STOCK_IS_NOT_TRACKED")),
@@ -257,8 +257,8 @@ impl Cell {
             Fault::TechnicalError if matches!(step, "AwaitPayment" | "RemindPayment") => through,
             Fault::TechnicalError => self.stuck(),
             Fault::TimedOut if self.is_placed() => End::Rejected(NOT_PLACED),
-            // Nobody pays meanwhile, and the mall does not know how the order stands: it is given up.
-            Fault::TimedOut if step == "AwaitPayment" => End::Cancelled("Sandbox.Timedout"),
+            // Nobody pays meanwhile: it waits until the deadline.
+            Fault::TimedOut if step == "AwaitPayment" => End::Cancelled(OVERDUE),
             // It is approved, whoever heard of it.
             Fault::AnswerLost if step == "ApproveOrder" => End::Completed,
             Fault::AnswerLost if self.is_placed() => End::Rejected(NOT_PLACED),
