@@ -479,12 +479,13 @@ fn judged(what: What, order: Uuid, saga: &Saga) -> Verdict {
         let why = format!("order {order} is being undone by hand just now ({})", attempt.name);
         return Verdict::NotNow(why, format!("Look on: {look}"));
     }
+    // Stuck by its own word. An execution that failed otherwise stands in the middle of something, as if it were aborted.
+    let stuck = first.failure.as_ref().is_some_and(|failure| failure.error == "SagaStuck");
     if saga.timeline.status == "ready" {
         let why = format!("order {order} is ready: the customer can pay it");
-        return Verdict::NotNow(
-            why,
-            format!("Cancel it, and all is given back: DELETE /api/ordering/{order}"),
-        );
+        let then = if stuck { "compensate" } else { "retry" };
+        let advice = format!("Cancel it, and all is given back: DELETE /api/ordering/{order}");
+        return Verdict::NotNow(why, format!("{advice}. Then end the saga: cargo mall saga {then} {order}"));
     }
     if saga.timeline.status == "completed" {
         let why = format!("order {order} is completed: what was done for it is in use");
@@ -492,8 +493,6 @@ fn judged(what: What, order: Uuid, saga: &Saga) -> Verdict {
             "Goods left the mall, which no machine can undo; see docs/SAGAS.md, \"What is left to people\".";
         return Verdict::NotNow(why, advice.to_owned());
     }
-    // Stuck by its own word. An execution that failed otherwise stands in the middle of something, as if it were aborted.
-    let stuck = first.failure.as_ref().is_some_and(|failure| failure.error == "SagaStuck");
     match what {
         What::Retry | What::Compensate { .. } if stuck => Verdict::Undo(attempts.len() + 1),
         What::Compensate { force: true } => Verdict::Undo(attempts.len() + 1),
@@ -731,6 +730,19 @@ mod tests {
                 assert!(matches!(judge(what, &saga(status, vec![stuck()])), Verdict::NotNow(..)), "{what:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_saga_that_is_stuck_with_a_ready_order_does_not_stay_in_the_list_when_the_order_is_cancelled() {
+        let Verdict::NotNow(_, advice) = judge(COMPENSATE, &saga("ready", vec![stuck()])) else {
+            panic!("what the customer can pay is not undone");
+        };
+        let (delete, compensate) = (advice.find("DELETE /api/ordering/"), advice.find("saga compensate"));
+        assert!(delete.is_some() && delete < compensate, "{advice}");
+        assert_eq!(judge(COMPENSATE, &saga("cancelled", vec![stuck()])), Verdict::Undo(1));
+        let aborted = saga("ready", vec![ran("saga", "aborted", None)]);
+        let Verdict::NotNow(_, advice) = judge(COMPENSATE, &aborted) else { panic!("neither is this") };
+        assert!(advice.contains("saga retry"), "it may go on, and finds the order cancelled: {advice}");
     }
 
     #[test]

@@ -530,6 +530,13 @@ fn task_problems(
         if ways.goes_on(next) && errors != ["States.ALL"] && catcher.get("ResultPath") == Some(&Value::Null) {
             continue;
         }
+        // What waits for the payment looks at the order itself before anything is undone. So it may be asked after any
+        // failure of the call that places the order, whose answer it is given, and of what only reminds.
+        let kept = catcher.get("ResultPath");
+        let answer = runs_express && kept == task.get("ResultPath");
+        if !compensates && !waits && is_waiting(&states[next]) && (answer || kept == Some(&Value::Null)) {
+            continue;
+        }
         // That there is nothing to undo is as good as having undone it.
         let as_if_done = compensates && catcher["Next"] == task["Next"] && errors.len() == 1;
         if as_if_done && errors != ["States.ALL"] && catcher.get("ResultPath") == Some(&Value::Null) {
@@ -556,6 +563,11 @@ fn task_problems(
         }
     }
     problems
+}
+
+/// Whether a state sleeps until somebody sends its token back.
+fn is_waiting(state: &Value) -> bool {
+    state["Resource"].as_str().is_some_and(|resource| resource.ends_with(".waitForTaskToken"))
 }
 
 /// Whether an error says that asking again may help.

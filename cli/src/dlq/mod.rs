@@ -6,16 +6,19 @@
 
 mod letter;
 mod look;
+mod portions;
 mod redrive;
 mod why;
 
-use std::time::{Duration, Instant};
+use std::{collections::HashSet, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use self::{
     letter::{Content, Letter},
+    look::DeadLetters,
+    portions::{Bounds, Then, Worked, portion},
     redrive::Fate,
 };
 use crate::{
@@ -25,12 +28,12 @@ use crate::{
     errors::{Error, Result},
     paths::Home,
     progress,
-    target::{Choice, aws},
+    target::Choice,
     ui,
 };
 
-/// After this, a message that was received is held anew before something is done with it.
-const HOLD_ANEW: Duration = Duration::from_secs(20);
+/// Messages per second that are deleted at least, where a call takes a usual time.
+const DELETED: u32 = 20;
 
 /// What can be asked about dead letters.
 #[derive(Debug, clap::Subcommand)]
@@ -120,13 +123,18 @@ pub struct Selection {
 impl Selection {
     /// Whether it leaves anything out.
     fn is_narrow(&self) -> bool {
-        self.consumer.is_some() || self.stream.is_some() || self.event_type.is_some() || !self.id.is_empty()
+        self.consumer.is_some() || self.leaves_out_of_a_queue()
+    }
+
+    /// Whether it leaves out any message of a queue that it means.
+    fn leaves_out_of_a_queue(&self) -> bool {
+        self.stream.is_some() || self.event_type.is_some() || !self.id.is_empty()
     }
 
     fn has(&self, letter: &Letter) -> bool {
         let event = match &letter.content {
             Content::Event { event, .. } => Some(event.id.to_string()),
-            Content::Parked(_) | Content::GivenUp(_) | Content::Unknown(_) => None,
+            Content::Execution(_) | Content::Parked(_) | Content::GivenUp(_) | Content::Unknown(_) => None,
         };
         let named = |id: &String| *id == letter.id || Some(id) == event.as_ref();
         (self.id.is_empty() || self.id.iter().any(named))
@@ -313,12 +321,11 @@ async fn reason(
     if let Some(why) = letter.content.why() {
         return Ok(Some(why));
     }
-    let Content::Event { event, .. } = &letter.content else { return Ok(None) };
     if *looked_up >= why::LOOKED_UP {
         return Ok(None);
     }
     *looked_up += 1;
-    why::logged(mall, &queue.name, event, letter.sent).await
+    why::logged(mall, &queue.name, letter).await
 }
 
 fn tell(queue: &Queue, letter: &Letter, why: Option<&str>) {
@@ -347,73 +354,23 @@ fn tell(queue: &Queue, letter: &Letter, why: Option<&str>) {
 
 // ---- doing
 
-/// What was chosen in one queue, and is hidden from others as long as we hold it.
-struct Held {
-    queue: Queue,
-    letters: Vec<Letter>,
-    since: Instant,
-}
-
-/// Takes what was chosen, and lets go of the rest at once.
-async fn hold(mall: &Deployed, queue: Queue, selection: &Selection, limit: usize) -> Result<Held> {
-    let since = Instant::now();
-    let look = look::take(mall, &queue.url, limit).await?;
-    let (letters, others): (Vec<_>, Vec<_>) =
-        look.letters.into_iter().partition(|letter| selection.has(letter));
-    look::release(mall, &queue.url, &others.iter().collect::<Vec<_>>()).await?;
-    if look.more {
-        ui::note(format!(
-            "There may be more in {} than could be held at a time: repeat the command.",
-            queue.name
-        ));
-    }
-    Ok(Held { queue, letters, since })
-}
-
-impl Held {
-    /// Makes sure that we still have a message; says no when somebody else does.
-    async fn still_ours(&self, mall: &Deployed, letter: &Letter) -> bool {
-        if self.since.elapsed() < HOLD_ANEW {
-            return true;
-        }
-        let held =
-            mall.sqs.change_message_visibility().queue_url(&self.queue.url).receipt_handle(&letter.receipt);
-        held.visibility_timeout(look::HIDDEN).send().await.is_ok()
-    }
-
-    async fn delete(&self, mall: &Deployed, letter: &Letter) -> Result<()> {
-        let delete = mall.sqs.delete_message().queue_url(&self.queue.url).receipt_handle(&letter.receipt);
-        delete.send().await.map_err(aws("deleting a dead letter"))?;
-        Ok(())
-    }
-
-    async fn release_all(&self, mall: &Deployed) -> Result<()> {
-        look::release(mall, &self.queue.url, &self.letters.iter().collect::<Vec<_>>()).await
-    }
-}
+/// A message that was not sent back: its queue, what it is, why it stays.
+type Left = (String, String, String);
 
 async fn send_back(mall: &Deployed, selection: &Selection, limit: usize, rate: u32, yes: bool) -> Result<()> {
+    let bounds = Bounds { begun: Timestamp::now(), limit, portion: portion(rate) };
     let (mut sent, mut left) = (0, Vec::new());
     for queue in queues(mall, selection.consumer.as_deref()).await? {
-        if selection.consumer.is_none() && consumers::depth(mall, &queue.url).await?.0 == 0 {
+        let waiting = consumers::depth(mall, &queue.url).await?.0;
+        if selection.consumer.is_none() && waiting == 0 {
             continue;
         }
-        let held = hold(mall, queue, selection, limit).await?;
-        let batches =
-            held.letters.iter().filter(|letter| matches!(letter.content, Content::GivenUp(_))).count();
-        if batches > 0 && !yes {
-            let cost = mall.size().await?.cost();
-            let consequence = format!(
-                "{batches} batches of {} say when their commits came, and not which: for each the event table is read \
-                 once ({cost}).",
-                held.queue.name
-            );
-            if let Err(error) = deploy::confirmed(&consequence).await {
-                held.release_all(mall).await?;
-                return Err(error);
-            }
+        if queue.is_the_relays() && !yes {
+            may_read_the_table(mall, &queue, selection, limit).await?;
         }
-        sent += send_back_from(mall, &held, rate, &mut left).await?;
+        // How many of them are meant, only the work tells.
+        let total = if selection.leaves_out_of_a_queue() { 0 } else { waiting.min(limit as u64) };
+        sent += send_back_from(mall, &queue, selection, bounds, rate, total, &mut left).await?;
     }
     for (queue, letter, why) in &left {
         ui::line(format!("{} {queue}: {} stays: {why}", ui::bad("✗"), letter));
@@ -431,102 +388,193 @@ async fn send_back(mall: &Deployed, selection: &Selection, limit: usize, rate: u
     Ok(())
 }
 
+/// Asks before batches are sent back for which the event table is read. Nothing is held while the operator thinks.
+async fn may_read_the_table(
+    mall: &Deployed,
+    queue: &Queue,
+    selection: &Selection,
+    limit: usize,
+) -> Result<()> {
+    let look = look::at(mall, &queue.url, limit).await?;
+    let is_batch = |letter: &&Letter| selection.has(letter) && matches!(letter.content, Content::GivenUp(_));
+    let batches = look.letters.iter().filter(is_batch).count();
+    if batches == 0 {
+        return Ok(());
+    }
+    let cost = mall.size().await?.cost();
+    deploy::confirmed(&format!(
+        "{batches} batches of {} say when their commits came, and not which: for each the event table is read once ({cost}).",
+        queue.name
+    ))
+    .await
+}
+
 async fn send_back_from(
     mall: &Deployed,
-    held: &Held,
+    queue: &Queue,
+    selection: &Selection,
+    bounds: Bounds,
     rate: u32,
-    left: &mut Vec<(String, String, String)>,
+    total: u64,
+    left: &mut Vec<Left>,
 ) -> Result<usize> {
-    let name = &held.queue.name;
-    let bar = progress::begin(format!("Sending back to {name}"), held.letters.len() as u64);
+    let name = &queue.name;
+    let bar = progress::begin(format!("Sending back to {name}"), total);
     let mut pace = tokio::time::interval(Duration::from_secs(1) / rate);
     // After a slow message, the others do not hurry.
     pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut sent, mut kept) = (0, Vec::new());
-    for letter in &held.letters {
+    let mut sent = 0;
+    let work = async |letter: &Letter| {
         pace.tick().await;
-        let fate = match &held.queue.consumer {
-            _ if !held.still_ours(mall, letter).await => Fate::Left("somebody else has it".into()),
+        let fate = match &queue.consumer {
             Some(consumer) => redrive::to_consumer(mall, consumer, letter).await?,
-            None if held.queue.is_the_relays() => redrive::to_bus(mall, letter, &mut pace).await?,
+            None if queue.is_the_relays() => redrive::to_bus(mall, letter, &mut pace).await?,
             None => Fate::Left("no rule of the bus sends to its consumer".into()),
         };
-        match fate {
+        bar.more(1);
+        Ok(match fate {
             Fate::Sent(_) => {
-                held.delete(mall, letter).await?;
                 sent += 1;
+                Then::Gone
             }
             Fate::Left(why) => {
-                kept.push(letter);
                 left.push((name.clone(), letter.content.summary(), why));
+                Then::Stays
             }
-        }
-        bar.more(1);
-    }
-    look::release(mall, &held.queue.url, &kept).await?;
+        })
+    };
+    let dead = DeadLetters::at(mall, &queue.url);
+    let worked = portions::each(&dead, bounds, |letter| selection.has(letter), work).await?;
+    tell_of_more(queue, worked);
     Ok(sent)
 }
 
+/// Says what was not worked, and why.
+fn tell_of_more(queue: &Queue, worked: Worked) {
+    if worked.more {
+        ui::note(format!("There may be more in {} than were worked: repeat the command.", queue.name));
+    }
+    if worked.late > 0 {
+        ui::note(format!(
+            "{} messages came to {} after this began, and were let alone: cargo mall dlq show {}",
+            worked.late, queue.name, queue.name
+        ));
+    }
+}
+
 async fn drop_them(mall: &Deployed, selection: &Selection, limit: usize, yes: bool) -> Result<()> {
-    let mut dropped = 0;
+    let begun = Timestamp::now();
+    let mut dropped = Dropped::default();
     for queue in queues(mall, selection.consumer.as_deref()).await? {
         if selection.consumer.is_none() && consumers::depth(mall, &queue.url).await?.0 == 0 {
             continue;
         }
-        let held = hold(mall, queue, selection, limit).await?;
-        if held.letters.is_empty() {
+        let look = look::at(mall, &queue.url, limit).await?;
+        let letters: Vec<&Letter> = look.letters.iter().filter(|letter| selection.has(letter)).collect();
+        if letters.is_empty() {
             continue;
         }
-        ui::heading(&held.queue.name);
-        for letter in &held.letters {
-            ui::line(format!("  {}{}", letter.content.summary(), again(&held.queue, letter)));
+        ui::heading(&queue.name);
+        for letter in &letters {
+            let again = again(&queue, letter).map(|again| format!("  {}", ui::dim(again)));
+            ui::line(format!("  {}{}", letter.content.summary(), again.unwrap_or_default()));
         }
+        let (count, name) = (letters.len(), &queue.name);
         if !yes {
-            let (count, name) = (held.letters.len(), &held.queue.name);
-            let consequence =
-                format!("These {count} messages will be deleted, and {name} will not hear of them.");
-            if let Err(error) = deploy::confirmed(&consequence).await {
-                held.release_all(mall).await?;
-                return Err(error);
-            }
+            // Nothing is held while the operator thinks; what comes meanwhile was not shown, and stays.
+            deploy::confirmed(&format!(
+                "These {count} messages will be deleted, and {name} will not hear of them."
+            ))
+            .await?;
         }
-        for letter in &held.letters {
-            if held.still_ours(mall, letter).await {
-                held.delete(mall, letter).await?;
-                dropped += 1;
-            } else {
-                ui::line(format!(
-                    "{} {} stays: somebody else has it",
-                    ui::bad("✗"),
-                    letter.content.summary()
-                ));
-            }
+        let shown: HashSet<&str> = letters.iter().map(|letter| letter.id.as_str()).collect();
+        let bounds = Bounds { begun, limit: count, portion: portion(DELETED) };
+        let dead = DeadLetters::at(mall, &queue.url);
+        let mut gone = 0;
+        let worked = portions::each(
+            &dead,
+            bounds,
+            |letter| shown.contains(letter.id.as_str()),
+            async |letter: &Letter| {
+                dropped.count(&letter.content);
+                gone += 1;
+                Ok(Then::Gone)
+            },
+        );
+        worked.await?;
+        if gone < count {
+            let missing = count - gone;
+            ui::note(format!("{missing} of them are not there any more, or somebody else has them."));
+        }
+        if look.more {
+            ui::note(format!("There may be more in {name} than were shown: repeat the command."));
         }
     }
-    ui::line(match dropped {
-        0 => "There was nothing to drop.".to_owned(),
-        _ => format!(
-            "{} {dropped} messages were dropped; their events stand in the event table",
-            ui::good("✓")
-        ),
-    });
+    dropped.said().into_iter().for_each(ui::line);
     Ok(())
 }
 
-/// How to have the consumer hear of it after all.
-fn again(queue: &Queue, letter: &Letter) -> String {
-    match (&queue.consumer, letter.content.stream()) {
-        (Some(consumer), Some(stream)) => {
-            let effects = if consumer.harmless { "" } else { " --with-side-effects" };
-            let command =
-                format!("cargo mall replay --consumer {} --stream {stream}{effects}", consumer.name);
-            format!("  {}", ui::dim(command))
+/// How many messages were dropped, by what is left of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Dropped {
+    /// Of events and commits: these stand in the event table.
+    events: usize,
+    /// That said how an execution stands.
+    notices: usize,
+    /// That name nothing of that.
+    others: usize,
+}
+
+impl Dropped {
+    fn count(&mut self, content: &Content) {
+        match content {
+            Content::Event { .. } | Content::GivenUp(_) => self.events += 1,
+            Content::Execution(_) => self.notices += 1,
+            Content::Parked(parked) if parked.commit().is_some() => self.events += 1,
+            Content::Parked(_) | Content::Unknown(_) => self.others += 1,
         }
-        (None, Some(stream)) => {
-            format!("  {}", ui::dim(format!("cargo mall replay --all --stream {stream}")))
-        }
-        (_, None) => String::new(),
     }
+
+    fn said(self) -> Vec<String> {
+        let mut said = Vec::new();
+        let mut say = |count: usize, what: &str| {
+            if count > 0 {
+                said.push(format!("{} {count} {what}", ui::good("✓")));
+            }
+        };
+        say(self.events, "messages were dropped; their events stand in the event table");
+        say(
+            self.notices,
+            "notices of Step Functions were dropped, which are no events; lists of sagas find out again how those executions stand",
+        );
+        say(self.others, "messages were dropped that name no event");
+        if said.is_empty() {
+            said.push("There was nothing to drop.".into());
+        }
+        said
+    }
+}
+
+/// How to have those hear of it after all who would have.
+fn again(queue: &Queue, letter: &Letter) -> Option<String> {
+    let said = match (&letter.content, &queue.consumer) {
+        (Content::Event { event, .. }, Some(consumer)) => {
+            let effects = if consumer.harmless { "" } else { " --with-side-effects" };
+            format!("--consumer {} --stream {}{effects}", consumer.name, event.stream)
+        }
+        // What the relay could not publish was heard by nobody: by those who do something about it neither.
+        (Content::GivenUp(batch), _) => {
+            let (since, until) = redrive::window(batch).ok()?;
+            format!("--all --since {since} --until {until} --with-side-effects")
+        }
+        (Content::Event { .. } | Content::Parked(_), None) if queue.is_the_relays() => {
+            format!("--all --stream {} --with-side-effects", letter.content.stream()?)
+        }
+        (Content::Event { .. } | Content::Execution(_) | Content::Parked(_) | Content::Unknown(_), _) => {
+            return None;
+        }
+    };
+    Some(format!("cargo mall replay {said}"))
 }
 
 #[cfg(test)]
@@ -566,5 +614,84 @@ mod tests {
         assert_eq!(chosen(Selection { stream: stream.clone(), ..Selection::default() }), [false, true]);
         let neither = Selection { stream, event_type: Some("StoreRebranded".into()), ..Selection::default() };
         assert_eq!(chosen(neither), [false, false]);
+    }
+
+    fn queue(name: &str, consumer: Option<bool>) -> Queue {
+        let consumer = consumer.map(|harmless| Consumer {
+            name: name.into(),
+            queue: String::new(),
+            arn: String::new(),
+            pattern: consumers::Pattern::default(),
+            harmless,
+        });
+        Queue { name: name.into(), url: String::new(), consumer }
+    }
+
+    fn about(body: &Value) -> Letter {
+        let body = body.to_string();
+        let content = Content::of(&body, None);
+        Letter { id: "m".into(), receipt: String::new(), sent: None, received: 1, body, content }
+    }
+
+    fn notice() -> Letter {
+        let detail = json!({ "name": kernel::Uuid::from_u128(8), "status": "FAILED" });
+        about(&json!({ "detail-type": "Step Functions Execution Status Change", "detail": detail }))
+    }
+
+    #[test]
+    fn what_was_dropped_can_be_replayed_to_all_who_did_not_hear_of_it() {
+        let order = letter("m", 2, "ordering.Order/8", "OrderCreated");
+        let said = |queue: &Queue, letter: &Letter| again(queue, letter).unwrap_or_default();
+        let view = queue("ordering-project-orders", Some(true));
+        let expected = "cargo mall replay --consumer ordering-project-orders --stream ordering.Order/8";
+        assert_eq!(said(&view, &order), expected);
+        let policy = queue("ordering-start-order-saga", Some(false));
+        assert!(said(&policy, &order).ends_with("--stream ordering.Order/8 --with-side-effects"));
+        // Nobody heard of what the relay kept: those who do something about it neither.
+        let keys = json!({ "stream": { "S": "ordering.Order/8" }, "version": { "N": "2" } });
+        let parked = about(
+            &json!({ "reason": "undecodable", "why": "bad", "at": "2026-01-31T12:00:00Z", "keys": keys }),
+        );
+        let expected = "cargo mall replay --all --stream ordering.Order/8 --with-side-effects";
+        assert_eq!(said(&queue("relay-parked", None), &parked), expected);
+        let given_up = about(&json!({
+            "requestContext": { "condition": "RetryAttemptsExhausted" },
+            "DDBStreamBatchInfo": {
+                "approximateArrivalOfFirstRecord": "2026-01-31T12:00:00Z",
+                "approximateArrivalOfLastRecord": "2026-01-31T12:10:00Z", "batchSize": 7,
+            },
+        }));
+        let expected = "cargo mall replay --all --since 2026-01-31T11:45:00Z --until 2026-01-31T12:15:00Z --with-side-effects";
+        assert_eq!(said(&queue("relay-given-up", None), &given_up), expected);
+        // No event, no replay.
+        assert_eq!(again(&view, &notice()), None);
+        assert_eq!(again(&queue("relay-parked", None), &about(&json!({ "other": 1 }))), None);
+    }
+
+    #[test]
+    fn only_what_stands_in_the_event_table_is_said_to() {
+        let mut dropped = Dropped::default();
+        for letter in
+            [letter("m", 2, "ordering.Order/8", "OrderCreated"), notice(), notice(), about(&json!({}))]
+        {
+            dropped.count(&letter.content);
+        }
+        assert_eq!(dropped, Dropped { events: 1, notices: 2, others: 1 });
+        let said = dropped.said().join("\n");
+        assert!(said.contains("1 messages were dropped; their events stand"), "{said}");
+        assert!(
+            said.contains("2 notices of Step Functions")
+                && said.contains("1 messages were dropped that name no"),
+            "{said}"
+        );
+        assert_eq!(Dropped::default().said(), ["There was nothing to drop."]);
+    }
+
+    #[test]
+    fn a_notice_of_step_functions_is_selected_by_its_orders_stream() {
+        let stream = Some(format!("ordering.Order/{}", kernel::Uuid::from_u128(8)));
+        assert!(Selection { stream, ..Selection::default() }.has(&notice()));
+        let other = Some("ordering.Order/8".to_owned());
+        assert!(!Selection { stream: other, ..Selection::default() }.has(&notice()));
     }
 }

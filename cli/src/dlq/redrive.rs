@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use contracts::Envelope;
 use event_store::{Commit, StoreError};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use kernel::{StreamId, Version};
 use relay::{Bus, Entry, EventBridge, MAX_BYTES, MAX_ENTRIES, Verdict};
-use tokio::time::Interval;
+use tokio::{sync::mpsc::Receiver, time::Interval};
 
 use super::letter::{Content, GivenUp, Letter};
 use crate::{
@@ -29,7 +29,11 @@ const CALL: Duration = Duration::from_secs(10);
 const BEFORE: SignedDuration = SignedDuration::from_mins(15);
 const AFTER: SignedDuration = SignedDuration::from_mins(5);
 
+/// Commits of a batch of which is told why they were refused: a bus that takes nothing says the same thousands of times.
+const TOLD: usize = 3;
+
 /// What became of a message.
+#[derive(Debug, PartialEq, Eq)]
 pub enum Fate {
     /// So many events were sent; it can go.
     Sent(usize),
@@ -49,7 +53,9 @@ pub async fn to_consumer(mall: &Deployed, consumer: &Consumer, letter: &Letter) 
             Err(why) => return left(why),
         },
         // A consumer that was mended may understand it as it is.
-        Content::Parked(_) | Content::GivenUp(_) | Content::Unknown(_) => letter.body.clone(),
+        Content::Execution(_) | Content::Parked(_) | Content::GivenUp(_) | Content::Unknown(_) => {
+            letter.body.clone()
+        }
     };
     mall.sqs
         .send_message()
@@ -83,6 +89,7 @@ pub async fn to_bus(mall: &Deployed, letter: &Letter, pace: &mut Interval) -> Re
         },
         Content::GivenUp(batch) => published_window(mall, batch, pace).await,
         Content::Event { event, .. } => published_commit(mall, &event.stream, event.first).await,
+        Content::Execution(_) => left("how an execution stands is no event: nothing to publish, drop it"),
         Content::Unknown(why) => left(format!("{why}: nothing to publish, drop it")),
     }
 }
@@ -96,31 +103,58 @@ async fn published_commit(mall: &Deployed, stream: &StreamId, version: Version) 
     }
 }
 
-/// All commits of the time in which a batch came. Lambda says where in the stream that was, but the stream forgets.
-async fn published_window(
-    mall: &Deployed,
-    GivenUp { batch, .. }: &GivenUp,
-    pace: &mut Interval,
-) -> Result<Fate> {
+/// The time in which the commits of a batch were made, with some to spare.
+///
+/// # Errors
+/// When that is out of all range.
+pub fn window(GivenUp { batch, .. }: &GivenUp) -> Result<(Timestamp, Timestamp)> {
     let out_of_range =
         |error: jiff::Error| Error::Aws { operation: "reading when a batch came", why: error.to_string() };
-    let wanted = Wanted {
-        since: Some(batch.approximate_arrival_of_first_record.checked_sub(BEFORE).map_err(out_of_range)?),
-        until: Some(batch.approximate_arrival_of_last_record.checked_add(AFTER).map_err(out_of_range)?),
-        ..Wanted::default()
-    };
-    let mut commits = mall.scan(&wanted);
-    let (mut events, mut count) = (0, 0);
-    while let Some(commit) = commits.recv().await {
+    Ok((
+        batch.approximate_arrival_of_first_record.checked_sub(BEFORE).map_err(out_of_range)?,
+        batch.approximate_arrival_of_last_record.checked_add(AFTER).map_err(out_of_range)?,
+    ))
+}
+
+/// All commits of the time in which a batch came. Lambda says where in the stream that was, but the stream forgets.
+async fn published_window(mall: &Deployed, given_up: &GivenUp, pace: &mut Interval) -> Result<Fate> {
+    let (since, until) = window(given_up)?;
+    let wanted = Wanted { since: Some(since), until: Some(until), ..Wanted::default() };
+    let publish = async |commit: &Commit| {
         pace.tick().await;
-        match published(mall, &commit?).await? {
-            Fate::Sent(sent) => events += sent,
-            Fate::Left(why) => return left(why),
-        }
+        published(mall, commit).await
+    };
+    published_all(mall.scan(&wanted), given_up.batch.batch_size, publish).await
+}
+
+/// Publishes these commits, of which there should be `size` at least. One that is refused keeps no other back.
+async fn published_all(
+    mut commits: Receiver<Result<Commit>>,
+    size: u64,
+    mut publish: impl AsyncFnMut(&Commit) -> Result<Fate>,
+) -> Result<Fate> {
+    let (mut events, mut count, mut refused, mut told) = (0, 0, 0, Vec::new());
+    while let Some(commit) = commits.recv().await {
+        let commit = commit?;
         count += 1;
+        match publish(&commit).await? {
+            Fate::Sent(sent) => events += sent,
+            Fate::Left(why) => {
+                refused += 1;
+                if told.len() < TOLD {
+                    told.push(format!("{} at version {}: {why}", commit.stream, commit.version));
+                }
+            }
+        }
     }
-    if count < batch.batch_size {
-        let size = batch.batch_size;
+    if refused > 0 {
+        let more = if refused > told.len() { "; …" } else { "" };
+        return left(format!(
+            "{refused} of {count} commits around that time are not published, the others are: {}{more}",
+            told.join("; ")
+        ));
+    }
+    if count < size {
         return left(format!(
             "only {count} of its {size} commits were found around that time; they are published"
         ));
@@ -172,6 +206,8 @@ fn calls(entries: &[Entry]) -> Vec<&[Entry]> {
 
 #[cfg(test)]
 mod tests {
+    use kernel::{Actor, CommandId, CommandStamp, PayloadHash};
+
     use super::*;
 
     fn entry(bytes: usize) -> Entry {
@@ -183,6 +219,58 @@ mod tests {
             trace_header: None,
         };
         Entry { detail: "x".repeat(bytes - empty.bytes()), ..empty }
+    }
+
+    fn commit(version: u64) -> Commit {
+        Commit {
+            stream: "stores.Store/7".parse().unwrap(),
+            version: Version::new(version),
+            next: Version::new(version + 1),
+            events: Vec::new(),
+            command: CommandStamp { id: CommandId::new(kernel::Uuid::nil()), hash: PayloadHash::of(&()) },
+            at: Timestamp::UNIX_EPOCH,
+            actor: Actor::new("tester"),
+            correlation: kernel::Uuid::nil(),
+            causation: None,
+            trace: None,
+            attempt: 0,
+            snapshot: None,
+        }
+    }
+
+    /// What becomes of a batch of `size` of which so many commits are found, and which of them are tried.
+    async fn batch(found: u64, size: u64, refused: &[u64]) -> (Fate, Vec<u64>) {
+        let (sender, receiver) = tokio::sync::mpsc::channel(100);
+        for version in 1..=found {
+            sender.send(Ok(commit(version))).await.unwrap();
+        }
+        drop(sender);
+        let mut tried = Vec::new();
+        let publish = async |commit: &Commit| {
+            tried.push(commit.version.get());
+            if refused.contains(&commit.version.get()) { left("too large") } else { Ok(Fate::Sent(2)) }
+        };
+        let fate = published_all(receiver, size, publish).await.unwrap();
+        (fate, tried)
+    }
+
+    #[tokio::test]
+    async fn one_refused_commit_keeps_no_other_of_its_batch_back() {
+        assert_eq!(batch(3, 3, &[]).await, (Fate::Sent(6), vec![1, 2, 3]));
+        let (Fate::Left(why), tried) = batch(4, 4, &[1, 3]).await else { panic!("it may not be deleted") };
+        assert_eq!(tried, [1, 2, 3, 4]);
+        assert!(why.starts_with("2 of 4 commits"), "{why}");
+        assert!(
+            why.ends_with("Store/7 at version 1: too large; stores.Store/7 at version 3: too large"),
+            "{why}"
+        );
+        let (Fate::Left(why), tried) = batch(9, 9, &[1, 2, 3, 4, 5]).await else {
+            panic!("it may not be deleted")
+        };
+        assert!(why.starts_with("5 of 9") && why.ends_with("version 3: too large; …"), "{why}");
+        assert_eq!(tried.len(), 9);
+        let (Fate::Left(why), _) = batch(2, 3, &[]).await else { panic!("one is missing") };
+        assert!(why.contains("only 2 of its 3"), "{why}");
     }
 
     #[test]

@@ -1,33 +1,48 @@
-//! Why a consumer could not handle an event: what it said last, in its log.
+//! Why a consumer could not handle a message: what it said last, in its log.
 
-use contracts::Envelope;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use super::letter::{Content, Letter};
 use crate::{deployed::Deployed, errors::Result, target::aws};
 
-/// Pages of the log that are read for one event. Lines about it begin when it was sent, so they stand in the first.
+/// Pages of the log that are read for one message. Lines about it begin when it was sent, so they stand in the first.
 const PAGES: usize = 3;
 
-/// Events whose reason is looked up in one go: each costs a search in the log.
+/// Messages whose reason is looked up in one go: each costs a search in the log, or two.
 pub const LOOKED_UP: usize = 20;
 
-/// The last error that the consumer logged about this event, if it can be found.
-pub async fn logged(
-    mall: &Deployed,
-    consumer: &str,
-    event: &Envelope,
-    sent: Option<Timestamp>,
-) -> Result<Option<String>> {
+/// The last error that the consumer logged about this message, if it can be found.
+pub async fn logged(mall: &Deployed, consumer: &str, letter: &Letter) -> Result<Option<String>> {
+    for id in ids(letter) {
+        let why = about(mall, consumer, &id, letter.sent).await?;
+        if why.is_some() {
+            return Ok(why);
+        }
+    }
+    Ok(None)
+}
+
+/// By what a consumer's log names a message. Consumers that hear of more than events name it by its id in their queue, which
+/// it keeps when it is moved to the dead letters.
+fn ids(letter: &Letter) -> Vec<String> {
+    match &letter.content {
+        Content::Event { event, .. } => vec![event.id.to_string(), letter.id.clone()],
+        Content::Execution(_) => vec![letter.id.clone()],
+        Content::Parked(_) | Content::GivenUp(_) | Content::Unknown(_) => Vec::new(),
+    }
+}
+
+/// The last error in a consumer's log, since shortly before `sent`, in a line with this id.
+async fn about(mall: &Deployed, consumer: &str, id: &str, sent: Option<Timestamp>) -> Result<Option<String>> {
     let group = format!("/aws/lambda/{}-{consumer}", mall.stack.prefix);
-    let from = sent.unwrap_or(event.at).saturating_sub(SignedDuration::from_mins(1));
-    let from = from.map_or(0, Timestamp::as_millisecond);
+    let from = sent.and_then(|sent| sent.checked_sub(SignedDuration::from_mins(1)).ok());
     let mut pages = mall
         .logs
         .filter_log_events()
         .log_group_name(group)
-        .filter_pattern(format!("\"{}\"", event.id))
-        .start_time(from)
+        .filter_pattern(format!("\"{id}\""))
+        .start_time(from.map_or(0, Timestamp::as_millisecond))
         .into_paginator()
         .send();
     let mut last = None;

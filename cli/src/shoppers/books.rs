@@ -86,7 +86,10 @@ impl Entry {
                 Some(_) => false,
             },
             // It rests where nobody collects or nobody pays.
-            "approved" | "ready" => payment == "confirmed" && kept == 0,
+            "approved" | "ready" => {
+                let owed = invoice.is_none_or(|invoice| invoice == ("pending", *total));
+                payment == "confirmed" && kept == 0 && held == total && owed
+            }
             _ => false,
         };
         let is_over = !matches!(status.as_str(), "approved" | "ready");
@@ -261,7 +264,8 @@ mod tests {
             entry("rejected", "released", 0, 0, None),
             entry("cancelled", "released", 0, 0, Some("canceled")),
             entry("cancelled", "refunded", 500, 500, Some("paid")),
-            entry("ready", "confirmed", 0, 0, Some("pending")),
+            Entry { held: 500, ..entry("approved", "confirmed", 0, 0, None) },
+            Entry { held: 500, ..entry("ready", "confirmed", 0, 0, Some("pending")) },
         ];
         for entry in good {
             assert_eq!(entry.judged(), None, "{entry:?}");
@@ -276,6 +280,14 @@ mod tests {
             entry("rejected", "captured", 500, 0, Some("paid")),
             entry("cancelled", "released", 0, 0, Some("paid")),
             entry("cancelled", "captured", 500, 0, Some("paid")),
+            Entry { held: 499, ..entry("approved", "confirmed", 0, 0, None) },
+            Entry { held: 500, ..entry("ready", "confirmed", 0, 0, Some("canceled")) },
+            Entry { held: 500, ..entry("ready", "confirmed", 0, 0, Some("paid")) },
+            Entry {
+                held: 500,
+                invoice: Some(("pending".to_owned(), 499)),
+                ..entry("ready", "confirmed", 0, 0, None)
+            },
             entry("pending", "authorized", 0, 0, None),
             entry("", "", 0, 0, None),
         ];

@@ -72,9 +72,8 @@ struct Handover {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Placement {
-    /// Nothing when no call of it was answered.
-    #[serde(default)]
-    status: String,
+    /// Nothing when no call of it was answered; then there is an error.
+    status: Option<String>,
     error: Option<String>,
     cause: Option<String>,
 }
@@ -83,7 +82,8 @@ impl Placement {
     /// # Errors
     /// When the placement failed: with its own code, which becomes the order's reason.
     fn succeeded(&self) -> Result<(), Fault> {
-        let other = match self.status.as_str() {
+        let status = self.status.as_deref().unwrap_or("UNKNOWN");
+        let other = match status {
             "SUCCEEDED" => return Ok(()),
             "TIMED_OUT" => "PLACEMENT_TIMED_OUT",
             _ => "PLACEMENT_FAILED",
@@ -92,7 +92,7 @@ impl Placement {
         let (code, message) = match self.error.as_deref() {
             Some(error) if is_refusal(error) => (error, cause),
             Some(error) => (other, format!("{error}: {cause}")),
-            None => (other, format!("{}: {cause}", self.status)),
+            None => (other, format!("{status}: {cause}")),
         };
         Err(Fault::new(409, code.to_owned(), message.chars().take(MAX_CAUSE).collect::<String>()))
     }
@@ -199,6 +199,10 @@ impl Cashier {
         let Handover { placement, token } = serde_json::from_value(call.body).map_err(|e| {
             Fault::invalid("INVOCATION_IS_MALFORMED", format!("not {{placement, token}}: {e}"))
         })?;
+        if placement.status.is_none() && placement.error.is_none() {
+            let message = "the placement has neither a Status nor an Error";
+            return Err(Fault::invalid("INVOCATION_IS_MALFORMED", message));
+        }
         if let Err(failed) = placement.succeeded() {
             // The answer to the approval may have been lost, or a second placement have failed where the first did not. An
             // order that is approved was placed: a bot may have collected it by now.

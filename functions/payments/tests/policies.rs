@@ -380,10 +380,31 @@ async fn a_paid_invoice_that_cannot_be_captured_goes_back_to_its_queue() {
     desk.put(payment, "confirm", order).await;
     desk.readied("ada", order, payment, 150).await;
     desk.ok("POST", "/api/payments/invoices", json!({ "orderId": order })).await;
-    desk.ok("PUT", &format!("/api/payments/invoices/{order}/pay"), json!({})).await;
+    // The customer pays between the look at the invoice and the release.
+    let customer = desk.clone();
+    let pays = move || async move {
+        customer.ok("PUT", &format!("/api/payments/invoices/{order}/pay"), json!({})).await;
+    };
+    desk.log.on_append([OnAppend::after(pays)]);
     desk.put(payment, "release", order).await;
     let event = desk.of_invoice(order, "InvoicePaid").await.unwrap();
     assert_eq!(desk.deliver(event).await.unwrap_err().code, "PAYMENT_WAS_RELEASED");
+}
+
+#[tokio::test]
+async fn what_an_invoice_was_paid_with_is_not_released_before_it_is_captured() {
+    let desk = Desk::new();
+    let payment = desk.authorized("ada", json!(20)).await;
+    let order = desk.ordered("ada", payment, 150).await;
+    desk.put(payment, "confirm", order).await;
+    desk.readied("ada", order, payment, 150).await;
+    desk.ok("POST", "/api/payments/invoices", json!({ "orderId": order })).await;
+    desk.ok("PUT", &format!("/api/payments/invoices/{order}/pay"), json!({})).await;
+    let path = format!("/api/payments/{payment}/release");
+    desk.refused("PUT", &path, json!({ "orderId": order }), 409, "INVOICE_IS_PAID").await;
+    let event = desk.of_invoice(order, "InvoicePaid").await.unwrap();
+    desk.deliver(event).await.unwrap();
+    desk.refused("PUT", &path, json!({ "orderId": order }), 409, "INVOICE_IS_PAID").await;
 }
 
 #[tokio::test]
