@@ -2,10 +2,10 @@
 
 A rule is about one command, by the id that a saga's step gives it (`<order id>:<step>`), and about some of its calls. It
 strikes where the state machine calls the function, so what runs is the product itself, and what it does to others is seen
-by all. Rules are steered over HTTP on 127.0.0.1:
+by all. The placement, which a saga runs as a state machine of its own, is a call like any other: `<order id>:PlaceOrder`. Rules are steered over HTTP on 127.0.0.1:
 
     POST   /rules              {"command": "<order id>:ApproveOrder", "kind": "lose", "from": 1, "to": 2}   -> {"id": 1}
-    GET    /rules/1            -> {"calls": 3, "struck": 2, "held": 0}
+    GET    /rules/1            -> {"calls": 3, "struck": 2, "held": 0, "killed": 0}
     POST   /rules/1/release    what is held goes on, and nothing is held any more
     POST   /rules/1/stop       it strikes no more, and what is held goes on
 
@@ -15,12 +15,13 @@ by all. Rules are steered over HTTP on 127.0.0.1:
     throttle  the same, as Lambda says it when it has too much to do
     hang      the task times out (soon: its clock is cut short); the function runs when the rule is released
     lose      the function runs; its answer is lost
-    kill      the function's process is killed when it has committed, before it hears of it
+    kill      the function's process is killed when it has committed, before it hears of it; a placement has none
     twice     the function runs twice at the same time; the first answer counts
     before    the call is held before the function runs
     after     the function runs, and its answer is held
 
-`held` counts calls that were struck by a rule which holds and are not over yet, also those whose task timed out.
+`held` counts calls that were struck by a rule which holds and are not over yet, also those whose task timed out; of `after`
+those whose function has run. `killed` counts processes that were killed at a commit of theirs.
 """
 
 import contextvars
@@ -58,7 +59,7 @@ class Rule:
         self.first, self.last = int(asked.get("from", 1)), asked.get("to")
         self.error, self.cause = asked.get("error", "Lambda.ServiceException"), asked.get("cause", "injected")
         self.released = threading.Event()
-        self.struck = self.held = 0
+        self.struck = self.held = self.killed = 0
         self.stopped = False
 
     def strikes(self, call):
@@ -88,7 +89,7 @@ class Rules:
     def show(self, number):
         with self.lock:
             rule = self.rules[number]
-            return {"calls": self.calls.get(rule.command, 0), "struck": rule.struck, "held": rule.held}
+            return {"calls": self.calls.get(rule.command, 0), "struck": rule.struck, "held": rule.held, "killed": rule.killed}
 
     def matching(self, command, call):
         return next((r for r in self.rules.values() if r.command == command and r.strikes(call)), None)
@@ -115,7 +116,8 @@ class Rules:
 class Victim:
     """A call whose process is to die once it has committed."""
 
-    def __init__(self, event):
+    def __init__(self, rule, event):
+        self.rule, self.dead = rule, False
         self.order, self.correlation = event["command"].split(":")[0], event.get("correlation")
         # The environment that runs it. Its process may be started only when it is called, and is asked for when it is time.
         self.worker = None
@@ -127,10 +129,17 @@ class Victim:
             return text("id") == self.order
         return text("actor") == "saga:order" and text("correlation") == self.correlation
 
-    def kill(self):
+    def kill(self, at_its_commit):
         process = self.worker._proc if self.worker else None
-        if process is not None and process.poll() is None:
-            os.kill(process.pid, signal.SIGKILL)
+        if process is None or process.poll() is not None:
+            if not self.dead:
+                logger.warning("%s has no process that could be killed", self.rule.command)
+            return
+        os.kill(process.pid, signal.SIGKILL)
+        if at_its_commit and not self.dead:
+            with RULES.lock:
+                self.rule.killed += 1
+        self.dead = True
 
 
 RULES = Rules()
@@ -153,6 +162,7 @@ def install(port, existing):
     limited = existing(stepfunctions, "_invoke_resource_with_timeout")
     failure = existing(stepfunctions, "_ExecutionError")
     invoke = existing(lambda_runtime.ProvidedWorker, "invoke")
+    integrate = existing(stepfunctions, "_invoke_aws_sdk_integration")
     put = existing(dynamodb, "_put_item")
 
     def command_of(event):
@@ -160,10 +170,16 @@ def install(port, existing):
         # A step that comes more than once in the life of an order has the turn behind its name.
         return ":".join(command.split(":")[:2]) if isinstance(command, str) else None
 
+    def placement_of(resource, input_data):
+        if not resource.endswith(":aws-sdk:sfn:startSyncExecution"):
+            return None
+        order = json.loads(input_data.get("Input") or "{}").get("orderId")
+        return f"{order}:PlaceOrder" if order else None
+
     @functools.wraps(limited)
     def limited_otherwise(resource, input_data, timeout):
         payload = input_data.get("Payload") if isinstance(input_data, dict) else None
-        rule = RULES.coming(command_of(payload))
+        rule = RULES.coming(placement_of(resource, input_data) or command_of(payload))
         token = LIMITED.set(True)
         try:
             return limited(resource, input_data, HANG if rule and rule.kind == "hang" else max(timeout, PATIENT))
@@ -172,40 +188,54 @@ def install(port, existing):
 
     @functools.wraps(call)
     def call_with_faults(function, event):
-        command = command_of(event)
+        def killed(rule):
+            return killed_at_its_commit(rule, function, event)
+
+        return with_faults(command_of(event), "Lambda.TooManyRequestsException", "Lambda.SdkClientException",
+                           lambda: call(function, event), killed)
+
+    @functools.wraps(integrate)
+    def integrate_with_faults(resource, input_data):
+        def killed(rule):
+            raise failure("States.Runtime", f"{rule.command} has no process: kill one of its steps")
+
+        return with_faults(placement_of(resource, input_data), "Sfn.ThrottlingException", "Sfn.SdkClientException",
+                           lambda: integrate(resource, input_data), killed)
+
+    def with_faults(command, turned_away, lost, run, killed):
         rule = RULES.call(command) if command else None
         if rule is None:
-            return call(function, event)
+            return run()
         logger.info("%s: %s", rule.kind, command)
         match rule.kind:
             case "fail":
                 raise failure(rule.error, rule.cause)
             case "throttle":
-                raise failure("Lambda.TooManyRequestsException", "Rate Exceeded.")
+                raise failure(turned_away, "Rate Exceeded.")
             case "hang" if not LIMITED.get():
                 # A task that waits for a token has no limit for the call: there it is the function's own that ends it.
-                threading.Thread(target=contextvars.copy_context().run, args=(late, rule, function, event)).start()
+                threading.Thread(target=contextvars.copy_context().run, args=(late, rule, run)).start()
                 time.sleep(HANG)
                 raise failure("Sandbox.Timedout", "Task timed out")
             case "hang" | "before":
-                return late(rule, function, event)
+                return late(rule, run)
             case "after":
+                answer = run()
                 with held(rule):
-                    answer = call(function, event)
                     RULES.hold(rule)
-                    return answer
+                return answer
             case "lose":
-                call(function, event)
-                raise failure("Lambda.SdkClientException", "the connection was closed before the answer came")
+                run()
+                raise failure(lost, "the connection was closed before the answer came")
             case "kill":
-                return killed(function, event)
+                return killed(rule)
             case "twice":
-                return twice(function, event)
+                return twice(run)
 
-    def late(rule, function, event):
+    def late(rule, run):
         with held(rule):
             RULES.hold(rule)
-            return call(function, event)
+            return run()
 
     class held:
         def __init__(self, rule):
@@ -219,8 +249,8 @@ def install(port, existing):
             with RULES.lock:
                 self.rule.held -= 1
 
-    def killed(function, event):
-        victim = Victim(event)
+    def killed_at_its_commit(rule, function, event):
+        victim = Victim(rule, event)
         VICTIMS.add(victim)
         token = DYING.set(victim)
         try:
@@ -229,20 +259,20 @@ def install(port, existing):
             DYING.reset(token)
             VICTIMS.discard(victim)
         # It had nothing to commit. Its process dies all the same, and takes the answer with it.
-        victim.kill()
+        victim.kill(at_its_commit=False)
         raise failure("Runtime.ExitError", "Runtime exited before returning a response")
 
-    def twice(function, event):
+    def twice(run):
         results = [None, None]
 
-        def run(n):
+        def one(n):
             try:
-                results[n] = (call(function, event), None)
+                results[n] = (run(), None)
             except failure as error:
                 results[n] = (None, error)
 
         # Each with a copy of the context: account and region of the caller are in it.
-        threads = [threading.Thread(target=contextvars.copy_context().run, args=(run, n)) for n in (0, 1)]
+        threads = [threading.Thread(target=contextvars.copy_context().run, args=(one, n)) for n in (0, 1)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -265,10 +295,11 @@ def install(port, existing):
             table = str(data.get("TableName", "")).rsplit("/", 1)[-1]
             for victim in list(VICTIMS):
                 if victim.made(table, data.get("Item") or {}):
-                    victim.kill()
+                    victim.kill(at_its_commit=True)
         return answer
 
     stepfunctions._call_lambda = call_with_faults
+    stepfunctions._invoke_aws_sdk_integration = integrate_with_faults
     stepfunctions._invoke_resource_with_timeout = limited_otherwise
     lambda_runtime.ProvidedWorker.invoke = invoke_watched
     dynamodb._put_item = put_and_kill

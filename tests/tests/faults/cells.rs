@@ -12,6 +12,7 @@ use super::{
     mall::{Brings, Pays, Shopper},
     seen::Seen,
     stack::Stack,
+    table::attempts,
 };
 
 /// From the checkout to the end of the saga. Retries last seconds here: waits of state machines are a twentieth of what
@@ -133,6 +134,10 @@ pub const ROWS: &[Row] = &[
     row("RejectOrder", Way::Undone, Refusal::Pretended("ORDER_CANNOT_BE_REJECTED")),
 ];
 
+/// The step that runs all those that place the order.
+const PLACEMENT: &str = "PlaceOrder";
+/// What the call of a placement fails with that fails for good.
+const NOT_RUN: &str = "Sfn.SfnException";
 /// Why an order is rejected whose payment is a cent short.
 const TOO_LITTLE: &str = "PAYMENT_DOES_NOT_COVER_TOTAL";
 /// Why an order is rejected that could not be placed for technical reasons.
@@ -143,6 +148,17 @@ const OVERDUE: &str = "PAYMENT_OVERDUE";
 const BROKEN: &str = "Lambda.ServiceException";
 /// Attempts of a step that is retried for long.
 const ALL_OF_THEM: u32 = 15;
+
+/// A rule that a cell asks for.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    step: &'static str,
+    kind: Kind,
+    /// For how many of the first calls; for all without a number.
+    calls: Option<u32>,
+    /// How often it has to strike at least.
+    strikes: u32,
+}
 
 /// How a cell has to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -260,7 +276,7 @@ impl Cell {
             // Nobody pays meanwhile: it waits until the deadline.
             Fault::TimedOut if step == "AwaitPayment" => End::Cancelled(OVERDUE),
             // It is approved, whoever heard of it.
-            Fault::AnswerLost if step == "ApproveOrder" => End::Completed,
+            Fault::AnswerLost if matches!(step, PLACEMENT | "ApproveOrder") => End::Completed,
             Fault::AnswerLost if self.is_placed() => End::Rejected(NOT_PLACED),
             Fault::CancelledAfter if matches!(step, "RejectOrder" | "CancelOrder") => through,
             Fault::CancelledBefore | Fault::CancelledAfter => taken_back,
@@ -293,7 +309,55 @@ impl Cell {
         }
     }
 
-    /// What is asked of the cloud: which kind of fault, and for how many of the first calls; for all without a number.
+    /// What is asked of the cloud. The first one is the fault; the others bring it about, or say when it is over.
+    fn asked(&self) -> Vec<Asked> {
+        let Some((kind, calls)) = self.rule() else { return vec![] };
+        let step = self.row.step;
+        let fault = Asked { step, kind, calls, strikes: self.strikes(calls) };
+        let beside =
+            |step, kind, calls: Option<u32>| Asked { step, kind, calls, strikes: calls.unwrap_or(1) };
+        match self.fault {
+            // The first calls are carried out in the middle of the compensations, the others after the end of the saga.
+            Fault::TimedOut if step == PLACEMENT => vec![
+                beside(step, kind, Some(A_FEW)),
+                Asked { strikes: fault.strikes - A_FEW, ..fault },
+                beside("ReleaseInventory", Kind::Before, None),
+            ],
+            // It has no process of its own: one of its steps dies, and its answer is lost.
+            Fault::Killed if step == PLACEMENT => {
+                vec![beside("ApproveOrder", kind, calls), beside(step, Kind::Lose, Some(1))]
+            }
+            Fault::Refused
+            | Fault::TechnicalError
+            | Fault::TimedOut
+            | Fault::Throttled
+            | Fault::Killed
+            | Fault::AnswerLost
+            | Fault::StartedTwice
+            | Fault::StepTwice
+            | Fault::CancelledBefore
+            | Fault::CancelledAfter => vec![fault],
+        }
+    }
+
+    /// How often it has to strike, or it was not this fault.
+    fn strikes(&self, calls: Option<u32>) -> u32 {
+        let every_attempt = attempts(self.row.step);
+        match self.fault {
+            Fault::TechnicalError => every_attempt,
+            // Who pays meanwhile ends the wait, whatever became of the answer.
+            Fault::AnswerLost if self.row.step == "AwaitPayment" => 1,
+            Fault::TimedOut | Fault::AnswerLost | Fault::Throttled => calls.unwrap_or(every_attempt),
+            Fault::Refused
+            | Fault::Killed
+            | Fault::StartedTwice
+            | Fault::StepTwice
+            | Fault::CancelledBefore
+            | Fault::CancelledAfter => 1,
+        }
+    }
+
+    /// Which kind of fault, and for how many of the first calls; for all without a number.
     fn rule(&self) -> Option<(Kind, Option<u32>)> {
         // The way forward is given up after some attempts. Waiting and reminding are given up too, but come again.
         let for_good = match self.row.step {
@@ -312,6 +376,7 @@ impl Cell {
                 Refusal::TooFewPieces | Refusal::TooLittleMoney | Refusal::IsOverdue => return None,
                 Refusal::Pretended(code) => (Kind::Fail(code), None),
             },
+            Fault::TechnicalError if self.row.step == PLACEMENT => (Kind::Fail(NOT_RUN), for_good),
             Fault::TechnicalError => (Kind::Fail(BROKEN), for_good),
             Fault::TimedOut => (Kind::Hang, for_long),
             Fault::Throttled => (Kind::Throttle, Some(A_FEW)),
@@ -328,6 +393,10 @@ impl Cell {
         match (self.row.way, rule) {
             (Way::Overdue, _) | (Way::Reminded, None) => Pays::Never,
             (Way::Forward, _) if self.fault == Fault::TimedOut && self.row.step == "AwaitPayment" => {
+                Pays::Never
+            }
+            // Whoever pays before it is cancelled has bought it.
+            (Way::Forward, _) if self.fault == Fault::CancelledAfter && self.row.step == PLACEMENT => {
                 Pays::Never
             }
             (Way::Reminded, Some(rule)) => {
@@ -388,35 +457,46 @@ impl Cell {
         let end = self.end();
         let shopper = Shopper::new(stack.clone(), self.brings()).await;
         let order = shopper.order.clone();
-        let (kind, rule) = match self.rule() {
-            Some((kind, calls)) => (Some(kind), Some(faults.at(&order, self.row.step, kind, calls).await)),
-            None => (None, None),
-        };
+        let mut rules = Vec::new();
+        for asked in self.asked() {
+            let rule = faults.at(&order, asked.step, asked.kind, asked.calls).await;
+            rules.push((asked, rule));
+        }
+        let rule = rules.first().map(|(_, rule)| rule);
         let mut problems = Vec::new();
         shopper.checks_out().await;
 
         let act = async {
-            let (Some(Kind::Before | Kind::After), Some(rule)) = (kind, &rule) else { return Ok(()) };
-            if !rule.holds().await {
+            let held = rules.iter().find(|(asked, _)| matches!(asked.kind, Kind::Before | Kind::After));
+            let Some((_, held)) = held else { return Ok(()) };
+            if !held.holds().await {
                 return Err("the step was not reached".to_owned());
             }
-            let acted = self.meanwhile(&shopper).await;
-            rule.release().await;
+            let acted = match (self.fault, rule) {
+                (Fault::TimedOut, Some(rule)) if rule.release_and_wait().await => Ok(()),
+                (Fault::TimedOut, _) => Err("a placement that was held is not over".to_owned()),
+                _ => self.meanwhile(&shopper).await,
+            };
+            held.release().await;
             acted
         };
-        let (acted, over) = tokio::join!(act, shopper.until_over(self.pays(rule.as_ref()), OVER));
+        let (acted, over) = tokio::join!(act, shopper.until_over(self.pays(rule), OVER));
         problems.extend(acted.err());
         match over {
             Err(why) => problems.push(why),
             Ok(saga) if end.is_by_hand() => {
-                problems.extend(self.finish_by_hand(stack, &shopper, &saga, rule.as_ref()).await.err());
+                problems.extend(self.finish_by_hand(stack, &shopper, &saga, rule).await.err());
             }
             Ok(saga) if saga == "SUCCEEDED" => {}
             Ok(saga) => problems.push(format!("the saga's execution ended {saga}")),
         }
-        if let Some(rule) = &rule {
-            if rule.show().await.struck == 0 {
-                problems.push("the fault did not strike: nothing was tried".to_owned());
+        for (Asked { step, kind, strikes, .. }, rule) in &rules {
+            let became = rule.show().await;
+            if became.struck < *strikes {
+                problems.push(format!("{kind:?} was to strike {step} {strikes} times: {became:?}"));
+            }
+            if matches!(kind, Kind::Kill) && became.killed != 1 {
+                problems.push(format!("nothing of {step} was killed at its commit: {became:?}"));
             }
             // What hangs is done now, when nobody waits for it any more.
             if !rule.release_and_wait().await {
@@ -444,28 +524,35 @@ impl Cell {
         if saga != "FAILED" {
             return Err(format!("the saga was to be stuck, and its execution ended {saga}"));
         }
-        let path = format!("/api/sagas/{}", shopper.order);
-        let deadline = Instant::now() + SETTLED;
-        loop {
-            let status = stack.get(&path).await.body["saga"]["status"].clone();
-            if status == "stuck" {
-                break;
-            }
-            if Instant::now() > deadline {
-                return Err(format!("nobody can see that the saga is stuck: it is shown as {status}"));
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+        is_shown(stack, shopper, "stuck").await?;
         if let Some(rule) = rule {
             // The counts stay; what it has struck is looked at later.
             rule.stop().await;
         }
         if matches!(self.end(), End::ByHandCancelled(_)) {
-            return shopper.is_cancelled_by_hand().await;
+            shopper.is_cancelled_by_hand().await?;
         }
         shopper.is_compensated_by_hand().await?;
         // An operator who is not sure does it again: nothing is done twice.
-        shopper.is_compensated_by_hand().await
+        shopper.is_compensated_by_hand().await?;
+        let undone = if matches!(self.end(), End::ByHandCancelled(_)) { "cancelled" } else { "compensated" };
+        is_shown(stack, shopper, undone).await
+    }
+}
+
+/// Waits until the view says so of the saga.
+async fn is_shown(stack: &Stack, shopper: &Shopper, wanted: &str) -> Result<(), String> {
+    let path = format!("/api/sagas/{}", shopper.order);
+    let deadline = Instant::now() + SETTLED;
+    loop {
+        let status = stack.get(&path).await.body["saga"]["status"].clone();
+        if status == wanted {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(format!("nobody can see that the saga is {wanted}: it is shown as {status}"));
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 

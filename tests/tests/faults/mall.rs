@@ -202,7 +202,7 @@ impl Shopper {
     }
 
     /// What an operator does with one that is stuck when the order is ready: `mall` refuses to undo what the customer can pay,
-    /// and says that the order can be cancelled.
+    /// and says that the order is to be cancelled first.
     pub async fn is_cancelled_by_hand(&self) -> Result<(), String> {
         match self.is_compensated_by_hand().await {
             Err(said) if said.contains("DELETE /api/ordering/") => {}

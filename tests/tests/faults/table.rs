@@ -39,10 +39,10 @@ pub fn write(table: &str) {
     std::fs::write(document(), replaced(&text, MARK, table)).expect("docs/SAGAS.md can be written");
 }
 
-/// Every state that calls a function, of the machines that an order goes through by itself.
-fn steps() -> BTreeSet<String> {
+/// Every state that calls something, of the machines that an order goes through by itself, and how often it tries.
+fn steps() -> BTreeMap<String, u32> {
     let infra = Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra");
-    let mut steps = BTreeSet::new();
+    let mut steps = BTreeMap::new();
     for file in infra.read_dir().expect("infra/").flatten() {
         let path = file.path();
         let name = path.to_string_lossy();
@@ -53,18 +53,30 @@ fn steps() -> BTreeSet<String> {
         }
         let definition = definition_at(&path);
         for (name, state) in definition["States"].as_object().expect("states") {
-            if state["Resource"].as_str().is_some_and(|resource| resource.contains(":lambda:")) {
-                steps.insert(name.clone());
+            if state["Type"] == "Task" {
+                let retries = state["Retry"].as_array().into_iter().flatten();
+                let retries: u64 = retries.filter_map(|retry| retry["MaxAttempts"].as_u64()).sum();
+                steps.insert(name.clone(), u32::try_from(retries).expect("few retries") + 1);
             }
         }
     }
     steps
 }
 
+/// How often a step is tried before it is given up.
+pub fn attempts(step: &str) -> u32 {
+    *steps().get(step).unwrap_or_else(|| panic!("there is no step {step}"))
+}
+
+/// Those of the table: all that call a function.
+fn names() -> BTreeSet<String> {
+    steps().into_keys().filter(|step| step != "PlaceOrder").collect()
+}
+
 #[test]
 fn no_step_of_a_saga_is_without_its_row() {
     let rows: BTreeSet<String> = ROWS.iter().map(|row| row.step.to_owned()).collect();
-    assert_eq!(rows, steps());
+    assert_eq!(rows, names());
     assert_eq!(rows.len(), ROWS.len(), "a step has two rows");
 }
 
@@ -78,7 +90,7 @@ fn the_document_tells_of_every_fault_at_every_step_and_of_none_that_failed() {
     let titles: Vec<&str> = std::iter::once("step").chain(FAULTS.map(|fault| fault.title())).collect();
     assert_eq!(rows[0], titles, "run `cargo mall test --only faults --write`");
     let told: BTreeSet<String> = rows[2..].iter().map(|row| row[0].to_owned()).collect();
-    assert_eq!(told, steps(), "run `cargo mall test --only faults --write`");
+    assert_eq!(told, names(), "run `cargo mall test --only faults --write`");
     for row in &rows[2..] {
         for (title, cell) in titles[1..].iter().zip(&row[1..]) {
             let held = !cell.is_empty() && !cell.contains(FAILED) && *cell != "not run";
