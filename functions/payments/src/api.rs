@@ -76,11 +76,14 @@ impl Payments {
     /// What an invoice was paid with is not given up: it is about to be captured, and the order to be completed.
     ///
     /// # Errors
-    /// 404 when there is no such order, 412, and 409 when the order is paid with another payment, its invoice is paid, or
-    /// what was held is captured.
+    /// 404 when there is no such order, 412, and 409 when the order is paid with another payment, what is held is about to be
+    /// captured, or is captured.
     pub async fn release_payment(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let (id, order_id, order) = self.payment_and_order(&call).await?;
-        if let Some(Invoice::Paid(_)) = self.invoice(order_id.as_kind()).await?.state {
+        let payment: Loaded<Payment> = self.store.load(&StreamId::of::<Payment, _>(id)).await?;
+        if payment.state.is_some_and(|payment| payment.held().is_some())
+            && let Some(Invoice::Paid(_)) = self.invoice(order_id.as_kind()).await?.state
+        {
             return Err(TransactError::Refused(InvoiceRefusal::IsPaid).into());
         }
         let command = PaymentCommand::Release { order_id, customer_id: order.customer_id };

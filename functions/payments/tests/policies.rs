@@ -404,7 +404,7 @@ async fn what_an_invoice_was_paid_with_is_not_released_before_it_is_captured() {
     desk.refused("PUT", &path, json!({ "orderId": order }), 409, "INVOICE_IS_PAID").await;
     let event = desk.of_invoice(order, "InvoicePaid").await.unwrap();
     desk.deliver(event).await.unwrap();
-    desk.refused("PUT", &path, json!({ "orderId": order }), 409, "INVOICE_IS_PAID").await;
+    desk.refused("PUT", &path, json!({ "orderId": order }), 409, "PAYMENT_WAS_CAPTURED").await;
 }
 
 #[tokio::test]
