@@ -120,8 +120,8 @@ const STORY: &[(&str, &str, &[&str])] = &[
     // Captured already: by hand, nothing is taken again.
     ("capture-held-payment", "payments", &["\"statusCode\":200", "\\\"version\\\":3"]),
     ("refund-payment", "payments", &["\"statusCode\":200", "\\\"version\\\":4"]),
-    // What an invoice was paid with is not released.
-    ("release-payment", "payments", &["INVOICE_IS_PAID"]),
+    // A compensation with nothing left to give back is harmless.
+    ("release-payment", "payments", &["\"version\":4"]),
     // What is sold is not put back on sale.
     ("release-inventory", "inventory", &["STOCK_IS_SOLD"]),
     ("release-inventory-on-cancellation", "inventory", &["\"batchItemFailures\":[]"]),
