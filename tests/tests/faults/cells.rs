@@ -117,6 +117,8 @@ const fn row(step: &'static str, way: Way, refusal: Refusal) -> Row {
 
 /// Every step, in the order of the saga.
 pub const ROWS: &[Row] = &[
+    // Its own call; what its steps refuse, it answers.
+    row(PLACEMENT, Way::Forward, Refusal::CustomerIsDisabled),
     row("AuthorizeCustomer", Way::Forward, Refusal::CustomerIsDisabled),
     row("ReserveInventory", Way::Forward, Refusal::TooFewPieces),
     row("CreateShoppingList", Way::Forward, Refusal::ListIsNotWanted),
