@@ -11,7 +11,7 @@ use crate::{
     paths::Repo,
     replay, saga, shoppers, status, stream,
     target::{Choice, Target},
-    test, trace, ui,
+    test, trace, ui, view,
 };
 
 /// The tool of Mallard's developers and operators.
@@ -90,6 +90,13 @@ enum Command {
     Stream(stream::Command),
     /// Draw what came of a request or an order: commands and events, across all contexts
     Trace(trace::Options),
+    /// See how the views are, and build one anew while the mall is open
+    #[command(subcommand)]
+    View(view::Command),
+    /// Compare every view with the fold of its events, and put right what differs with --repair
+    ///
+    /// The exit code is not 0 when rows differ.
+    Verify(view::Verify),
     /// Make the documents anew: schemas of the events, OpenAPI, AsyncAPI, and the pages made of them
     ///
     /// Refuses, and writes nothing, when an event changed so that readers of its schema version would break.
@@ -152,6 +159,8 @@ impl Mall {
             Command::Replay(options) => replay::run(&home, &options).await?,
             Command::Stream(command) => stream::run(&home, command).await?,
             Command::Trace(options) => trace::run(&home, &options).await?,
+            Command::View(command) => view::run(&home, command).await?,
+            Command::Verify(verify) => view::verify(&home, verify).await?,
             Command::Docs => docs::write(&repo).await?,
             Command::Cost(options) => cost::run(&repo, &options).await?,
             Command::Down => match cloud::down(&home)? {

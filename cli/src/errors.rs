@@ -120,6 +120,12 @@ pub enum Error {
     CannotKill(&'static str),
     #[error("{why}")]
     Impossible { why: String, advice: String },
+    #[error("{why}")]
+    ViewNotNow { why: String, advice: String },
+    #[error("{rows} rows are other than their events make them")]
+    ViewsDiffer { rows: u64 },
+    #[error("there is no view {asked:?}; there are: {}", .known.join(", "))]
+    NoSuchView { asked: String, known: Vec<String> },
     #[error("no function's name contains {asked:?}; there are: {}", .known.join(", "))]
     NoSuchFunction { asked: String, known: Vec<String> },
 }
@@ -239,6 +245,9 @@ impl Error {
                 "Use the local cloud (cargo mall up) on Linux, or leave --kill out.".into()
             }
             Error::NoSuchParameter { .. } => "template.yaml tells what each is for.".into(),
+            Error::ViewNotNow { advice, .. } => advice.clone(),
+            Error::ViewsDiffer { .. } => "Put them right: cargo mall verify --repair".into(),
+            Error::NoSuchView { .. } => "See how they are: cargo mall view list".into(),
             Error::NoSuchFunction { .. } => "Without a name, the logs of all functions are shown.".into(),
         })
     }

@@ -181,6 +181,8 @@ impl Line {
         ["START RequestId:", "END RequestId:", "REPORT RequestId:", "INIT_START "]
             .iter()
             .any(|start| self.text.starts_with(start))
+            // Metrics are for CloudWatch; `mall view list` shows them.
+            || self.text.contains("\"_aws\":{")
     }
 
     /// For reading: time, function, level, message, then the other fields.

@@ -14,6 +14,7 @@
 //! | `dlq` | what went wrong for good, and back with it |
 //! | `replay` | events once more to their consumers |
 //! | `stream`, `trace` | what happened, when, by whom and why |
+//! | `view` | the views: how they are, building one anew, comparing it with its events |
 //! | `saga` | what becomes of orders, and finishing by hand |
 //! | `docs` | the documents that are made from the code |
 //! | `cost` | what an order costs, counted |
@@ -53,6 +54,7 @@ mod target;
 mod test;
 mod trace;
 mod ui;
+mod view;
 
 use std::process::ExitCode;
 

@@ -13,7 +13,7 @@ use crate::{
     paths::{Home, Repo},
     stack::Stack,
     target::{Choice, Target, aws},
-    ui,
+    ui, view,
 };
 
 /// Pages read of anything that may be long; beyond that a number is a lower bound.
@@ -43,7 +43,7 @@ pub async fn run(repo: &Repo, home: &Home, choice: &Choice) -> Result<()> {
     row("API", stack.api.clone());
 
     let config = target.sdk().await;
-    let events = match target {
+    let events = match &target {
         Target::Aws => {
             let client = aws_sdk_dynamodb::Client::new(&config);
             let commits = approximate_items(&client, stack.output("EventTable")?).await?;
@@ -59,8 +59,13 @@ pub async fn run(repo: &Repo, home: &Home, choice: &Choice) -> Result<()> {
     let sagas = count_sagas(&aws_sdk_sfn::Client::new(&config), stack.output("OrderSagaArn")?).await?;
     row("Order sagas", sagas);
 
+    let mall = view::Mall::of(target, stack).await?;
     ui::line("");
-    let queues = queues(&aws_sdk_sqs::Client::new(&config), &stack).await?;
+    view::health::table(&mall).await?.into_iter().for_each(ui::line);
+    let stack = mall.stack();
+
+    ui::line("");
+    let queues = queues(&aws_sdk_sqs::Client::new(&config), stack).await?;
     let parked: u64 =
         queues.iter().filter(|queue| queue.dead).map(|queue| queue.waiting + queue.in_flight).sum();
     let mut rows = vec![["queue", "waiting", "in flight", ""].map(str::to_owned).to_vec()];
@@ -130,6 +135,20 @@ async fn approximate_items(client: &aws_sdk_dynamodb::Client, table: &str) -> Re
     let described =
         client.describe_table().table_name(table).send().await.map_err(aws("describing the event table"))?;
     Ok(described.table().and_then(|table| table.item_count()).unwrap_or(0))
+}
+
+/// How many commits there are: counted, or on AWS as of some hours ago.
+pub async fn commits(target: &Target, client: &aws_sdk_dynamodb::Client, table: &str) -> Result<u64> {
+    if matches!(target, Target::Aws) {
+        return Ok(approximate_items(client, table).await?.try_into().unwrap_or(0));
+    }
+    let count = client.scan().table_name(table).select(aws_sdk_dynamodb::types::Select::Count);
+    let mut pages = count.into_paginator().send();
+    let mut commits = 0;
+    while let Some(page) = pages.next().await {
+        commits += u64::try_from(page.map_err(aws("counting commits"))?.count()).unwrap_or(0);
+    }
+    Ok(commits)
 }
 
 async fn count_sagas(client: &aws_sdk_sfn::Client, saga: &str) -> Result<String> {

@@ -168,6 +168,14 @@ pub fn event_table_is_append_only(templates: &[Template]) -> Vec<String> {
         }
         let mut actions = statement.actions();
         actions.sort_unstable();
+        // A scan knows no leading keys: only what rebuilds views reads the whole table, and it writes nothing there.
+        if actions == ["dynamodb:Scan"] {
+            if !is_of_rebuild_worker(holder) {
+                problems
+                    .push(format!("{holder}: only the role of {REBUILD_WORKER} may scan the event table"));
+            }
+            continue;
+        }
         let appends = match actions[..] {
             ["dynamodb:Query"] => false,
             ["dynamodb:PutItem", "dynamodb:Query"] => true,
@@ -201,24 +209,147 @@ fn leading_keys(context: &str) -> Value {
     json!({"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [format!("{context}.*")]}})
 }
 
-/// No function may change or remove an item of any table by more than a conditional put, or, in a view of its own context, an
-/// update.
+/// The handler of the functions that rebuild views.
+const REBUILD_WORKER: &str = "rebuild-view";
+
+/// Tables that are no views, so that they need no twin: what they hold cannot be made of events alone, or not of one stream a row.
+const NO_VIEWS: &[(&str, &str)] = &[
+    ("ordering", "SagasTable"), // a row is of an order's events, the answers to them and what Step Functions tells
+    ("payments", "PaymentWaitsTable"), // tokens of tasks that wait: no event has them, and the next wait brings another one
+];
+
+fn is_no_view(template: &Template, table: &str) -> bool {
+    NO_VIEWS.contains(&(template.context.as_str(), table))
+}
+
+/// Whether this is the role of a function that rebuilds views, and of no other.
+fn is_of_rebuild_worker(holder: &Resource<'_>) -> bool {
+    let mut users = holder
+        .template
+        .functions()
+        .filter(|function| {
+            holder.template.target(&function.properties["Role"]).is_some_and(|r| r.id == holder.id)
+        })
+        .peekable();
+    holder.kind == "AWS::IAM::Role"
+        && users.peek().is_some()
+        && users.all(|function| function.properties["Handler"] == REBUILD_WORKER)
+}
+
+/// A view has two tables of one shape, whoever uses one of them may do the same with the other, and whoever does asks the registry which is
+/// live, and is done before it could have changed for long: in ten seconds ([`GRACE` of `shared/projection`] rests on it).
+pub fn generations_are_twins(templates: &[Template]) -> Vec<String> {
+    let mut problems = vec![];
+    for template in templates {
+        for even in template.of_kind("AWS::DynamoDB::Table") {
+            let Some(name) = even.id.strip_suffix("Even") else { continue };
+            let odd = template.resources().find(|resource| resource.id == name);
+            if odd.is_none_or(|odd| odd.properties != even.properties) {
+                problems.push(format!("{even}: there is no table {name} of the same shape"));
+            }
+        }
+        let is_view = |id: &str| template.resources().any(|resource| resource.id == format!("{id}Even"));
+        for table in template.of_kind("AWS::DynamoDB::Table").filter(|table| !table.id.ends_with("Even")) {
+            if template.context != "template" && !is_view(table.id) && !is_no_view(template, table.id) {
+                problems.push(format!("{table}: a view has a table for its even generations"));
+            }
+        }
+        for statement in template.statements() {
+            let holder = statement.holder;
+            let named: Vec<String> = statement.resources().map(Value::to_string).collect();
+            let views = template.of_kind("AWS::DynamoDB::Table").filter(|table| is_view(table.id));
+            for view in views {
+                let of = |id: &str| {
+                    let texts = named.iter().filter(|text| {
+                        text.contains(&format!("{id}\",")) || text.contains(&format!("{{{id}."))
+                    });
+                    texts.map(|text| text.replace("TableEven", "Table")).collect::<Vec<_>>()
+                };
+                if of(view.id) != of(&format!("{}Even", view.id)) {
+                    problems.push(format!("{holder}: does not treat both tables of {} alike", view.id));
+                }
+                let asks = template.statements().any(|other| {
+                    other.holder.id == holder.id
+                        && other.actions().contains(&"dynamodb:GetItem")
+                        && other.resources().all(|resource| *resource == json!({"Ref": "ViewsTableArn"}))
+                });
+                if !of(view.id).is_empty() && !asks {
+                    problems.push(format!("{holder}: may use {} and not ask which is live", view.id));
+                }
+            }
+        }
+        for function in template.functions() {
+            let variables = &function.properties["Environment"]["Variables"];
+            let names: Vec<&String> =
+                variables.as_object().into_iter().flatten().map(|(name, _)| name).collect();
+            if !names.iter().any(|name| name.ends_with("_TABLE_EVEN")) {
+                continue;
+            }
+            let long = function.properties["Timeout"].as_u64().is_none_or(|seconds| seconds > 10);
+            if long && function.properties["Handler"] != REBUILD_WORKER {
+                problems.push(format!("{function}: what uses a view has a Timeout of at most ten seconds"));
+            }
+        }
+    }
+    problems
+}
+
+/// The views that a context says it has: each with its worker, and fed by a queue whose name follows from its own.
+pub fn views_are_listed(templates: &[Template]) -> Vec<String> {
+    let mut problems = vec![];
+    for template in templates.iter().filter(|template| template.context != "template") {
+        let listed = template.document["Outputs"]["Views"]["Value"].as_str().unwrap_or_default();
+        let mut listed: Vec<&str> = listed.split(',').filter(|view| !view.is_empty()).collect();
+        listed.sort_unstable();
+        let worker = template.functions().find(|function| function.properties["Handler"] == REBUILD_WORKER);
+        let variables = worker.map(|worker| &worker.properties["Environment"]["Variables"]);
+        let mut rebuilt: Vec<String> = variables
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+            .filter_map(|(name, _)| name.strip_suffix("_TABLE"))
+            .filter(|name| !["EVENT", "VIEWS"].contains(name))
+            .map(|name| format!("{}.{}", template.context, name.to_lowercase().replace('_', "-")))
+            .collect();
+        rebuilt.sort_unstable();
+        if listed != rebuilt {
+            problems.push(format!("{}: lists the views {listed:?}, rebuilds {rebuilt:?}", template.context));
+        }
+        for view in listed {
+            let (context, name) = view.split_once('.').unwrap_or(("", view));
+            let queue = json!(format!("${{Prefix}}-{context}-project-{name}"));
+            let fed =
+                template.of_kind("AWS::SQS::Queue").any(|q| q.properties["QueueName"]["Fn::Sub"] == queue);
+            if !fed {
+                problems.push(format!("{view}: no queue is called {queue}"));
+            }
+        }
+    }
+    problems
+}
+
+/// No function may change or remove an item of any table by more than a conditional put, or, in a table of its own context that is no
+/// view ([`NO_VIEWS`]), an update; only what rebuilds views removes rows, and of views only.
 pub fn no_updates_and_no_deletes(templates: &[Template]) -> Vec<String> {
     const READING_AND_PUTTING: &[&str] =
         &["dynamodb:PutItem", "dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query"];
     let allowed = |statement: &Statement<'_>, action: &str| {
-        let own = |table: &Value| {
-            let table = statement.holder.template.target(table);
-            table.is_some_and(|table| table.kind == "AWS::DynamoDB::Table")
-        };
+        let template = statement.holder.template;
+        let own = |table: &Value| template.target(table).is_some_and(|table| is_no_view(template, table.id));
         READING_AND_PUTTING.contains(&action)
             || STREAM_READING.contains(&action)
             || action == "dynamodb:UpdateItem" && statement.resources().all(own)
     };
     let mut problems = vec![];
     for statement in templates.iter().flat_map(Template::statements) {
+        let rebuilds = is_of_rebuild_worker(&statement.holder)
+            && !statement
+                .resources()
+                .any(|resource| is_event_table(resource) || referred(resource) == Some("ViewsTableArn"));
+        let scans = is_of_rebuild_worker(&statement.holder) && statement.actions() == ["dynamodb:Scan"];
         for action in statement.actions() {
-            if action.starts_with("dynamodb:") && !allowed(&statement, action) {
+            let excused = scans || rebuilds && ["dynamodb:DeleteItem", "dynamodb:Scan"].contains(&action);
+            if action.starts_with("dynamodb:") && !allowed(&statement, action) && !excused {
                 problems.push(format!(
                     "{}: {action} is not among what a function may do to a table",
                     statement.holder
@@ -246,7 +377,9 @@ pub fn policies_are_exact(templates: &[Template]) -> Vec<String> {
         for resource in statement.resources().filter(|resource| resource.to_string().contains('*')) {
             let excused = |action: &&str| WITHOUT_RESOURCES.iter().any(|(excused, _)| excused == action);
             let excused = resource == "*" && statement.actions().iter().all(excused)
-                || of_one_machine(resource) && statement.actions().iter().all(|a| ON_EXECUTIONS.contains(a));
+                || of_one_machine(resource) && statement.actions().iter().all(|a| ON_EXECUTIONS.contains(a))
+                || of_itself(&holder, resource)
+                    && statement.actions().iter().all(|a| ON_OWN_EXECUTIONS.contains(a));
             if !excused {
                 problems.push(format!("{holder}: {:?} on {resource}", statement.actions()));
             }
@@ -264,6 +397,23 @@ pub fn policies_are_exact(templates: &[Template]) -> Vec<String> {
 
 /// What may be asked about executions, whose names only their starts know.
 const ON_EXECUTIONS: &[&str] = &["states:DescribeExecution", "states:GetExecutionHistory"];
+
+/// What a state machine with a distributed map has to do with the executions of its own that this starts.
+const ON_OWN_EXECUTIONS: &[&str] = &["states:DescribeExecution", "states:StopExecution"];
+
+/// Whether this is all executions of the one state machine that has this role.
+fn of_itself(holder: &Resource<'_>, resource: &Value) -> bool {
+    let of_holder = |machine: &Resource<'_>| {
+        holder.template.target(&machine.properties["Role"]).is_some_and(|role| role.id == holder.id)
+    };
+    let text = resource["Fn::Sub"].as_str().unwrap_or_default();
+    let machines = holder.template.of_kind("AWS::Serverless::StateMachine");
+    of_one_machine(resource)
+        && machines.filter(of_holder).any(|machine| {
+            let name = machine.properties["Name"]["Fn::Sub"].as_str().unwrap_or("?");
+            text.ends_with(&format!(":execution:{name}:*"))
+        })
+}
 
 /// Whether this is all executions of one state machine of ours, which is named to the end.
 fn of_one_machine(resource: &Value) -> bool {

@@ -51,6 +51,16 @@ fn no_role_can_change_or_delete_what_happened() {
 }
 
 #[test]
+fn no_rebuild_reads_or_feeds_a_table_that_others_do_not_know_of() {
+    holds(template::generations_are_twins);
+}
+
+#[test]
+fn no_view_is_without_a_worker_that_builds_it_anew() {
+    holds(template::views_are_listed);
+}
+
+#[test]
 fn no_role_reaches_further_than_it_must() {
     holds(template::policies_are_exact);
 }
@@ -115,7 +125,8 @@ fn a_saga_may_run_its_steps_and_nothing_else() {
     let templates = templates_of(repository());
     let machines = templates.iter().flat_map(|template| template.of_kind("AWS::Serverless::StateMachine"));
     let mut checked = 0;
-    for machine in machines {
+    // What rebuilds views invokes a worker of every context, by name: see below.
+    for machine in machines.filter(|machine| machine.id != "RebuildView") {
         let given = machine.properties["DefinitionSubstitutions"].as_object().expect("substitutions");
         let uri = machine.properties["DefinitionUri"].as_str().expect("a path");
         let definition = definition_at(&repository().join("infra").join(uri)).to_string();
@@ -150,6 +161,32 @@ fn a_saga_may_run_its_steps_and_nothing_else() {
         checked += 1;
     }
     assert!(checked > 0, "no state machine was found");
+}
+
+#[test]
+fn the_rebuild_may_invoke_the_workers_and_nothing_else() {
+    let templates = templates_of(repository());
+    let rebuild =
+        templates.iter().find(|template| template.context == "rebuild").expect("infra/rebuild.yaml");
+    let role = rebuild.of_kind("AWS::IAM::Role").next().expect("a role");
+    let statement = &role.properties["Policies"][0]["PolicyDocument"]["Statement"][0];
+    assert_eq!(statement["Action"], "lambda:InvokeFunction");
+    let allowed: Vec<String> = statement["Resource"]
+        .as_array()
+        .expect("functions")
+        .iter()
+        .map(|arn| arn["Fn::Sub"].as_str().expect("an ARN").rsplit(':').next().expect("a name").to_owned())
+        .collect();
+    let mut workers: Vec<String> = templates
+        .iter()
+        .filter(|template| template::handlers(template).contains(&"rebuild-view"))
+        .map(|template| format!("${{Prefix}}-{}-rebuild-view", template.context))
+        .collect();
+    workers.sort();
+    assert_eq!(allowed, workers);
+    let definition = definition_at(&repository().join("infra/rebuild-view.asl.json")).to_string();
+    let named = "States.Format('${Prefix}-{}-rebuild-view', $.context)";
+    assert_eq!(definition.matches("FunctionName").count(), definition.matches(named).count());
 }
 
 // ---- the rules can fail
@@ -276,7 +313,9 @@ fn refuses(rule: Rule, from: &str, to: &str, about: &str) {
 
 #[test]
 fn the_rules_find_nothing_wrong_with_a_sound_template() {
-    let rules: [Rule; 14] = [
+    let rules: [Rule; 16] = [
+        template::generations_are_twins,
+        template::views_are_listed,
         template::event_table_is_append_only,
         template::no_updates_and_no_deletes,
         template::policies_are_exact,
@@ -351,6 +390,117 @@ fn a_role_that_can_change_or_delete_is_found() {
     }
     let update = "dynamodb:UpdateItem, Resource: !GetAtt Other.Arn} #";
     refuses(template::no_updates_and_no_deletes, "dynamodb:ListStreams", update, "UpdateItem");
+}
+
+/// What a context with a view adds to the sound template.
+const WITH_A_VIEW: &str = r#"
+  ToysTable: {Type: AWS::DynamoDB::Table, Properties: {KeySchema: [{AttributeName: id, KeyType: HASH}]}}
+  ToysTableEven: {Type: AWS::DynamoDB::Table, Properties: {KeySchema: [{AttributeName: id, KeyType: HASH}]}}
+  ProjectToysQueue:
+    Type: AWS::SQS::Queue
+    Properties:
+      QueueName: !Sub ${Prefix}-toys-project-toys
+      RedrivePolicy: {deadLetterTargetArn: !GetAtt BuyDeadLetters.Arn, maxReceiveCount: 5}
+  ListFunction:
+    Type: AWS::Serverless::Function
+    Properties:
+      Handler: list
+      Timeout: 10
+      Role: !GetAtt ListRole.Arn
+      Environment: {Variables: {TOYS_TABLE: !Ref ToysTable, TOYS_TABLE_EVEN: !Ref ToysTableEven}}
+  ListRole:
+    Type: AWS::IAM::Role
+    Properties:
+      Policies:
+        - PolicyDocument:
+            Statement:
+              - {Effect: Allow, Action: dynamodb:Query, Resource: [!Sub "${ToysTable.Arn}/index/all", !Sub "${ToysTableEven.Arn}/index/all"]}
+              - {Effect: Allow, Action: dynamodb:GetItem, Resource: !Ref ViewsTableArn}
+  WorkerFunction:
+    Type: AWS::Serverless::Function
+    Properties:
+      Handler: rebuild-view
+      Timeout: 60
+      Role: !GetAtt WorkerRole.Arn
+      Environment: {Variables: {TOYS_TABLE: !Ref ToysTable, TOYS_TABLE_EVEN: !Ref ToysTableEven}}
+  WorkerRole:
+    Type: AWS::IAM::Role
+    Properties:
+      Policies:
+        - PolicyDocument:
+            Statement:
+              - {Effect: Allow, Action: dynamodb:Scan, Resource: !Ref EventTableArn}
+              - {Effect: Allow, Action: [dynamodb:DeleteItem, dynamodb:Scan], Resource: [!GetAtt ToysTable.Arn, !GetAtt ToysTableEven.Arn]}
+              - {Effect: Allow, Action: [dynamodb:GetItem, dynamodb:PutItem], Resource: !Ref ViewsTableArn}
+Outputs:
+  Views: {Value: toys.toys}
+"#;
+
+#[track_caller]
+fn refuses_with_a_view(rule: Rule, from: &str, to: &str, about: &str) {
+    let sound = format!("{SOUND}{WITH_A_VIEW}");
+    assert_eq!(rule(&toys(&sound)), Vec::<String>::new(), "the template is sound");
+    assert!(WITH_A_VIEW.contains(from), "{from:?} is not in the template");
+    let found = rule(&toys(&format!("{SOUND}{}", WITH_A_VIEW.replacen(from, to, 1))));
+    let named = found.iter().any(|problem| problem.contains(about));
+    assert!(named, "{from:?} -> {to:?}: wanted {about:?}, found {found:?}");
+}
+
+#[test]
+fn tables_of_a_view_that_are_not_treated_alike_are_found() {
+    let rule = template::generations_are_twins;
+    let even = "ToysTableEven: {Type: AWS::DynamoDB::Table, Properties: {KeySchema: [{AttributeName: id,";
+    refuses_with_a_view(rule, even, &even.replace(": id,", ": name,"), "of the same shape");
+    refuses_with_a_view(
+        rule,
+        "  ToysTableEven: {Type: AWS::DynamoDB::Table",
+        "  Other: {Type: AWS::DynamoDB::Table",
+        "even generations",
+    );
+    refuses_with_a_view(rule, ", !Sub \"${ToysTableEven.Arn}/index/all\"", "", "alike");
+    refuses_with_a_view(rule, ", !GetAtt ToysTableEven.Arn]", "]", "alike");
+    refuses_with_a_view(
+        rule,
+        "dynamodb:GetItem, Resource: !Ref ViewsTableArn",
+        "dynamodb:GetItem, Resource: !Ref X",
+        "which is live",
+    );
+    refuses_with_a_view(rule, "Timeout: 10", "Timeout: 11", "ten seconds");
+}
+
+#[test]
+fn anybody_but_the_rebuild_who_may_remove_rows_or_scan_events_is_found() {
+    let rule = template::no_updates_and_no_deletes;
+    refuses_with_a_view(rule, "Handler: rebuild-view", "Handler: cleanup", "dynamodb:DeleteItem");
+    refuses_with_a_view(
+        rule,
+        "dynamodb:Scan], Resource: [!GetAtt ToysTable.Arn",
+        "dynamodb:Scan], Resource: [!Ref EventTableArn",
+        "dynamodb:DeleteItem",
+    );
+    refuses_with_a_view(rule, "dynamodb:DeleteItem", "dynamodb:UpdateItem", "dynamodb:UpdateItem");
+    refuses_with_a_view(
+        rule,
+        "dynamodb:PutItem], Resource: !Ref ViewsTableArn",
+        "dynamodb:DeleteItem], Resource: !Ref ViewsTableArn",
+        "dynamodb:DeleteItem",
+    );
+    let rule = template::event_table_is_append_only;
+    refuses_with_a_view(rule, "Handler: rebuild-view", "Handler: cleanup", "may scan the event table");
+    refuses_with_a_view(
+        rule,
+        "dynamodb:Scan, Resource: !Ref EventTableArn",
+        "dynamodb:PutItem, Resource: !Ref EventTableArn",
+        "only PutItem and Query",
+    );
+}
+
+#[test]
+fn a_view_that_nobody_rebuilds_or_feeds_is_found() {
+    let rule = template::views_are_listed;
+    refuses_with_a_view(rule, "Value: toys.toys", "Value: toys.boats", "lists the views");
+    refuses_with_a_view(rule, "Handler: rebuild-view", "Handler: cleanup", "lists the views");
+    refuses_with_a_view(rule, "-toys-project-toys", "-toys-feed-toys", "no queue");
 }
 
 #[test]

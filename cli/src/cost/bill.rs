@@ -376,9 +376,10 @@ pub fn short(name: &str) -> String {
     }
 }
 
-/// `mallard-Ordering-eeebcc1e-OrdersTable-317AE` is `OrdersTable`.
+/// `mallard-Ordering-eeebcc1e-OrdersTable-317AE` is `OrdersTable`, and so is the table of a view's even generations.
 fn short_table(name: &str) -> String {
-    name.split('-').find(|part| part.ends_with("Table")).unwrap_or(name).to_owned()
+    let mut parts = name.split('-').map(|part| part.strip_suffix("Even").unwrap_or(part));
+    parts.find(|part| part.ends_with("Table")).unwrap_or(name).to_owned()
 }
 
 /// How long a line of the access log is, from its format in the root template: variables as long as they usually are.
@@ -635,5 +636,6 @@ mod tests {
         assert_eq!(short("mallard-dev-relay"), "relay");
         assert_eq!(short("other"), "other");
         assert_eq!(short_table("mallard-Ordering-eeebcc1e-f78-OrdersTable-317AE"), "OrdersTable");
+        assert_eq!(short_table("mallard-Ordering-eeebcc1e-f78-OrdersTableEven-317AE"), "OrdersTable");
     }
 }

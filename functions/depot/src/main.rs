@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use catalogue::Catalogue;
+use catalogue::{Catalogue, Products, Stores};
 use depot::{
     Depot, Planner,
-    views::{BotViews, ShoppingListViews},
+    views::{BotViews, Bots, ShoppingListViews, ShoppingLists},
 };
-use lambda::{Function, aws, batch_consumer, consumer, serve, system_ports, use_case};
+use lambda::{Function, aws, batch_consumer, consumer, rebuild_view, serve, system_ports, use_case};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
@@ -33,6 +33,14 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         let bots = aws::projector(&config, "BOTS_TABLE", &store, &ports)?;
         Ok::<_, String>(Arc::new(BotViews::new(bots)))
     };
+    let rebuilders = || {
+        Ok::<_, String>(vec![
+            aws::rebuilder::<ShoppingLists>(&config, "SHOPPING_LISTS_TABLE", &store, &ports)?,
+            aws::rebuilder::<Bots>(&config, "BOTS_TABLE", &store, &ports)?,
+            aws::rebuilder::<Products>(&config, "DEPOT_PRODUCTS_TABLE", &store, &ports)?,
+            aws::rebuilder::<Stores>(&config, "DEPOT_STORES_TABLE", &store, &ports)?,
+        ])
+    };
     Ok(Some(match name.as_str() {
         "create-shopping-list" => use_case(&planner()?, &ports, Planner::create_shopping_list),
         "initiate-shopping" => use_case(&depot(), &ports, Depot::initiate_shopping),
@@ -54,6 +62,7 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         "list-bots" => use_case(&bots()?, &ports, BotViews::list_bots),
         "project-depot-products" => batch_consumer(&catalogue()?, Catalogue::project_products),
         "project-depot-stores" => batch_consumer(&catalogue()?, Catalogue::project_stores),
+        "rebuild-view" => rebuild_view(rebuilders()?, &ports),
         _ => return Ok(None),
     }))
 }

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use inventory::{Inventory, views::StockViews};
-use lambda::{Function, aws, batch_consumer, consumer, serve, system_ports, use_case};
+use inventory::{
+    Inventory,
+    views::{StockLevels, StockViews},
+};
+use lambda::{Function, aws, batch_consumer, consumer, rebuild_view, serve, system_ports, use_case};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
@@ -16,8 +19,11 @@ async fn function(name: String) -> Result<Option<Function>, String> {
     let store = aws::event_store(&config, &ports)?;
     let inventory = || Arc::new(Inventory::new(store.clone(), ports.clone()));
     let views = || {
-        let stock = aws::projector(&config, "STOCK_TABLE", &store, &ports)?;
+        let stock = aws::projector(&config, "STOCK_LEVELS_TABLE", &store, &ports)?;
         Ok::<_, String>(Arc::new(StockViews::new(stock)))
+    };
+    let rebuilders = || {
+        Ok::<_, String>(vec![aws::rebuilder::<StockLevels>(&config, "STOCK_LEVELS_TABLE", &store, &ports)?])
     };
     Ok(Some(match name.as_str() {
         "get-stock" => use_case(&inventory(), &ports, Inventory::get_stock),
@@ -36,6 +42,7 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         "project-stock-levels" => batch_consumer(&views()?, StockViews::project_stock_levels),
         "list-stock" => use_case(&views()?, &ports, StockViews::list_stock),
         "list-low-stock" => use_case(&views()?, &ports, StockViews::list_low_stock),
+        "rebuild-view" => rebuild_view(rebuilders()?, &ports),
         _ => return Ok(None),
     }))
 }

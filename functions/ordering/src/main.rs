@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use lambda::{Function, aws, batch_consumer, consumer, detail_consumer, serve, system_ports, use_case};
+use lambda::{
+    Function, aws, batch_consumer, consumer, detail_consumer, rebuild_view, serve, system_ports, use_case,
+};
 use ordering::{
     Ordering,
     policies::SagaStarter,
     saga_table::SagaTable,
     saga_view::{SagaProjection, SagaViews},
     sagas::{FirstWait, StepFunctions, StepFunctionsRecords},
-    views::OrderViews,
+    views::{OrderViews, Orders},
 };
 
 #[tokio::main(flavor = "current_thread")]
@@ -45,6 +47,8 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         let records = Arc::new(StepFunctionsRecords::new(client, saga, compensation));
         Ok::<_, String>(Arc::new(SagaViews::new(store.clone(), rows()?, records)))
     };
+    let rebuilders =
+        || Ok::<_, String>(vec![aws::rebuilder::<Orders>(&config, "ORDERS_TABLE", &store, &ports)?]);
     Ok(Some(match name.as_str() {
         "create-order" => use_case(&ordering(), &ports, Ordering::create_order),
         "get-order" => use_case(&ordering(), &ports, Ordering::get_order),
@@ -65,6 +69,7 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         "project-orders" => batch_consumer(&views()?, OrderViews::project_orders),
         "get-order-view" => use_case(&views()?, &ports, OrderViews::get_order_view),
         "list-orders" => use_case(&views()?, &ports, OrderViews::list_orders),
+        "rebuild-view" => rebuild_view(rebuilders()?, &ports),
         _ => return Ok(None),
     }))
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use lambda::{Function, aws, batch_consumer, serve, system_ports, use_case};
+use lambda::{Function, aws, batch_consumer, rebuild_view, serve, system_ports, use_case};
 use stores::{
     Stores,
-    views::{CatalogueViews, MallViews},
+    views::{Catalogue, CatalogueViews, Mall, MallViews},
 };
 
 #[tokio::main(flavor = "current_thread")]
@@ -26,6 +26,12 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         let catalogue = aws::projector(&config, "CATALOGUE_TABLE", &store, &ports)?;
         Ok::<_, String>(Arc::new(CatalogueViews::new(catalogue)))
     };
+    let rebuilders = || {
+        Ok::<_, String>(vec![
+            aws::rebuilder::<Mall>(&config, "MALL_TABLE", &store, &ports)?,
+            aws::rebuilder::<Catalogue>(&config, "CATALOGUE_TABLE", &store, &ports)?,
+        ])
+    };
     Ok(Some(match name.as_str() {
         "create-store" => use_case(&stores(), &ports, Stores::create_store),
         "enable-participation" => use_case(&stores(), &ports, Stores::enable_participation),
@@ -43,6 +49,7 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         "list-participating-stores" => use_case(&mall()?, &ports, MallViews::list_participating_stores),
         "project-catalogue" => batch_consumer(&catalogue()?, CatalogueViews::project_catalogue),
         "list-products" => use_case(&catalogue()?, &ports, CatalogueViews::list_products),
+        "rebuild-view" => rebuild_view(rebuilders()?, &ports),
         _ => return Ok(None),
     }))
 }

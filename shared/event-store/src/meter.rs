@@ -23,6 +23,16 @@ impl Meter {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
     }
 
+    /// Counts a request that read.
+    pub fn read(&self, units: f64) {
+        self.add(0.0, units);
+    }
+
+    /// Counts a request that wrote.
+    pub fn wrote(&self, units: f64) {
+        self.add(units, 0.0);
+    }
+
     pub(crate) fn add(&self, write_units: f64, read_units: f64) {
         let mut reading = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         reading.requests += 1;

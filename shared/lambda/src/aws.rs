@@ -21,7 +21,10 @@ use aws_types::{
 };
 use event_store::{DynamoLog, EventStore};
 use kernel::ports::Ports;
-use projection::{DynamoViews, Projection, Projector};
+use projection::{
+    DynamoRegistry, DynamoViews, Generations, Limits, ProjectedView, Projection, Projector, Rebuilder,
+    Registry,
+};
 
 /// Time-outs and retries of every call to AWS: three attempts of at most 3 s, 8 s in all, which is
 /// less than any function's own time-out. DynamoDB answers within 10 ms; what takes longer is a lost
@@ -89,16 +92,71 @@ pub fn event_store(config: &SdkConfig, ports: &Ports) -> Result<EventStore, Stri
     Ok(EventStore::new(Arc::new(log), ports.clone()))
 }
 
-/// Keeper and reader of the view in the table that this setting names; it heals from `store`.
+/// The registry of views in the table that `VIEWS_TABLE` names.
 ///
 /// # Errors
 /// When the setting is missing.
+pub fn registry(config: &SdkConfig) -> Result<Arc<dyn Registry>, String> {
+    let client = aws_sdk_dynamodb::Client::new(config);
+    Ok(Arc::new(DynamoRegistry::new(client, setting("VIEWS_TABLE")?)))
+}
+
+/// Keeper and reader of the view whose odd generations are in the table that this setting names, and its even ones in that of
+/// `<setting>_EVEN`; it heals from `store`. The setting gives the view its name, too: `SHOPPING_LISTS_TABLE` is that of
+/// `shopping-lists`.
+///
+/// # Errors
+/// When a setting is missing.
 pub fn projector<P: Projection>(
     config: &SdkConfig,
     table: &str,
     store: &EventStore,
     ports: &Ports,
 ) -> Result<Projector<P>, String> {
-    let rows = DynamoViews::new(aws_sdk_dynamodb::Client::new(config), setting(table)?);
-    Ok(Projector::new(Arc::new(rows), store.clone(), ports.clone()))
+    let (odd, even) = tables::<P>(config, table)?;
+    let generations = Generations::new(view_of(table), registry(config)?, ports.clock.clone());
+    let (odd, even) = (Arc::new(odd), Arc::new(even));
+    Ok(Projector::of_generations(generations, odd, even, store.clone(), ports.clone()))
+}
+
+/// What builds that view anew.
+///
+/// # Errors
+/// When a setting is missing.
+pub fn rebuilder<P: Projection>(
+    config: &SdkConfig,
+    table: &str,
+    store: &EventStore,
+    ports: &Ports,
+) -> Result<Rebuilder, String> {
+    let (odd, even) = tables::<P>(config, table)?;
+    let view = ProjectedView::new(view_of(table), odd, even, store.clone(), ports.clone());
+    let registry = registry(config)?;
+    Ok(Rebuilder::new(Arc::new(view), registry, store.clone(), ports.clone(), Limits::FUNCTION))
+}
+
+/// The tables of a view: of its odd and of its even generations.
+fn tables<P: Projection>(
+    config: &SdkConfig,
+    table: &str,
+) -> Result<(DynamoViews<P>, DynamoViews<P>), String> {
+    let client = aws_sdk_dynamodb::Client::new(config);
+    let odd = DynamoViews::new(client.clone(), setting(table)?);
+    Ok((odd, DynamoViews::new(client, setting(&format!("{table}_EVEN"))?)))
+}
+
+/// `SHOPPING_LISTS_TABLE` to `shopping-lists`.
+fn view_of(table: &str) -> String {
+    table.trim_end_matches("_TABLE").to_lowercase().replace('_', "-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_is_called_like_its_table() {
+        assert_eq!(view_of("ORDERS_TABLE"), "orders");
+        assert_eq!(view_of("SHOPPING_LISTS_TABLE"), "shopping-lists");
+    }
 }

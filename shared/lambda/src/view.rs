@@ -37,8 +37,9 @@ impl From<ListError> for Fault {
     }
 }
 
-/// One result per event of a batch, in order: which of them have to come again.
+/// One result per event of a batch, in order: which of them have to come again. What became of the batch goes into the metrics.
 pub fn settled(events: &[Envelope], outcome: BatchOutcome) -> Vec<Result<(), Fault>> {
+    crate::metrics::batch(events, &outcome);
     let mut results: Vec<Result<(), Fault>> = events.iter().map(|_| Ok(())).collect();
     for failed in outcome.failed {
         results[failed.index] = Err(Fault::internal(&failed.error));

@@ -1,25 +1,26 @@
 //! A view in DynamoDB.
 
-use std::{collections::HashMap, marker::PhantomData};
+use std::{collections::HashMap, marker::PhantomData, sync::Arc};
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::{
     Client,
     error::{BuildError, ProvideErrorMetadata, SdkError},
     types::{
-        AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
-        Projection as IndexProjection, ProjectionType, ScalarAttributeType,
+        AttributeDefinition, AttributeValue, BillingMode, ConsumedCapacity, GlobalSecondaryIndex,
+        KeySchemaElement, KeyType, Projection as IndexProjection, ProjectionType, ReturnConsumedCapacity,
+        ScalarAttributeType,
     },
 };
-use event_store::Failure;
+use event_store::{Failure, Meter, Segment};
 use kernel::Version;
 
 use crate::{
     page::{Index, Position},
     projection::Projection,
     store::{
-        APPLIED, Consistency, EMPTY, ID, List, Listed, Put, SCHEMA, Stamp, Stored, ViewError, ViewStore,
-        check_fields, content, malformed,
+        APPLIED, Consistency, EMPTY, ID, KeyPage, List, Listed, Put, RowKey, SCHEMA, Stamp, Stored,
+        ViewError, ViewStore, ViewTable, check_fields, content, malformed,
     },
 };
 
@@ -28,24 +29,40 @@ type Item = HashMap<String, AttributeValue>;
 /// Rows in a DynamoDB table: one table for one generation of one view.
 ///
 /// Needs `dynamodb:GetItem` and `dynamodb:PutItem` on the table, and `dynamodb:Query` on an index that is
-/// listed. Time-outs and the SDK's own retries are those of the client that is passed in.
+/// listed; as a [`ViewTable`] also `dynamodb:Scan` and `dynamodb:DeleteItem`. Time-outs and the SDK's own retries are those of the client that is passed in.
 #[derive(Debug)]
 pub struct DynamoViews<P> {
     client: Client,
     table: String,
+    meter: Option<Arc<Meter>>,
     projection: PhantomData<fn() -> P>,
 }
 
 impl<P> Clone for DynamoViews<P> {
     fn clone(&self) -> Self {
-        Self { client: self.client.clone(), table: self.table.clone(), projection: PhantomData }
+        Self {
+            client: self.client.clone(),
+            table: self.table.clone(),
+            meter: self.meter.clone(),
+            projection: PhantomData,
+        }
     }
 }
 
 impl<P: Projection> DynamoViews<P> {
     /// The rows in `table`.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
-        Self { client, table: table.into(), projection: PhantomData }
+        Self { client, table: table.into(), meter: None, projection: PhantomData }
+    }
+
+    /// Has DynamoDB report the capacity that reading and writing rows consumes to `meter`.
+    #[must_use]
+    pub fn metered(self, meter: Arc<Meter>) -> Self {
+        Self { meter: Some(meter), ..self }
+    }
+
+    fn report(&self) -> Option<ReturnConsumedCapacity> {
+        self.meter.as_ref().map(|_| ReturnConsumedCapacity::Total)
     }
 }
 
@@ -58,9 +75,13 @@ impl<P: Projection> ViewStore<P> for DynamoViews<P> {
             .table_name(&self.table)
             .key(ID, text(id))
             .consistent_read(consistency == Consistency::Strong)
+            .set_return_consumed_capacity(self.report())
             .send()
             .await
             .map_err(|e| view_error::<P, _>("GetItem", e))?;
+        if let Some(meter) = &self.meter {
+            meter.read(units(got.consumed_capacity()));
+        }
         got.item.map(|item| decode::<P>(item).map(|(_, stored)| stored)).transpose()
     }
 
@@ -72,7 +93,12 @@ impl<P: Projection> ViewStore<P> for DynamoViews<P> {
         applied: Version,
     ) -> Result<Put, ViewError> {
         let item = encode::<P>(id, row, applied)?;
-        let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .set_return_consumed_capacity(self.report());
         let put = match before {
             None => {
                 put.condition_expression("attribute_not_exists(#id)").expression_attribute_names("#id", ID)
@@ -85,7 +111,12 @@ impl<P: Projection> ViewStore<P> for DynamoViews<P> {
                 .expression_attribute_values(":schema", number(u64::from(stamp.schema))),
         };
         match put.send().await {
-            Ok(_) => Ok(Put::Written),
+            Ok(written) => {
+                if let Some(meter) = &self.meter {
+                    meter.wrote(units(written.consumed_capacity()));
+                }
+                Ok(Put::Written)
+            }
             Err(SdkError::ServiceError(error)) if error.err().is_conditional_check_failed_exception() => {
                 Ok(Put::Conflict)
             }
@@ -131,6 +162,69 @@ impl<P: Projection> ViewStore<P> for DynamoViews<P> {
     }
 }
 
+#[async_trait]
+impl<P: Projection> ViewTable for DynamoViews<P> {
+    async fn keys(
+        &self,
+        segment: Segment,
+        after: Option<&str>,
+        limit: Option<u32>,
+    ) -> Result<KeyPage, ViewError> {
+        let page = self
+            .client
+            .scan()
+            .table_name(&self.table)
+            .segment(i32::try_from(segment.index).unwrap_or(i32::MAX))
+            .total_segments(i32::try_from(segment.total).unwrap_or(i32::MAX))
+            .consistent_read(true)
+            .projection_expression("#id, #applied, #schema")
+            .expression_attribute_names("#id", ID)
+            .expression_attribute_names("#applied", APPLIED)
+            .expression_attribute_names("#schema", SCHEMA)
+            .set_exclusive_start_key(after.map(|id| Item::from([(ID.to_owned(), text(id))])))
+            .set_limit(limit.map(|limit| i32::try_from(limit).unwrap_or(i32::MAX)))
+            .send()
+            .await
+            .map_err(|e| view_error::<P, _>("Scan", e))?;
+        let after = match page.last_evaluated_key {
+            Some(key) if !key.is_empty() => Some(string::<P>(&key, ID)?),
+            _ => None,
+        };
+        let keys = page.items.unwrap_or_default().into_iter().map(|mut item| {
+            let id = string::<P>(&item, ID)?;
+            let stamp = stamp::<P>(&id, &mut item)?;
+            Ok(RowKey { id, stamp })
+        });
+        Ok(KeyPage { keys: keys.collect::<Result<_, ViewError>>()?, after })
+    }
+
+    async fn remove(&self, key: &RowKey) -> Result<Put, ViewError> {
+        let removed = self
+            .client
+            .delete_item()
+            .table_name(&self.table)
+            .key(ID, text(&key.id))
+            .condition_expression("#applied = :applied AND #schema = :schema")
+            .expression_attribute_names("#applied", APPLIED)
+            .expression_attribute_names("#schema", SCHEMA)
+            .expression_attribute_values(":applied", number(key.stamp.applied.get()))
+            .expression_attribute_values(":schema", number(u64::from(key.stamp.schema)))
+            .send()
+            .await;
+        match removed {
+            Ok(_) => Ok(Put::Written),
+            Err(SdkError::ServiceError(error)) if error.err().is_conditional_check_failed_exception() => {
+                Ok(Put::Conflict)
+            }
+            Err(error) => Err(view_error::<P, _>("DeleteItem", error)),
+        }
+    }
+}
+
+fn units(capacity: Option<&ConsumedCapacity>) -> f64 {
+    capacity.and_then(ConsumedCapacity::capacity_units).unwrap_or_default()
+}
+
 fn text(value: &str) -> AttributeValue {
     AttributeValue::S(value.to_owned())
 }
@@ -148,7 +242,11 @@ fn key(list: &List<'_>, position: &Position) -> Item {
     ])
 }
 
-fn encode<P: Projection>(id: &str, row: Option<&P::Row>, applied: Version) -> Result<Item, ViewError> {
+/// The item that a row is written as.
+///
+/// # Errors
+/// [`ViewError::Malformed`] when its fields are none that a row may have.
+pub fn encode<P: Projection>(id: &str, row: Option<&P::Row>, applied: Version) -> Result<Item, ViewError> {
     let mut item = match row {
         None => Item::from([(EMPTY.to_owned(), AttributeValue::Bool(true))]),
         Some(row) => {
@@ -168,20 +266,25 @@ fn encode<P: Projection>(id: &str, row: Option<&P::Row>, applied: Version) -> Re
 fn decode<P: Projection>(mut item: Item) -> Result<(String, Stored<P::Row>), ViewError> {
     // `id` stays in the item: the row may want it, too.
     let id = string::<P>(&item, ID)?;
-    let mut take = |name| match item.remove(name) {
-        Some(AttributeValue::N(n)) => {
-            n.parse::<u64>().map_err(|e| malformed::<P>(&id, format!("{name}: {e}")))
-        }
-        _ => Err(malformed::<P>(&id, format!("{name} is not a number"))),
-    };
-    let (applied, schema) = (take(APPLIED)?, take(SCHEMA)?);
-    let schema = u16::try_from(schema).map_err(|e| malformed::<P>(&id, format!("schema: {e}")))?;
+    let stamp = stamp::<P>(&id, &mut item)?;
     let empty = item.remove(EMPTY).is_some();
-    let stamp = Stamp { schema, applied: Version::new(applied) };
     let stored = content::<P>(&id, stamp, empty, || {
         serde_dynamo::aws_sdk_dynamodb_1::from_item(item).map_err(|e| e.to_string())
     })?;
     Ok((id, stored))
+}
+
+/// Takes the stamp out of an item.
+fn stamp<P: Projection>(id: &str, item: &mut Item) -> Result<Stamp, ViewError> {
+    let mut take = |name| match item.remove(name) {
+        Some(AttributeValue::N(n)) => {
+            n.parse::<u64>().map_err(|e| malformed::<P>(id, format!("{name}: {e}")))
+        }
+        _ => Err(malformed::<P>(id, format!("{name} is not a number"))),
+    };
+    let (applied, schema) = (take(APPLIED)?, take(SCHEMA)?);
+    let schema = u16::try_from(schema).map_err(|e| malformed::<P>(id, format!("schema: {e}")))?;
+    Ok(Stamp { schema, applied: Version::new(applied) })
 }
 
 fn string<P: Projection>(item: &Item, name: &str) -> Result<String, ViewError> {

@@ -36,10 +36,21 @@
 //! * *Order between rows.* Two rows are never changed together.
 //! * *A shrunken event table.* Rows that are newer than their stream (after a restore from a backup) stay: rebuild the view.
 //!
+//! # Generations
+//!
+//! A view has two tables of the same shape: odd generations are kept in one, even ones in the other, and the one whose turn it
+//! is not is empty and costs nothing. The [`Registry`] says which is live; a view without an item there is live in its first.
+//! A [`Rebuilder`] fills the next generation from the event table while the bus feeds both, switches, and empties the old one, with
+//! no downtime. [`Generations`] is how a function learns which to read and which to feed: it asks at most every [`CACHE`], and every
+//! change is followed by a pause of [`GRACE`], after which nobody acts on what was before.
+//!
+//! So a new projection is one file with an `impl Projection`, two tables in the template and a line in the context's `main.rs`. A
+//! view of another make implements [`Rebuildable`] and asks [`Generations`] where to write.
+//!
 //! # Storage model
 //!
 //! One table holds one generation of one view, and a [`ViewStore`] is made for one table. So a rebuild
-//! can fill the next generation beside the live one, with the same projector over another store.
+//! fills the next generation beside the live one, with the same projector over another store.
 //!
 //! | attribute | meaning |
 //! | --- | --- |
@@ -50,17 +61,30 @@
 //! | all others | the row's own fields, so that indexes can be built on them |
 
 mod dynamo;
+mod generations;
 mod memory;
 mod page;
 mod projection;
 mod projector;
+mod rebuild;
+mod registry;
 mod store;
+mod table;
 
-pub use dynamo::{DynamoViews, create_table};
+pub use dynamo::{DynamoViews, create_table, encode};
+pub use generations::{CACHE, GRACE, Generations, INVOCATION};
 pub use memory::MemoryViews;
 pub use page::{BadRequest, Index, ListRequest, MAX_LIMIT, Page, Position};
 pub use projection::{ApplyError, Projection, row_id, sortable};
 pub use projector::{
     BatchOutcome, DeliverError, Delivered, Failed, ListError, Projector, ReadError, Versioned,
 };
-pub use store::{Consistency, Content, List, Listed, Put, Stamp, Stored, ViewError, ViewStore};
+pub use rebuild::{Limits, Next, Order, RebuildError, Rebuildable, Rebuilder, Refused, SegmentDone};
+pub use registry::{
+    At, ChangeError, DynamoRegistry, Fed, Generation, Job, MemoryRegistry, Phase, Registry, SegmentState,
+    Task, ViewState, change, create_registry,
+};
+pub use store::{
+    Consistency, Content, KeyPage, List, Listed, Put, RowKey, Stamp, Stored, ViewError, ViewStore, ViewTable,
+};
+pub use table::ProjectedView;

@@ -3,10 +3,12 @@
 use std::{
     collections::BTreeMap,
     marker::PhantomData,
+    ops::Bound,
     sync::{Arc, Mutex, MutexGuard},
 };
 
 use async_trait::async_trait;
+use event_store::Segment;
 use kernel::Version;
 use serde_json::{Map, Value};
 
@@ -14,8 +16,8 @@ use crate::{
     page::Position,
     projection::Projection,
     store::{
-        Consistency, ID, List, Listed, Put, Stamp, Stored, ViewError, ViewStore, check_fields, content,
-        malformed,
+        Consistency, ID, KeyPage, List, Listed, Put, RowKey, Stamp, Stored, ViewError, ViewStore, ViewTable,
+        check_fields, content, malformed,
     },
 };
 
@@ -131,4 +133,41 @@ impl<P: Projection> ViewStore<P> for MemoryViews<P> {
             .collect::<Result<_, ViewError>>()?;
         Ok(Listed { rows, next })
     }
+}
+
+#[async_trait]
+impl<P: Projection> ViewTable for MemoryViews<P> {
+    async fn keys(
+        &self,
+        segment: Segment,
+        after: Option<&str>,
+        limit: Option<u32>,
+    ) -> Result<KeyPage, ViewError> {
+        let rows = self.rows();
+        let from = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.to_owned()));
+        let mut found = rows
+            .range((from, Bound::Unbounded))
+            .filter(|(id, _)| in_segment(id, segment))
+            .map(|(id, record)| RowKey { id: id.clone(), stamp: record.stamp });
+        let keys: Vec<RowKey> =
+            found.by_ref().take(limit.map_or(usize::MAX, |limit| limit as usize)).collect();
+        let more = found.next().is_some();
+        let after = keys.last().filter(|_| more).map(|key| key.id.clone());
+        Ok(KeyPage { keys, after })
+    }
+
+    async fn remove(&self, key: &RowKey) -> Result<Put, ViewError> {
+        let mut rows = self.rows();
+        if rows.get(&key.id).map(|record| record.stamp) != Some(key.stamp) {
+            return Ok(Put::Conflict);
+        }
+        rows.remove(&key.id);
+        Ok(Put::Written)
+    }
+}
+
+/// Some split of the ids into disjoint segments.
+fn in_segment(id: &str, segment: Segment) -> bool {
+    let sum = id.bytes().fold(7u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+    sum % segment.total.max(1) == segment.index
 }

@@ -11,6 +11,7 @@ use kernel::{
 };
 
 use crate::{
+    generations::{Generations, Rows, Stores},
     page::{BadRequest, Index, ListRequest, Page},
     projection::{ApplyError, Projection},
     store::{Consistency, Content, Put, Stamp, Stored, ViewError, ViewStore},
@@ -24,6 +25,9 @@ const BACKOFF: Backoff =
 
 /// Rows of one batch that are worked on at a time: a default batch of ten takes two rounds.
 const ROWS_AT_A_TIME: usize = 8;
+
+/// The same while a view is filled, where a batch is a page of the event table and nobody waits for an answer.
+const ROWS_FILLED_AT_A_TIME: usize = 32;
 
 /// A row, and the version of the last event in it.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,8 +55,14 @@ pub enum Delivered {
 /// What became of a batch.
 #[derive(Debug, Default)]
 pub struct BatchOutcome {
+    /// The view, as operators know it.
+    pub view: String,
+    /// How long ago the oldest event of the batch was committed; `None` of an empty batch.
+    pub lag: Option<Duration>,
     /// Events of the batch that took effect by it.
     pub applied: usize,
+    /// Events of the batch that had taken effect before.
+    pub duplicates: usize,
     /// Rows that were healed from the event table.
     pub healed: usize,
     /// Envelopes that have to come again, in the batch's order. All others are done with.
@@ -164,23 +174,37 @@ pub enum ListError {
     View(#[from] ViewError),
 }
 
-/// Keeps the rows of one generation of one view up to date, and reads them. Cheap to clone.
+/// Keeps the rows of one view up to date, and reads them. Cheap to clone.
+///
+/// A view of two generations is read in the live one. Events go to the other as well while it is being built or somebody may
+/// still read it; an event is done with when it is in both.
 pub struct Projector<P: Projection> {
-    views: Arc<dyn ViewStore<P>>,
+    rows: Arc<Rows<P>>,
     events: EventStore,
     ports: Ports,
 }
 
 impl<P: Projection> Clone for Projector<P> {
     fn clone(&self) -> Self {
-        Self { views: self.views.clone(), events: self.events.clone(), ports: self.ports.clone() }
+        Self { rows: self.rows.clone(), events: self.events.clone(), ports: self.ports.clone() }
     }
 }
 
 impl<P: Projection> Projector<P> {
-    /// A projector into `views`, which heals from `events`.
+    /// A projector into `views`, one generation for good; it heals from `events`.
     pub fn new(views: Arc<dyn ViewStore<P>>, events: EventStore, ports: Ports) -> Self {
-        Self { views, events, ports }
+        Self { rows: Arc::new(Rows::One(views)), events, ports }
+    }
+
+    /// A projector into the generations that `generations` names, odd ones in one store and even ones in the other.
+    pub fn of_generations(
+        generations: Generations,
+        odd: Arc<dyn ViewStore<P>>,
+        even: Arc<dyn ViewStore<P>>,
+        events: EventStore,
+        ports: Ports,
+    ) -> Self {
+        Self { rows: Arc::new(Rows::Two { generations, odd, even }), events, ports }
     }
 
     /// Takes in one event.
@@ -188,8 +212,21 @@ impl<P: Projection> Projector<P> {
     /// # Errors
     /// See [`DeliverError`].
     pub async fn deliver(&self, envelope: &Envelope) -> Result<Delivered, DeliverError> {
-        let progress =
-            self.advance(&envelope.stream, &BTreeMap::from([(envelope.version, envelope)])).await?;
+        let Stores { live, also } = self.rows.stores().await?;
+        let delivered = self.deliver_to(&*live, envelope).await?;
+        if let Some(also) = also {
+            self.deliver_to(&*also, envelope).await?;
+        }
+        Ok(delivered)
+    }
+
+    async fn deliver_to(
+        &self,
+        views: &dyn ViewStore<P>,
+        envelope: &Envelope,
+    ) -> Result<Delivered, DeliverError> {
+        let offered = BTreeMap::from([(envelope.version, envelope)]);
+        let progress = self.advance(views, &envelope.stream, &offered, Presumed::Nothing).await?;
         if envelope.version > progress.reached {
             return Err(progress.why(P::NAME, &envelope.stream, envelope.version));
         }
@@ -203,6 +240,58 @@ impl<P: Projection> Projector<P> {
     /// Takes in a batch: each row is read once and written once, however many of its events are in
     /// the batch and in whatever order. A failure concerns the events of one stream only.
     pub async fn deliver_batch(&self, batch: &[Envelope]) -> BatchOutcome {
+        let Stores { live, also } = match self.rows.stores().await {
+            Ok(stores) => stores,
+            Err(error) => {
+                let error = DeliverError::from(error);
+                tracing::error!(view = self.rows.view(), %error, "nobody knows where events go");
+                let failed = |index| Failed { index, error: error.clone() };
+                let failed = (0..batch.len()).map(failed).collect();
+                return self.told(batch, BatchOutcome { failed, ..BatchOutcome::default() });
+            }
+        };
+        let mut outcome = self.batch_to(&*live, batch, Presumed::Nothing).await;
+        if let Some(also) = also {
+            let failed = self.batch_to(&*also, batch, Presumed::Nothing).await.failed;
+            let news = |failed: &Failed| outcome.failed.iter().all(|known| known.index != failed.index);
+            let news: Vec<Failed> = failed.into_iter().filter(news).collect();
+            outcome.failed.extend(news);
+            outcome.failed.sort_by_key(|failed| failed.index);
+        }
+        for Failed { index, error } in &outcome.failed {
+            let Envelope { stream, version, .. } = &batch[*index];
+            tracing::error!(view = self.rows.view(), %stream, %version, %error, "event not applied");
+        }
+        self.told(batch, outcome)
+    }
+
+    /// Takes in a page of the event table, in which streams mostly begin: such a row is presumed not to be there, written
+    /// without having been read, and read only when somebody was faster.
+    pub(crate) async fn fill(&self, batch: &[Envelope]) -> BatchOutcome {
+        match self.rows.stores().await {
+            Ok(Stores { live, .. }) => self.batch_to(&*live, batch, Presumed::New).await,
+            Err(error) => {
+                let failed = Failed { index: 0, error: error.into() };
+                BatchOutcome { failed: vec![failed], ..BatchOutcome::default() }
+            }
+        }
+    }
+
+    /// What is told of a batch: whose it was, and how old.
+    fn told(&self, batch: &[Envelope], outcome: BatchOutcome) -> BatchOutcome {
+        let now = self.ports.clock.now();
+        let oldest = batch.iter().map(|event| event.at).min();
+        // An event of a clock that is ahead is no older than now.
+        let lag = oldest.map(|oldest| Duration::try_from(now.duration_since(oldest)).unwrap_or_default());
+        BatchOutcome { view: self.rows.view().to_owned(), lag, ..outcome }
+    }
+
+    async fn batch_to(
+        &self,
+        views: &dyn ViewStore<P>,
+        batch: &[Envelope],
+        presumed: Presumed,
+    ) -> BatchOutcome {
         let mut streams: BTreeMap<&StreamId, Offer<'_>> = BTreeMap::new();
         for (index, envelope) in batch.iter().enumerate() {
             let offer = streams.entry(&envelope.stream).or_default();
@@ -220,21 +309,21 @@ impl<P: Projection> Projector<P> {
             .into_iter()
             .map(|(stream, offer)| {
                 let advanced = async move {
-                    let progress = self.advance(stream, &offer.events).await;
+                    let progress = self.advance(views, stream, &offer.events, presumed).await;
                     (stream, offer, progress)
                 };
                 advanced.boxed()
             })
             .collect();
-        let mut worked = stream::iter(work).buffered(ROWS_AT_A_TIME);
+        let at_a_time = match presumed {
+            Presumed::Nothing => ROWS_AT_A_TIME,
+            Presumed::New => ROWS_FILLED_AT_A_TIME,
+        };
+        let mut worked = stream::iter(work).buffered(at_a_time);
         while let Some((stream, offer, progress)) = worked.next().await {
             outcome.count(P::NAME, stream, &offer, progress);
         }
         outcome.failed.sort_by_key(|failed| failed.index);
-        for Failed { index, error } in &outcome.failed {
-            let Envelope { stream, version, .. } = &batch[*index];
-            tracing::error!(view = P::NAME, %stream, %version, %error, "event not applied");
-        }
         outcome
     }
 
@@ -249,13 +338,14 @@ impl<P: Projection> Projector<P> {
         minimum: Option<Version>,
     ) -> Result<Option<Versioned<P::Row>>, ReadError> {
         let consistency = if minimum.is_some() { Consistency::Strong } else { Consistency::Eventual };
-        let stored = self.views.get(id, consistency).await?;
+        let stores = self.rows.stores().await?;
+        let stored = stores.live.get(id, consistency).await?;
         if stored.is_none() && minimum.is_none() {
             return Ok(None);
         }
         let row = Row::<P>::of(stored);
         if row.outdated || minimum.is_some_and(|minimum| minimum > row.applied) {
-            return self.repair(id, row, AtLeast::Version(minimum.unwrap_or_default())).await;
+            return self.repair(&stores, id, row, AtLeast::Version(minimum.unwrap_or_default())).await;
         }
         Ok(row.answer())
     }
@@ -266,12 +356,14 @@ impl<P: Projection> Projector<P> {
     /// # Errors
     /// See [`ReadError`]; also when an event on the way cannot be applied.
     pub async fn read_latest(&self, id: &str) -> Result<Option<Versioned<P::Row>>, ReadError> {
-        let row = Row::<P>::of(self.views.get(id, Consistency::Eventual).await?);
-        self.repair(id, row, AtLeast::End).await
+        let stores = self.rows.stores().await?;
+        let row = Row::<P>::of(stores.live.get(id, Consistency::Eventual).await?);
+        self.repair(&stores, id, row, AtLeast::End).await
     }
 
     async fn repair(
         &self,
+        stores: &Stores<P>,
         id: &str,
         row: Row<P>,
         goal: AtLeast,
@@ -288,12 +380,18 @@ impl<P: Projection> Projector<P> {
         }
         // What was folded is the answer, whether it can be written or not.
         if row.is_news() {
-            match self.views.put(id, row.content.as_ref(), row.stamp, row.applied).await {
+            match stores.live.put(id, row.content.as_ref(), row.stamp, row.applied).await {
                 Ok(Put::Written) => {
                     tracing::info!(view = P::NAME, id, applied = %row.applied, "row repaired on reading")
                 }
                 Ok(Put::Conflict) => tracing::debug!(view = P::NAME, id, "somebody else repaired the row"),
                 Err(error) => tracing::warn!(view = P::NAME, id, %error, "repaired row not written"),
+            }
+            // What was seen in one generation has to be in the next one when that takes over.
+            if let Some(also) = &stores.also
+                && let Err(error) = self.catch_up(&**also, id, row.applied).await
+            {
+                tracing::warn!(view = P::NAME, id, %error, "row not repaired in the other generation");
             }
         }
         if row.applied < minimum {
@@ -308,7 +406,8 @@ impl<P: Projection> Projector<P> {
     /// # Errors
     /// See [`ListError`].
     pub async fn list(&self, index: &Index, request: &ListRequest) -> Result<Page<P::Row>, ListError> {
-        let listed = self.views.list(&request.validated(index)?).await?;
+        let request_of_store = request.validated(index)?;
+        let listed = self.rows.stores().await?.live.list(&request_of_store).await?;
         let mut rows = Vec::with_capacity(listed.rows.len());
         for (id, stored) in listed.rows {
             let mut row = Row::<P>::of(Some(stored));
@@ -325,19 +424,42 @@ impl<P: Projection> Projector<P> {
         Ok(Page { rows, next: listed.next.map(|position| request.cursor(index, position)) })
     }
 
+    /// Brings a row of another generation to `goal` or beyond, from the event table.
+    async fn catch_up(&self, views: &dyn ViewStore<P>, id: &str, goal: Version) -> Result<(), DeliverError> {
+        let row = Row::<P>::of(views.get(id, Consistency::Strong).await?);
+        if row.applied >= goal {
+            return Ok(());
+        }
+        let stream = stream_of::<P>(id).map_err(|e| ViewError::Malformed {
+            view: P::NAME,
+            id: id.to_owned(),
+            why: e.to_string(),
+        })?;
+        let (row, stopped) = self.heal(&stream, row).await?;
+        if row.is_news() && !(row.outdated && stopped.is_some()) {
+            // A conflict means that somebody else brought it on.
+            views.put(id, row.content.as_ref(), row.stamp, row.applied).await?;
+        }
+        Ok(())
+    }
+
     /// Brings one row as far as the events at hand and the event table allow.
     async fn advance(
         &self,
+        views: &dyn ViewStore<P>,
         stream: &StreamId,
         offered: &BTreeMap<Version, &Envelope>,
+        presumed: Presumed,
     ) -> Result<Progress, DeliverError> {
         if stream.category() != P::CATEGORY {
             return Err(DeliverError::Misrouted { view: P::NAME, stream: stream.clone() });
         }
         let goal = offered.keys().next_back().copied().unwrap_or_default();
         let id = stream.id();
+        let mut presumed_new = presumed == Presumed::New && offered.contains_key(&Version::FIRST);
         for attempt in 0..=BACKOFF.retries {
-            let row = Row::<P>::of(self.views.get(id, Consistency::Strong).await?);
+            let stored = if presumed_new { None } else { views.get(id, Consistency::Strong).await? };
+            let row = Row::<P>::of(stored);
             let from = row.applied;
             if from >= goal {
                 return Ok(Progress { from, reached: from, healed: None, stopped: None });
@@ -361,13 +483,14 @@ impl<P: Projection> Projector<P> {
             if !row.is_news() {
                 return Ok(progress);
             }
-            match self.views.put(id, row.content.as_ref(), row.stamp, row.applied).await? {
+            match views.put(id, row.content.as_ref(), row.stamp, row.applied).await? {
                 Put::Written => {
                     if let Some(events) = healed {
                         tracing::info!(view = P::NAME, %stream, %from, reached = %row.applied, events, "row healed");
                     }
                     return Ok(progress);
                 }
+                Put::Conflict if presumed_new => presumed_new = false,
                 Put::Conflict => {
                     self.ports.timer.sleep(BACKOFF.pause(attempt, &*self.ports.random)).await;
                 }
@@ -384,7 +507,16 @@ impl<P: Projection> Projector<P> {
     }
 }
 
-fn stream_of<P: Projection>(id: &str) -> Result<StreamId, StreamIdError> {
+/// What is believed of the rows of a batch before they are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presumed {
+    /// Nothing.
+    Nothing,
+    /// Those whose first event is in the batch are not there.
+    New,
+}
+
+pub(crate) fn stream_of<P: Projection>(id: &str) -> Result<StreamId, StreamIdError> {
     format!("{}/{id}", P::CATEGORY).parse()
 }
 
@@ -421,7 +553,10 @@ impl BatchOutcome {
             }
         };
         self.healed += usize::from(progress.healed.is_some());
-        self.applied += offer.events.keys().filter(|version| progress.brought(**version)).count();
+        let brought = offer.events.keys().filter(|version| progress.brought(**version)).count();
+        let done = offer.places.iter().filter(|(_, version)| *version <= progress.reached).count();
+        self.applied += brought;
+        self.duplicates += done.saturating_sub(brought);
         for &(index, version) in &offer.places {
             if version > progress.reached {
                 self.failed.push(Failed { index, error: progress.why(view, stream, version) });
@@ -431,7 +566,7 @@ impl BatchOutcome {
 }
 
 /// The event at which a fold stopped, and why.
-type Stop = (Version, ApplyError);
+pub(crate) type Stop = (Version, ApplyError);
 
 /// How far a row came.
 struct Progress {
@@ -459,17 +594,17 @@ impl Progress {
 }
 
 /// A row at work.
-struct Row<P: Projection> {
-    content: Option<P::Row>,
-    applied: Version,
+pub(crate) struct Row<P: Projection> {
+    pub content: Option<P::Row>,
+    pub applied: Version,
     /// What is stored, and has to be so still when this row is written.
-    stamp: Option<Stamp>,
+    pub stamp: Option<Stamp>,
     /// Whether the stored row does not count: this one starts from nothing to replace it.
-    outdated: bool,
+    pub outdated: bool,
 }
 
 impl<P: Projection> Row<P> {
-    fn of(stored: Option<Stored<P::Row>>) -> Self {
+    pub(crate) fn of(stored: Option<Stored<P::Row>>) -> Self {
         let Some(Stored { stamp, content }) = stored else {
             return Self { content: None, applied: Version::NONE, stamp: None, outdated: false };
         };
@@ -504,7 +639,7 @@ impl<P: Projection> Row<P> {
     }
 
     /// Applies events that follow, up to the first that cannot be applied.
-    fn fold<'e>(mut self, events: impl IntoIterator<Item = &'e Envelope>) -> (Self, Option<Stop>) {
+    pub(crate) fn fold<'e>(mut self, events: impl IntoIterator<Item = &'e Envelope>) -> (Self, Option<Stop>) {
         for event in events {
             if !is_irrelevant::<P>(event) {
                 match P::apply(self.content.clone(), event) {

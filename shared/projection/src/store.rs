@@ -1,6 +1,7 @@
 //! The port behind a view: rows with the version they have applied, written conditionally.
 
 use async_trait::async_trait;
+use event_store::Segment;
 use kernel::Version;
 
 use crate::{
@@ -36,6 +37,47 @@ pub trait ViewStore<P: Projection>: Send + Sync {
     /// # Errors
     /// [`ViewError`].
     async fn list(&self, list: &List<'_>) -> Result<Listed<P::Row>, ViewError>;
+}
+
+/// A whole table of rows, whatever they hold: what is needed to empty it, and to find rows without events. The stores of this
+/// crate implement it; only a rebuild is given one.
+#[async_trait]
+pub trait ViewTable: Send + Sync {
+    /// One page of the keys in one segment of the table, read consistently. All pages of all segments hold every row that was
+    /// there when the first was read.
+    ///
+    /// # Errors
+    /// [`ViewError`].
+    async fn keys(
+        &self,
+        segment: Segment,
+        after: Option<&str>,
+        limit: Option<u32>,
+    ) -> Result<KeyPage, ViewError>;
+
+    /// Removes a row, if it is still as it was read.
+    ///
+    /// # Errors
+    /// [`ViewError`]. After [`ViewError::Unavailable`] it may have been removed.
+    async fn remove(&self, key: &RowKey) -> Result<Put, ViewError>;
+}
+
+/// A row's id, and what it is as of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowKey {
+    /// Its id.
+    pub id: String,
+    /// What it is as of. Its schema may be newer than this code's.
+    pub stamp: Stamp,
+}
+
+/// What [`ViewTable::keys`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyPage {
+    /// The keys.
+    pub keys: Vec<RowKey>,
+    /// Where to go on; `None` at the segment's end.
+    pub after: Option<String>,
 }
 
 /// How a row is read.

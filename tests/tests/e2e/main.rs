@@ -29,3 +29,4 @@ mod shopper;
 mod stack;
 mod stock;
 mod story;
+mod views;

@@ -6,6 +6,8 @@ mod delivery;
 mod lists;
 mod orders_of_delivery;
 mod reading;
+mod rebuilding;
+mod registry;
 mod schemas;
 mod stage;
 mod stores;

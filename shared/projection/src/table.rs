@@ -1,0 +1,187 @@
+//! The view of a projection, as a rebuild sees it: two tables, and a projector into either.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use contracts::Envelope;
+use event_store::{EventStore, Segment};
+use futures::{StreamExt, future::BoxFuture, stream};
+use kernel::{StreamId, Timestamp, Version, ports::Ports};
+
+use crate::{
+    projection::Projection,
+    projector::{Projector, Row, stream_of},
+    rebuild::{RebuildError, Rebuildable, Strays},
+    registry::Generation,
+    store::{Consistency, Content, Put, RowKey, Stored, ViewStore, ViewTable},
+};
+
+/// Rows that are removed before it is asked again whether to go on.
+const CLEARED_AT_A_TIME: u32 = 1000;
+
+/// Removals under way at a time.
+const REMOVALS: usize = 16;
+
+/// Rows on a page of a search for strays.
+const STRAYS_AT_A_TIME: u32 = 200;
+
+/// The view of a [`Projection`]: odd generations in one table, even ones in the other.
+pub struct ProjectedView<P: Projection> {
+    view: String,
+    odd: Table<P>,
+    even: Table<P>,
+    events: EventStore,
+    ports: Ports,
+}
+
+/// A table, by row and as a whole.
+struct Table<P: Projection> {
+    rows: Arc<dyn ViewStore<P>>,
+    whole: Arc<dyn ViewTable>,
+}
+
+impl<P: Projection> Table<P> {
+    fn new<T: ViewStore<P> + ViewTable + 'static>(table: T) -> Self {
+        let table = Arc::new(table);
+        Self { rows: table.clone(), whole: table }
+    }
+}
+
+impl<P: Projection> ProjectedView<P> {
+    /// The view in these tables.
+    pub fn new<T: ViewStore<P> + ViewTable + 'static>(
+        view: impl Into<String>,
+        odd: T,
+        even: T,
+        events: EventStore,
+        ports: Ports,
+    ) -> Self {
+        Self { view: view.into(), odd: Table::new(odd), even: Table::new(even), events, ports }
+    }
+
+    fn table(&self, generation: Generation) -> &Table<P> {
+        if generation.is_odd() { &self.odd } else { &self.even }
+    }
+
+    /// Puts a row in the place of what is stored. That somebody else was faster means that it is no longer what it was.
+    async fn put(&self, generation: Generation, id: &str, row: &Row<P>) -> Result<(), RebuildError> {
+        let rows = &self.table(generation).rows;
+        rows.put(id, row.content.as_ref(), row.stamp, row.applied).await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl<P: Projection> Rebuildable for ProjectedView<P> {
+    fn view(&self) -> &str {
+        &self.view
+    }
+
+    fn schema(&self) -> u16 {
+        P::SCHEMA
+    }
+
+    fn follows(&self, stream: &StreamId) -> bool {
+        stream.category() == P::CATEGORY
+    }
+
+    async fn fill(&self, generation: Generation, events: &[Envelope]) -> Result<(), RebuildError> {
+        let rows = self.table(generation).rows.clone();
+        let outcome = Projector::new(rows, self.events.clone(), self.ports.clone()).fill(events).await;
+        let errors: Vec<RebuildError> =
+            outcome.failed.into_iter().map(|failed| failed.error.into()).collect();
+        // What no retry helps with comes first: it stops everything, and has to be named.
+        let final_one = errors.iter().find(|error| !matches!(error, RebuildError::Passing(_)));
+        final_one.or(errors.first()).cloned().map_or(Ok(()), Err)
+    }
+
+    async fn clear(&self, generation: Generation) -> Result<bool, RebuildError> {
+        let table = &self.table(generation).whole;
+        let page = table.keys(Segment::WHOLE, None, Some(CLEARED_AT_A_TIME)).await?;
+        let removals: Vec<BoxFuture<'_, _>> = page.keys.iter().map(|key| table.remove(key)).collect();
+        let mut removals = stream::iter(removals).buffer_unordered(REMOVALS);
+        while let Some(removed) = removals.next().await {
+            removed?;
+        }
+        Ok(page.keys.is_empty())
+    }
+
+    async fn compare(
+        &self,
+        generation: Generation,
+        stream: &StreamId,
+        settled: Timestamp,
+        repair: bool,
+    ) -> Result<Option<String>, RebuildError> {
+        let id = stream.id();
+        // The row first: the events that are read afterwards reach at least as far.
+        let stored = self.table(generation).rows.get(id, Consistency::Strong).await?;
+        let events = self.events.events_after(stream, Version::NONE).await?;
+        let end = events.last().map_or(Version::NONE, |event| event.version);
+        let stamp = stored.as_ref().map(|stored| stored.stamp);
+        let applied = stamp.map_or(Version::NONE, |stamp| stamp.applied);
+
+        let (then, later): (Vec<&Envelope>, Vec<&Envelope>) =
+            events.iter().partition(|event| event.version <= applied);
+        let (expected, stopped) = Row::<P>::of(None).fold(then);
+        if let Some((version, error)) = stopped {
+            return Err(RebuildError::BadEvent(format!("{stream} version {version}: {error}")));
+        }
+        let overdue = later.first().is_some_and(|event| event.at <= settled);
+        let difference = match stored {
+            // Rows ahead of their stream are found among the rows.
+            _ if applied > end => None,
+            None if overdue => Some("is missing".to_owned()),
+            None => None,
+            Some(Stored { content: Content::Outdated, stamp }) => {
+                Some(format!("is of schema {}, not {}", stamp.schema, P::SCHEMA))
+            }
+            Some(Stored { content: Content::Row(row), .. }) if expected.content != Some(row.clone()) => {
+                Some(format!("is other than its {applied} events make it"))
+            }
+            Some(Stored { content: Content::Empty, .. }) if expected.content.is_some() => {
+                Some("is empty, and should not be".to_owned())
+            }
+            Some(Stored { content: Content::Row(_) | Content::Empty, .. }) if overdue => {
+                Some(format!("stands at version {applied} of {end}"))
+            }
+            Some(Stored { content: Content::Row(_) | Content::Empty, .. }) => None,
+        };
+        let Some(difference) = difference else { return Ok(None) };
+        if repair {
+            let (row, stopped) = Row::<P>::of(None).fold(&events);
+            if let Some((version, error)) = stopped {
+                return Err(RebuildError::BadEvent(format!("{stream} version {version}: {error}")));
+            }
+            self.put(generation, id, &Row { stamp, ..row }).await?;
+        }
+        Ok(Some(format!("row {id} {difference}")))
+    }
+
+    async fn strays(
+        &self,
+        generation: Generation,
+        segment: Segment,
+        after: Option<&str>,
+        repair: bool,
+    ) -> Result<Strays, RebuildError> {
+        let table = &self.table(generation).whole;
+        let page = table.keys(segment, after, Some(STRAYS_AT_A_TIME)).await?;
+        let mut found = Vec::new();
+        for key in page.keys {
+            let RowKey { id, stamp } = &key;
+            let there = match stream_of::<P>(id) {
+                Ok(stream) => self.events.event(&stream, stamp.applied).await?.is_some(),
+                Err(_) => false,
+            };
+            if there {
+                continue;
+            }
+            found.push(format!("row {id} has applied {}, and there is no such event", stamp.applied));
+            if repair && table.remove(&key).await? == Put::Conflict {
+                tracing::info!(view = P::NAME, id, "a stray row was written meanwhile, and stays");
+            }
+        }
+        Ok(Strays { found, after: page.after })
+    }
+}

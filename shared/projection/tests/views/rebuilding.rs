@@ -1,0 +1,666 @@
+//! A view is built anew while the bus does its worst, workers die and operators change their minds.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use contracts::Envelope;
+use event_store::Segment;
+use kernel::{RawEvent, Version};
+use projection::{
+    ApplyError, CACHE, Consistency, Content, DynamoViews, Generations, INVOCATION, Limits, MemoryRegistry,
+    MemoryViews, Next, Order, Phase, ProjectedView, Projection, Projector, Put, Rebuilder, Refused, Registry,
+    SegmentDone, Stamp, Task, ViewError, ViewState, ViewStore, ViewTable, create_table,
+};
+use proptest::prelude::*;
+use serde_json::json;
+use testing::Seeded;
+
+use crate::stage::{BY_OWNER, Ledger, Ledgers, Stage, apply_ledger, noted, opened, raw};
+
+/// One page at a time, written down after each.
+const SMALL: Limits = Limits { budget: Duration::ZERO, checkpoint: Duration::ZERO, page: 3 };
+
+fn order(task: Task) -> Order {
+    Order { task, segments: 3, rate: None }
+}
+
+/// A registry that is out of reach now and then, or does what it is told and does not say so.
+struct Unreliable {
+    inner: MemoryRegistry,
+    chance: Mutex<(Seeded, f64)>,
+}
+
+impl Unreliable {
+    fn unlucky(&self) -> bool {
+        let (seeded, chance) = &mut *self.chance.lock().unwrap();
+        seeded.chance(*chance)
+    }
+
+    fn lost() -> ViewError {
+        ViewError::Unavailable { view: "views", operation: "PutItem", why: "lost".into() }
+    }
+}
+
+#[async_trait]
+impl Registry for Unreliable {
+    async fn get(&self, view: &str) -> Result<ViewState, ViewError> {
+        if self.unlucky() { Err(Self::lost()) } else { self.inner.get(view).await }
+    }
+
+    async fn put(&self, state: &ViewState) -> Result<Put, ViewError> {
+        if self.unlucky() {
+            return Err(Self::lost());
+        }
+        let put = self.inner.put(state).await;
+        if self.unlucky() { Err(Self::lost()) } else { put }
+    }
+
+    async fn all(&self) -> Result<Vec<ViewState>, ViewError> {
+        self.inner.all().await
+    }
+}
+
+/// A table of rows, as both of its ports.
+#[derive(Clone)]
+enum Rows {
+    Memory(MemoryViews<Ledgers>),
+    Dynamo(DynamoViews<Ledgers>),
+}
+
+impl Rows {
+    fn store(&self) -> Arc<dyn ViewStore<Ledgers>> {
+        match self {
+            Self::Memory(rows) => Arc::new(rows.clone()),
+            Self::Dynamo(rows) => Arc::new(rows.clone()),
+        }
+    }
+
+    fn table(&self) -> Arc<dyn ViewTable> {
+        match self {
+            Self::Memory(rows) => Arc::new(rows.clone()),
+            Self::Dynamo(rows) => Arc::new(rows.clone()),
+        }
+    }
+
+    async fn ids(&self) -> Vec<String> {
+        let page = self.table().keys(Segment::WHOLE, None, None).await.unwrap();
+        let mut ids: Vec<String> = page.keys.into_iter().map(|key| key.id).collect();
+        ids.sort();
+        ids
+    }
+}
+
+/// A view of two generations, whoever feeds it, and what rebuilds it.
+struct Site {
+    stage: Stage,
+    odd: Rows,
+    even: Rows,
+    registry: Arc<Unreliable>,
+}
+
+impl Site {
+    fn memory() -> Self {
+        let stage = Stage::memory();
+        let odd = Rows::Memory(stage.memory.clone().unwrap());
+        Self::on(stage, odd, Rows::Memory(MemoryViews::new()))
+    }
+
+    async fn dynamo() -> Self {
+        let stage = Stage::dynamo().await;
+        let client = stage.dynamo.as_ref().unwrap().client();
+        create_table::<Ledgers>(&client, "ledgers-even", &[BY_OWNER]).await.unwrap();
+        let odd = Rows::Dynamo(DynamoViews::new(client.clone(), crate::stage::TABLE));
+        Self::on(stage, odd, Rows::Dynamo(DynamoViews::new(client, "ledgers-even")))
+    }
+
+    async fn both() -> [Self; 2] {
+        [Self::memory(), Self::dynamo().await]
+    }
+
+    fn on(stage: Stage, odd: Rows, even: Rows) -> Self {
+        let inner = MemoryRegistry::new();
+        let registry = Arc::new(Unreliable { inner, chance: Mutex::new((Seeded::new(1), 0.0)) });
+        Self { stage, odd, even, registry }
+    }
+
+    /// One environment of a function, which may go on with what it knew for as long as an invocation takes.
+    fn function(&self) -> Projector<Ledgers> {
+        let ports = self.stage.world.ports();
+        let generations = Generations::new("ledgers", self.registry.clone(), ports.clock.clone());
+        let generations = generations.relied_on_for(CACHE + INVOCATION);
+        Projector::of_generations(
+            generations,
+            self.odd.store(),
+            self.even.store(),
+            self.stage.store.clone(),
+            ports,
+        )
+    }
+
+    fn rebuilder(&self, limits: Limits) -> Rebuilder {
+        let (store, ports) = (self.stage.store.clone(), self.stage.world.ports());
+        let view: Arc<dyn projection::Rebuildable> = match (&self.odd, &self.even) {
+            (Rows::Memory(odd), Rows::Memory(even)) => Arc::new(ProjectedView::<Ledgers>::new(
+                "ledgers",
+                odd.clone(),
+                even.clone(),
+                store.clone(),
+                ports.clone(),
+            )),
+            (Rows::Dynamo(odd), Rows::Dynamo(even)) => Arc::new(ProjectedView::<Ledgers>::new(
+                "ledgers",
+                odd.clone(),
+                even.clone(),
+                store.clone(),
+                ports.clone(),
+            )),
+            _ => unreachable!("both tables are of one kind"),
+        };
+        Rebuilder::new(view, self.registry.clone(), store, ports, limits)
+    }
+
+    /// Rebuilds the view with other code.
+    fn rebuilder_of<P: Projection>(&self) -> Rebuilder {
+        let (Rows::Memory(odd), Rows::Memory(even)) = (&self.odd, &self.even) else {
+            unreachable!("only in memory can rows be seen by other code")
+        };
+        let (store, ports) = (self.stage.store.clone(), self.stage.world.ports());
+        let view = ProjectedView::<P>::new("ledgers", odd.seen_by(), even.seen_by(), store.clone(), ports);
+        Rebuilder::new(Arc::new(view), self.registry.clone(), store, self.stage.world.ports(), SMALL)
+    }
+
+    /// Does what the state machine does, until the job is over or stopped.
+    async fn drive(&self, rebuilder: &Rebuilder) -> Next {
+        loop {
+            match rebuilder.advance().await.unwrap() {
+                Next::Wait(pause) => self.stage.world.advance(pause),
+                Next::Segments(segments) => {
+                    for segment in segments {
+                        rebuilder.segment(segment).await.unwrap();
+                    }
+                }
+                over @ (Next::Over(_) | Next::Stopped(_)) => return over,
+            }
+        }
+    }
+
+    async fn state(&self) -> ViewState {
+        self.registry.inner.get("ledgers").await.unwrap()
+    }
+
+    /// The tables of the live and of the other generation.
+    async fn tables(&self) -> (&Rows, &Rows) {
+        if self.state().await.live.is_odd() { (&self.odd, &self.even) } else { (&self.even, &self.odd) }
+    }
+
+    async fn rows(&self, rows: &Rows) -> BTreeMap<String, (Ledger, u64)> {
+        let mut found = BTreeMap::new();
+        for id in rows.ids().await {
+            let stored = rows.store().get(&id, Consistency::Strong).await.unwrap().unwrap();
+            if let Content::Row(row) = stored.content {
+                found.insert(id, (row, stored.stamp.applied.get()));
+            }
+        }
+        found
+    }
+
+    /// What the live rows have to be.
+    async fn folded(&self, ids: impl IntoIterator<Item = String>) -> BTreeMap<String, (Ledger, u64)> {
+        let mut rows = BTreeMap::new();
+        for id in ids {
+            rows.extend(self.stage.folded(&id).await.map(|row| (id, row)));
+        }
+        rows
+    }
+
+    async fn is_whole(&self, ids: impl IntoIterator<Item = String>) {
+        let (live, other) = self.tables().await;
+        assert_eq!(self.rows(live).await, self.folded(ids).await, "{}", self.stage.name);
+        assert_eq!(other.ids().await, Vec::<String>::new(), "{}: left over", self.stage.name);
+    }
+
+    /// Some streams, delivered.
+    async fn history(&self, streams: usize) -> Vec<String> {
+        let function = self.function();
+        let mut ids = Vec::new();
+        for n in 0..streams {
+            let id = format!("s{n:02}");
+            let mut events = self.stage.commit(&id, vec![opened("o", &format!("{n:04}"))]).await;
+            for m in 0..n as u64 % 5 {
+                events.extend(self.stage.commit(&id, vec![noted(m), raw("Printed", json!({}))]).await);
+            }
+            let outcome = function.deliver_batch(&events).await;
+            assert!(outcome.failed.is_empty(), "{:?}", outcome.failed);
+            ids.push(id);
+        }
+        ids
+    }
+}
+
+#[tokio::test]
+async fn a_rebuild_takes_over_with_the_rows_of_a_fold_and_leaves_nothing_behind_however_often_it_is_run() {
+    for site in Site::both().await {
+        let ids = site.history(20).await;
+        let rebuilder = site.rebuilder(SMALL);
+        for (round, generation) in ["2", "3", "4"].into_iter().enumerate() {
+            let task = if round == 1 { Task::RebuildAndVerify } else { Task::Rebuild };
+            rebuilder.begin(&order(task)).await.unwrap();
+            assert_eq!(site.drive(&rebuilder).await, Next::Over(Phase::Done), "{}", site.stage.name);
+            assert_eq!(site.state().await.live.to_string(), generation);
+            site.is_whole(ids.clone()).await;
+        }
+        let job = site.state().await.job.unwrap();
+        assert_eq!(job.events(), job.commits() + 40, "every other event of a commit counts too");
+    }
+}
+
+#[tokio::test]
+async fn two_state_machines_on_one_rebuild_do_no_harm() {
+    let site = Site::memory();
+    let ids = site.history(30).await;
+    let (one, other) = (site.rebuilder(SMALL), site.rebuilder(SMALL));
+    one.begin(&order(Task::Rebuild)).await.unwrap();
+    other.begin(&order(Task::Rebuild)).await.unwrap();
+    assert_eq!(site.state().await.job.unwrap().generation.to_string(), "2");
+    loop {
+        let (a, b) = (one.advance().await.unwrap(), other.advance().await.unwrap());
+        site.stage.world.advance(Duration::from_secs(5));
+        for (machine, next) in [(&one, &a), (&other, &b)] {
+            if let Next::Segments(segments) = next {
+                futures::future::join_all(segments.iter().map(|segment| machine.segment(*segment))).await;
+            }
+        }
+        if a == Next::Over(Phase::Done) {
+            break;
+        }
+    }
+    assert_eq!(site.state().await.live.to_string(), "2");
+    site.is_whole(ids).await;
+}
+
+/// Code that cannot apply one of the events.
+struct Broken;
+
+impl Projection for Broken {
+    const NAME: &'static str = "ledgers";
+    const SCHEMA: u16 = 2;
+    const CATEGORY: &'static str = "test.Ledger";
+    const IRRELEVANT: &'static [&'static str] = &["Printed"];
+    type Row = Ledger;
+
+    fn apply(row: Option<Ledger>, event: &Envelope) -> Result<Ledger, ApplyError> {
+        if event.stream.id() == "s07" && event.version == Version::new(2) {
+            let event_type = event.event_type.clone();
+            return Err(ApplyError::BrokenHistory { event_type, why: "this code is broken" });
+        }
+        apply_ledger(row, event)
+    }
+}
+
+#[tokio::test]
+async fn a_bad_event_stops_a_rebuild_and_names_itself_and_mended_code_goes_on_where_it_stopped() {
+    let site = Site::memory();
+    let ids = site.history(20).await;
+    let broken = site.rebuilder_of::<Broken>();
+    broken.begin(&order(Task::Rebuild)).await.unwrap();
+    let Next::Stopped(why) = site.drive(&broken).await else { panic!("it did not stop") };
+    assert!(why.contains("test.Ledger/s07 version 2") && why.contains("this code is broken"), "{why}");
+    assert_eq!(site.state().await.live.to_string(), "1", "queries read the old generation");
+    let read = site.state().await.job.unwrap().commits();
+
+    let mended = site.rebuilder(SMALL);
+    let state = mended.begin(&order(Task::RebuildAndVerify)).await.unwrap();
+    let job = state.job.unwrap();
+    assert_eq!((job.phase, job.commits(), job.stopped), (Phase::Filling, read, None));
+    assert_eq!(site.drive(&mended).await, Next::Over(Phase::Done));
+    site.is_whole(ids).await;
+}
+
+/// Tomorrow's code.
+struct Newer;
+
+impl Projection for Newer {
+    const NAME: &'static str = "ledgers";
+    const SCHEMA: u16 = 3;
+    const CATEGORY: &'static str = "test.Ledger";
+    const IRRELEVANT: &'static [&'static str] = &["Printed"];
+    type Row = Ledger;
+
+    fn apply(row: Option<Ledger>, event: &Envelope) -> Result<Ledger, ApplyError> {
+        Ok(Ledger { note: Some("new".into()), ..apply_ledger(row, event)? })
+    }
+}
+
+#[tokio::test]
+async fn a_rebuild_that_newer_code_takes_over_begins_anew_with_no_row_of_the_older_code_left() {
+    let site = Site::memory();
+    site.history(20).await;
+    let older = site.rebuilder(SMALL);
+    older.begin(&order(Task::Rebuild)).await.unwrap();
+    let mut filled = 0;
+    while filled < 4 {
+        match older.advance().await.unwrap() {
+            Next::Wait(pause) => site.stage.world.advance(pause),
+            Next::Segments(segments) => {
+                older.segment(segments[0]).await.unwrap();
+                filled += 1;
+            }
+            over => panic!("{over:?}"),
+        }
+    }
+    assert!(!site.even.ids().await.is_empty());
+    let newer = site.rebuilder_of::<Newer>();
+    newer.begin(&order(Task::RebuildAndVerify)).await.unwrap();
+    assert_eq!(site.drive(&newer).await, Next::Over(Phase::Done));
+    let Rows::Memory(even) = &site.even else { unreachable!("in memory") };
+    for id in site.even.ids().await {
+        let stored = even.seen_by::<Newer>().get(&id, Consistency::Strong).await.unwrap().unwrap();
+        let Content::Row(row) = stored.content else { panic!("{id}: {stored:?}") };
+        assert_eq!((stored.stamp.schema, row.note.as_deref()), (3, Some("new")));
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_rebuild_leaves_the_live_rows_and_nothing_else_and_another_one_may_follow() {
+    for site in Site::both().await {
+        let ids = site.history(20).await;
+        let rebuilder = site.rebuilder(SMALL);
+        rebuilder.begin(&order(Task::Rebuild)).await.unwrap();
+        loop {
+            match rebuilder.advance().await.unwrap() {
+                Next::Wait(pause) => site.stage.world.advance(pause),
+                Next::Segments(_) => break,
+                over => panic!("{over:?}"),
+            }
+        }
+        assert_eq!(rebuilder.segment(0).await, Ok(SegmentDone::No));
+        rebuilder.cancel().await.unwrap();
+        assert_eq!(rebuilder.segment(0).await, Ok(SegmentDone::Yes), "there is nothing left to do");
+        assert_eq!(site.drive(&rebuilder).await, Next::Over(Phase::Cancelled));
+        site.is_whole(ids.clone()).await;
+
+        let again = rebuilder.cancel().await;
+        assert_eq!(again, Err(Refused::NothingToCancel { view: "ledgers".into() }));
+        rebuilder.begin(&order(Task::Rebuild)).await.unwrap();
+        assert_eq!(site.drive(&rebuilder).await, Next::Over(Phase::Done));
+        site.is_whole(ids).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_live_already_cannot_be_cancelled() {
+    let site = Site::memory();
+    site.history(3).await;
+    let rebuilder = site.rebuilder(SMALL);
+    rebuilder.begin(&order(Task::Rebuild)).await.unwrap();
+    while site.state().await.job.unwrap().phase != Phase::Switched {
+        match rebuilder.advance().await.unwrap() {
+            Next::Wait(pause) => site.stage.world.advance(pause),
+            Next::Segments(segments) => drop(rebuilder.segment(segments[0]).await.unwrap()),
+            over => panic!("{over:?}"),
+        }
+    }
+    let refused = rebuilder.cancel().await;
+    assert_eq!(refused, Err(Refused::TooLate { view: "ledgers".into(), phase: Phase::Switched }));
+}
+
+#[tokio::test]
+async fn a_rate_is_kept() {
+    let site = Site::memory();
+    let ids = site.history(30).await;
+    let events: u64 = site.folded(ids).await.values().map(|(_, version)| version).sum();
+    let rebuilder = site.rebuilder(Limits::FUNCTION);
+    let paced = Order { rate: Some(6), ..order(Task::Rebuild) };
+    rebuilder.begin(&paced).await.unwrap();
+    site.drive(&rebuilder).await;
+    let slept: Duration = site.stage.world.slept().iter().sum();
+    // Two a second for each of three segments, which a test does one after the other.
+    assert!(slept.as_secs_f64() >= events as f64 / 2.0 - 1.0, "{slept:?} for {events} events");
+    assert_eq!(rebuilder.begin(&Order { rate: Some(2), ..paced }).await, Err(Refused::Order));
+    assert_eq!(rebuilder.begin(&Order { segments: 0, ..order(Task::Rebuild) }).await, Err(Refused::Order));
+}
+
+/// Makes rows wrong in every way there is, behind the projector's back.
+async fn damage(site: &Site) -> usize {
+    let store = site.odd.store();
+    let stamp = async |id: &str| store.get(id, Consistency::Strong).await.unwrap().unwrap().stamp;
+    let row = async |id: &str| site.stage.folded(id).await.unwrap().0;
+    // Another content.
+    let wrong = Ledger { entries: 99, ..row("s04").await };
+    let before = stamp("s04").await;
+    store.put("s04", Some(&wrong), Some(before), before.applied).await.unwrap();
+    // Emptied.
+    let before = stamp("s09").await;
+    store.put("s09", None, Some(before), before.applied).await.unwrap();
+    // Ahead of its stream.
+    let before = stamp("s03").await;
+    store.put("s03", Some(&row("s03").await), Some(before), Version::new(99)).await.unwrap();
+    // Without a stream.
+    let stray = Ledger { id: "stray".into(), ..row("s03").await };
+    store.put("stray", Some(&stray), None, Version::new(4)).await.unwrap();
+    // Missing.
+    for key in site.odd.table().keys(Segment::WHOLE, None, None).await.unwrap().keys {
+        if key.id == "s05" {
+            site.odd.table().remove(&key).await.unwrap();
+        }
+    }
+    // Behind: its last event was lost.
+    site.stage.commit("s06", vec![noted(5)]).await;
+    6
+}
+
+#[tokio::test]
+async fn every_way_in_which_a_row_can_be_wrong_is_found_and_repaired() {
+    for site in Site::both().await {
+        let ids = site.history(12).await;
+        let rebuilder = site.rebuilder(SMALL);
+        rebuilder.begin(&order(Task::Verify)).await.unwrap();
+        assert_eq!(site.drive(&rebuilder).await, Next::Over(Phase::Done));
+        assert_eq!(site.state().await.job.unwrap().differences, 0, "nothing is wrong yet");
+
+        let damaged = damage(&site).await;
+        site.stage.world.advance(Duration::from_secs(61));
+        site.stage.commit("s00", vec![noted(1)]).await;
+        for (task, expected, repaired) in
+            [(Task::Verify, damaged, 0), (Task::Repair, damaged, damaged), (Task::Verify, 1, 0)]
+        {
+            rebuilder.begin(&order(task)).await.unwrap();
+            assert_eq!(site.drive(&rebuilder).await, Next::Over(Phase::Done));
+            let job = site.state().await.job.unwrap();
+            let counted = (job.differences as usize, job.repaired as usize);
+            assert_eq!(counted, (expected, repaired), "{}, {task:?}: {:#?}", site.stage.name, job.examples);
+        }
+        // A row ahead of its stream is removed, and missing from then on: the second round puts it back. The event that was on
+        // its way at first is still no difference.
+        rebuilder.begin(&order(Task::Repair)).await.unwrap();
+        site.drive(&rebuilder).await;
+        let read = site.function().read("s00", Some(Version::new(2))).await.unwrap();
+        assert!(read.is_some());
+        site.is_whole(ids).await;
+    }
+}
+
+#[tokio::test]
+async fn a_generation_that_is_not_what_its_events_make_it_never_goes_live() {
+    let site = Site::memory();
+    let ids = site.history(12).await;
+    let rebuilder = site.rebuilder(SMALL);
+    rebuilder.begin(&order(Task::RebuildAndVerify)).await.unwrap();
+    while site.state().await.job.unwrap().phase != Phase::Verifying {
+        match rebuilder.advance().await.unwrap() {
+            Next::Wait(pause) => site.stage.world.advance(pause),
+            Next::Segments(segments) => drop(rebuilder.segment(segments[0]).await.unwrap()),
+            over => panic!("{over:?}"),
+        }
+    }
+    let store = site.even.store();
+    let Stamp { applied, .. } = store.get("s04", Consistency::Strong).await.unwrap().unwrap().stamp;
+    let wrong = Ledger { entries: 99, ..site.stage.folded("s04").await.unwrap().0 };
+    store.put("s04", Some(&wrong), Some(Stamp { schema: 2, applied }), applied).await.unwrap();
+    let Next::Stopped(why) = site.drive(&rebuilder).await else { panic!("it did not stop") };
+    assert!(why.contains("row s04 is other than its"), "{why}");
+    assert_eq!(site.state().await.live.to_string(), "1");
+    rebuilder.cancel().await.unwrap();
+    assert_eq!(site.drive(&rebuilder).await, Next::Over(Phase::Cancelled));
+    site.is_whole(ids).await;
+}
+
+// ---- everything at once
+
+/// A mall at work, as its shoppers see it.
+struct Mall {
+    site: Site,
+    functions: Vec<Projector<Ledgers>>,
+    random: Seeded,
+    /// On its way over the bus.
+    transit: Vec<Envelope>,
+    /// Last version of each stream.
+    committed: BTreeMap<String, u64>,
+    /// The newest that a query showed of each.
+    shown: BTreeMap<String, u64>,
+}
+
+impl Mall {
+    fn open(seed: u64, unreliable: f64) -> Self {
+        let site = Site::memory();
+        *site.registry.chance.lock().unwrap() = (Seeded::new(seed), unreliable);
+        let functions = (0..4).map(|_| site.function()).collect();
+        let (random, transit) = (Seeded::new(seed ^ 0x5eed), Vec::new());
+        Self { site, functions, random, transit, committed: BTreeMap::new(), shown: BTreeMap::new() }
+    }
+
+    fn function(&mut self) -> Projector<Ledgers> {
+        let chosen = self.random.below(self.functions.len());
+        self.functions[chosen].clone()
+    }
+
+    async fn commit(&mut self) {
+        let id = format!("s{}", self.random.below(9));
+        let events: Vec<RawEvent> = if self.committed.contains_key(&id) {
+            (0..=self.random.below(3)).map(|_| noted(self.random.below(1000) as u64)).collect()
+        } else {
+            vec![opened("o", "1")]
+        };
+        let envelopes = self.site.stage.commit(&id, events).await;
+        let last = envelopes.last().unwrap().version.get();
+        self.committed.insert(id, last);
+        self.transit.extend(envelopes);
+    }
+
+    /// Some of what is on its way arrives, in any order, perhaps not for the last time.
+    async fn deliver(&mut self) {
+        let mut batch = Vec::new();
+        for _ in 0..=self.random.below(5) {
+            if self.transit.is_empty() {
+                break;
+            }
+            let chosen = self.random.below(self.transit.len());
+            let envelope = self.transit.swap_remove(chosen);
+            if self.random.chance(0.3) {
+                self.transit.push(envelope.clone());
+            }
+            batch.push(envelope);
+        }
+        let outcome = self.function().deliver_batch(&batch).await;
+        // What failed comes again.
+        self.transit.extend(outcome.failed.iter().map(|failed| batch[failed.index].clone()));
+    }
+
+    async fn query(&mut self) {
+        let Some(id) = self.committed.keys().nth(self.random.below(9)).cloned() else { return };
+        let newest = self.committed[&id];
+        let minimum = self.random.chance(0.5).then(|| 1 + self.random.below(newest as usize) as u64);
+        let found = match self.function().read(&id, minimum.map(Version::new)).await {
+            Ok(found) => found,
+            // The registry was out of reach.
+            Err(projection::ReadError::View(ViewError::Unavailable { .. })) => return,
+            Err(error) => panic!("{id}, at least {minimum:?}: {error}"),
+        };
+        let shown = self.shown.get(&id).copied();
+        let Some(found) = found else {
+            assert_eq!((minimum, shown), (None, None), "{id} is missing");
+            return;
+        };
+        let version = found.applied.get();
+        assert!(minimum.is_none_or(|minimum| version >= minimum), "{id} is older than was asked for");
+        assert!(shown.is_none_or(|shown| version >= shown), "{id} went back from {shown:?} to {version}");
+        let events = self.site.stage.store.events_after(&crate::stage::stream(&id), Version::NONE).await;
+        let events = events.unwrap();
+        let then = events.iter().filter(|event| event.version <= found.applied);
+        assert_eq!(Some(found.row), crate::stage::fold(then), "{id} at {version}");
+        self.shown.insert(id, version);
+    }
+
+    async fn operate(&mut self) {
+        let rebuilder = self.site.rebuilder(SMALL);
+        let segments = 1 + self.random.below(3) as u32;
+        // Whatever fails is a worker that died.
+        match self.random.below(24) {
+            0 | 1 => {
+                let task = if self.random.chance(0.5) { Task::Rebuild } else { Task::RebuildAndVerify };
+                let _ = rebuilder.begin(&Order { task, segments, rate: None }).await;
+            }
+            2 if self.random.chance(0.3) => {
+                let _ = rebuilder.cancel().await;
+            }
+            2..12 => {
+                let _ = rebuilder.advance().await;
+            }
+            _ => {
+                let _ = rebuilder.segment(self.random.below(3) as u32).await;
+            }
+        }
+    }
+
+    /// Everything arrives at last, and whatever was begun ends.
+    async fn close(mut self) {
+        self.site.registry.chance.lock().unwrap().1 = 0.0;
+        while !self.transit.is_empty() {
+            self.deliver().await;
+        }
+        let rebuilder = self.site.rebuilder(SMALL);
+        match self.site.drive(&rebuilder).await {
+            Next::Over(_) => {}
+            other => panic!("{other:?}"),
+        }
+        let ids: Vec<String> = self.committed.keys().cloned().collect();
+        self.site.is_whole(ids.clone()).await;
+        for id in ids {
+            let found = self.function().read(&id, None).await.unwrap();
+            assert_eq!(found.map(|found| found.applied.get()), self.committed.get(&id).copied());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_around_a_rebuild_no_query_sees_it_and_the_rows_are_the_fold(
+        seed in any::<u64>(),
+        steps in 50usize..400,
+        unreliable in prop_oneof![Just(0.0), 0.0..0.2f64],
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let mut mall = Mall::open(seed, unreliable);
+            for _ in 0..steps {
+                match mall.random.below(20) {
+                    0..3 => mall.commit().await,
+                    3..6 => mall.deliver().await,
+                    6..9 => mall.query().await,
+                    9..17 => mall.operate().await,
+                    _ => {
+                        let pause = Duration::from_millis(mall.random.below(6000) as u64);
+                        mall.site.stage.world.advance(pause);
+                    }
+                }
+            }
+            mall.close().await;
+        });
+    }
+}
