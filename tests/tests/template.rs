@@ -28,7 +28,9 @@ fn the_templates_are_found() {
         "ordering",
         "payments",
         "portal",
+        "product-search",
         "relay",
+        "search",
         "stores",
         "template",
     ] {
@@ -52,6 +54,11 @@ fn no_role_can_change_or_delete_what_happened() {
 #[test]
 fn no_role_reaches_further_than_it_must() {
     holds(template::policies_are_exact);
+}
+
+#[test]
+fn no_bucket_can_be_read_by_the_world() {
+    holds(template::buckets_are_private);
 }
 
 #[test]
@@ -282,6 +289,52 @@ fn a_role_that_can_do_more_to_the_event_table_is_found() {
 }
 
 #[test]
+fn only_the_roles_of_rebuilds_may_scan_the_event_table() {
+    let scan =
+        "            Condition: {\"ForAllValues:StringLike\": {\"dynamodb:LeadingKeys\": [\"toys.*\"]}}
+          - {Effect: Allow, Action: dynamodb:Scan, Resource: !Ref EventTableArn}
+";
+    let fence =
+        "            Condition: {\"ForAllValues:StringLike\": {\"dynamodb:LeadingKeys\": [\"toys.*\"]}}\n";
+    refuses(template::event_table_is_append_only, fence, scan, "only PutItem and Query");
+    refuses(template::no_updates_and_no_deletes, fence, scan, "dynamodb:Scan");
+    let rebuilds = SOUND.replace("BuyRole", "RebuildToysRole").replacen(
+        "Resource: !GetAtt BuyLog.Arn}\n",
+        "Resource: !GetAtt BuyLog.Arn}
+              - {Effect: Allow, Action: dynamodb:Scan, Resource: !Ref EventTableArn}
+",
+        1,
+    );
+    for rule in [template::event_table_is_append_only, template::no_updates_and_no_deletes] {
+        assert_eq!(rule(&toys(&rebuilds)), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_bucket_that_the_world_could_read_is_found() {
+    let bucket = "  BuyBucket:
+    Type: AWS::S3::Bucket
+    Properties:
+      BucketEncryption: {ServerSideEncryptionConfiguration: [{ServerSideEncryptionByDefault: {SSEAlgorithm: AES256}}]}
+      OwnershipControls: {Rules: [{ObjectOwnership: BucketOwnerEnforced}]}
+      PublicAccessBlockConfiguration:
+        {BlockPublicAcls: true, BlockPublicPolicy: true, IgnorePublicAcls: true, RestrictPublicBuckets: true}
+  BuyLog:
+";
+    let rule = template::buckets_are_private;
+    assert_eq!(rule(&toys(&SOUND.replacen("  BuyLog:\n", bucket, 1))), Vec::<String>::new());
+    for (from, to) in [
+        ("RestrictPublicBuckets: true", "RestrictPublicBuckets: false"),
+        ("BlockPublicPolicy: true, ", ""),
+        ("BucketOwnerEnforced", "ObjectWriter"),
+        ("      BucketEncryption: {Server", "      X: {Server"),
+    ] {
+        assert!(bucket.contains(from));
+        refuses(rule, "  BuyLog:\n", &bucket.replacen(from, to, 1), "BuyBucket");
+    }
+}
+
+#[test]
 fn a_hole_in_the_fence_between_contexts_is_found() {
     let rule = template::event_table_is_append_only;
     let fence = r#"Condition: {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["toys.*"]}}"#;
@@ -319,6 +372,14 @@ fn a_policy_that_reaches_too_far_is_found() {
         ("states:StopExecution", "execution:${Prefix}-order-saga:*"),
     ] {
         let to = format!("{action}, Resource: !Sub \"arn:aws:states:eu-west-1:1:{resource}\"}}");
+        refuses(rule, "dynamodb:ListStreams, Resource: \"*\"}", &to, action);
+    }
+    for (action, resource) in [
+        ("s3:GetObject", "${BuyBucket.Arn}/*"),
+        ("s3:GetObject", "${BuyQueue.Arn}/toys/*"),
+        ("s3:PutObject", "arn:aws:s3:::${Prefix}-toys/*"),
+    ] {
+        let to = format!("{action}, Resource: !Sub \"{resource}\"}}");
         refuses(rule, "dynamodb:ListStreams, Resource: \"*\"}", &to, action);
     }
     refuses(rule, "Resource: \"*\"", "NotResource: x", "negations");

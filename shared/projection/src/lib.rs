@@ -61,6 +61,6 @@ pub use memory::MemoryViews;
 pub use page::{BadRequest, Index, ListRequest, MAX_LIMIT, Page, Position};
 pub use projection::{ApplyError, Projection, row_id, sortable};
 pub use projector::{
-    BatchOutcome, DeliverError, Delivered, Failed, ListError, Projector, ReadError, Versioned,
+    BatchOutcome, DeliverError, Delivered, Failed, ListError, Listing, Projector, ReadError, Versioned,
 };
-pub use store::{Consistency, Content, List, Listed, Put, Stamp, Stored, ViewError, ViewStore};
+pub use store::{Consistency, Content, List, Listed, Put, Range, Stamp, Stored, ViewError, ViewStore};

@@ -21,6 +21,7 @@ mod contract;
 mod depot;
 mod lifecycle;
 mod sagas;
+mod search;
 mod shopkeeper;
 mod shopper;
 mod stack;
