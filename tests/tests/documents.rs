@@ -104,16 +104,31 @@ fn consumers() -> Vec<Consumer> {
         let publishers = subscription.sources.clone().into_iter().map(|source| {
             source.strip_prefix("mallard.").unwrap_or_else(|| panic!("{source} is no context")).to_owned()
         });
+        // Of a rule with several sources, each sends its own; what none of them sends is left with all, to be noticed.
+        let alone = subscription.sources.len() == 1;
+        let nobodys = |event: &String| {
+            !subscription.sources.iter().any(|source| sends(source.trim_start_matches("mallard."), event))
+        };
+        let of = |publisher: &str| {
+            let its = |event: &&String| alone || sends(publisher, event) || nobodys(event);
+            subscription.events.iter().filter(its).cloned().collect()
+        };
         publishers
-            .map(move |publisher| Consumer {
+            .map(|publisher| Consumer {
                 context: subscription.context.clone(),
                 function: subscription.function.clone(),
+                events: of(&publisher),
                 publisher,
-                events: subscription.events.clone(),
             })
             .collect::<Vec<_>>()
     });
     consumers.collect()
+}
+
+/// Whether a context has such an event.
+fn sends(context: &str, event: &str) -> bool {
+    let mut own = aggregates().into_iter().filter(|aggregate| aggregate.context() == context);
+    own.any(|aggregate| aggregate.events.iter().any(|sent| sent.name == event))
 }
 
 fn producers(event: &str) -> &'static [&'static str] {

@@ -12,8 +12,8 @@ use std::{
 use axum::{
     Router,
     body::Bytes,
-    extract::{Path, Query, State},
-    http::{HeaderMap, StatusCode},
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode, Uri},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -120,12 +120,9 @@ async fn delete(State(objects): State<Objects>, Path((bucket, name)): Path<(Stri
     StatusCode::NO_CONTENT
 }
 
-async fn list(
-    State(objects): State<Objects>,
-    Path(bucket): Path<String>,
-    Query(query): Query<BTreeMap<String, String>>,
-) -> Response {
-    let begin = format!("{bucket}/{}", query.get("prefix").map_or("", String::as_str));
+async fn list(State(objects): State<Objects>, Path(bucket): Path<String>, uri: Uri) -> Response {
+    let prefix = uri.query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("prefix="));
+    let begin = format!("{bucket}/{}", prefix.unwrap_or_default().replace("%2F", "/"));
     let mut found = String::new();
     for (name, (_, bytes)) in lock(&objects).objects.iter().filter(|(name, _)| name.starts_with(&begin)) {
         let (key, size) = (&name[bucket.len() + 1..], bytes.len());
