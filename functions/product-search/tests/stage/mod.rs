@@ -72,7 +72,7 @@ impl Stage {
         stage.sell("Fruit", "Pear", "Like an apple, but a pear", "FR-200", 80).await;
         stage.sell("Late", "Pineapple", "Whole", "FR-300", 300).await;
         stage.sell("Late", "Crème brûlée", "Dessert", "DE-1", 450).await;
-        stage.sell("Late", "Maple syrup", "From Canada", "CA-1", 990).await;
+        stage.sell("Late", "Ample syrup", "From Canada", "CA-1", 990).await;
         stage
     }
 
