@@ -19,8 +19,19 @@ use crate::{
 };
 
 /// The binaries; each is deployed as several functions.
-pub const BINARIES: &[&str] =
-    &["baskets", "customers", "depot", "inventory", "ordering", "payments", "portal", "relay", "stores"];
+pub const BINARIES: &[&str] = &[
+    "baskets",
+    "customers",
+    "depot",
+    "inventory",
+    "ordering",
+    "payments",
+    "portal",
+    "product-search",
+    "relay",
+    "search",
+    "stores",
+];
 
 /// A first build compiles the AWS SDK.
 pub const LIMIT: Duration = Duration::from_secs(3600);

@@ -170,9 +170,8 @@ pub fn event_table_is_append_only(templates: &[Template]) -> Vec<String> {
         actions.sort_unstable();
         // A scan knows no leading keys: only what rebuilds views reads the whole table, and it writes nothing there.
         if actions == ["dynamodb:Scan"] {
-            if !is_of_rebuild_worker(holder) {
-                problems
-                    .push(format!("{holder}: only the role of {REBUILD_WORKER} may scan the event table"));
+            if !is_of(holder, SCANNERS) {
+                problems.push(format!("{holder}: only the roles of {SCANNERS:?} may scan the event table"));
             }
             continue;
         }
@@ -211,6 +210,8 @@ fn leading_keys(context: &str) -> Value {
 
 /// The handler of the functions that rebuild views.
 const REBUILD_WORKER: &str = "rebuild-view";
+/// The handlers of the functions that read the whole event table: they build anew what is made of it.
+const SCANNERS: &[&str] = &[REBUILD_WORKER, "rebuild-product-index"];
 
 /// Tables that are no views, so that they need no twin: what they hold cannot be made of events alone, or not of one stream a row.
 const NO_VIEWS: &[(&str, &str)] = &[
@@ -222,8 +223,8 @@ fn is_no_view(template: &Template, table: &str) -> bool {
     NO_VIEWS.contains(&(template.context.as_str(), table))
 }
 
-/// Whether this is the role of a function that rebuilds views, and of no other.
-fn is_of_rebuild_worker(holder: &Resource<'_>) -> bool {
+/// Whether this is a role of functions with these handlers, and of no other.
+fn is_of(holder: &Resource<'_>, handlers: &[&str]) -> bool {
     let mut users = holder
         .template
         .functions()
@@ -233,7 +234,7 @@ fn is_of_rebuild_worker(holder: &Resource<'_>) -> bool {
         .peekable();
     holder.kind == "AWS::IAM::Role"
         && users.peek().is_some()
-        && users.all(|function| function.properties["Handler"] == REBUILD_WORKER)
+        && users.all(|function| handlers.iter().any(|handler| function.properties["Handler"] == *handler))
 }
 
 /// A view has two tables of one shape, whoever uses one of them may do the same with the other, and whoever does asks the registry which is
@@ -342,11 +343,11 @@ pub fn no_updates_and_no_deletes(templates: &[Template]) -> Vec<String> {
     };
     let mut problems = vec![];
     for statement in templates.iter().flat_map(Template::statements) {
-        let rebuilds = is_of_rebuild_worker(&statement.holder)
+        let rebuilds = is_of(&statement.holder, &[REBUILD_WORKER])
             && !statement
                 .resources()
                 .any(|resource| is_event_table(resource) || referred(resource) == Some("ViewsTableArn"));
-        let scans = is_of_rebuild_worker(&statement.holder) && statement.actions() == ["dynamodb:Scan"];
+        let scans = is_of(&statement.holder, SCANNERS) && statement.actions() == ["dynamodb:Scan"];
         for action in statement.actions() {
             let excused = scans || rebuilds && ["dynamodb:DeleteItem", "dynamodb:Scan"].contains(&action);
             if action.starts_with("dynamodb:") && !allowed(&statement, action) && !excused {
@@ -379,7 +380,9 @@ pub fn policies_are_exact(templates: &[Template]) -> Vec<String> {
             let excused = resource == "*" && statement.actions().iter().all(excused)
                 || of_one_machine(resource) && statement.actions().iter().all(|a| ON_EXECUTIONS.contains(a))
                 || of_itself(&holder, resource)
-                    && statement.actions().iter().all(|a| ON_OWN_EXECUTIONS.contains(a));
+                    && statement.actions().iter().all(|a| ON_OWN_EXECUTIONS.contains(a))
+                || in_one_bucket(statement.holder.template, resource)
+                    && statement.actions().iter().all(|a| ON_OBJECTS.contains(a));
             if !excused {
                 problems.push(format!("{holder}: {:?} on {resource}", statement.actions()));
             }
@@ -393,6 +396,19 @@ pub fn policies_are_exact(templates: &[Template]) -> Vec<String> {
         }
     }
     problems
+}
+
+/// What may be done with objects, whose names only their writers know.
+const ON_OBJECTS: &[&str] = &["s3:GetObject", "s3:PutObject", "s3:DeleteObject"];
+
+/// Whether this is all objects below one folder of a bucket of this template.
+fn in_one_bucket(template: &Template, resource: &Value) -> bool {
+    let text = resource["Fn::Sub"].as_str().unwrap_or_default();
+    let Some((bucket, folder)) = text.strip_prefix("${").and_then(|rest| rest.split_once(".Arn}/")) else {
+        return false;
+    };
+    let named = folder.strip_suffix("/*").is_some_and(|folder| !folder.is_empty() && !folder.contains('*'));
+    named && template.of_kind("AWS::S3::Bucket").any(|resource| resource.id == bucket)
 }
 
 /// What may be asked about executions, whose names only their starts know.
@@ -434,6 +450,26 @@ pub fn named_machines_exist(templates: &[Template]) -> Vec<String> {
             {
                 problems.push(format!("{}: there is no state machine {name}", statement.holder));
             }
+        }
+    }
+    problems
+}
+
+/// Buckets are encrypted, belong to this account alone, and are closed to everybody else.
+pub fn buckets_are_private(templates: &[Template]) -> Vec<String> {
+    const CLOSED: [&str; 4] =
+        ["BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"];
+    let mut problems = vec![];
+    for bucket in templates.iter().flat_map(|template| template.of_kind("AWS::S3::Bucket")) {
+        let given = bucket.properties;
+        if CLOSED.iter().any(|name| given["PublicAccessBlockConfiguration"][name] != true) {
+            problems.push(format!("{bucket}: {CLOSED:?} must all be true"));
+        }
+        if given["OwnershipControls"]["Rules"] != json!([{"ObjectOwnership": "BucketOwnerEnforced"}]) {
+            problems.push(format!("{bucket}: its objects must belong to this account (BucketOwnerEnforced)"));
+        }
+        if given["BucketEncryption"].is_null() {
+            problems.push(format!("{bucket}: it must say how it is encrypted"));
         }
     }
     problems
@@ -570,6 +606,11 @@ const HARMLESS: &[&str] = &[
     "dynamodb:PutItem",
     "dynamodb:UpdateItem",
     "dynamodb:Query",
+    // the index of products is a view in a bucket
+    "s3:GetObject",
+    "s3:PutObject",
+    "s3:DeleteObject",
+    "s3:ListBucket",
 ];
 
 /// A view says that a replay does no harm, and only what can do none says so: no consumer that can append an event, start

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 const CONTEXTS: &[&str] = &["baskets", "customers", "depot", "inventory", "ordering", "payments", "stores"];
 
+/// Contexts that have no streams of their own: views of others' events.
+const READERS: &[&str] = &["product-search", "search"];
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
@@ -110,6 +113,7 @@ fn the_sdk_is_called_in_adapters_only() {
         "functions/payments/src/callbacks.rs",
         "functions/payments/src/main.rs",
         "functions/payments/src/waits.rs",
+        "functions/product-search/src/s3.rs",
         "functions/relay/src/eventbridge.rs",
         "functions/relay/src/main.rs",
         "functions/relay/src/sqs.rs",
@@ -180,9 +184,9 @@ fn time_ids_randomness_and_waiting_come_through_ports() {
 
 #[test]
 fn contexts_meet_in_contracts_only() {
-    for context in CONTEXTS {
+    for context in CONTEXTS.iter().chain(READERS) {
         let manifest = read(format!("functions/{context}/Cargo.toml"));
-        for other in CONTEXTS.iter().filter(|other| *other != context) {
+        for other in CONTEXTS.iter().chain(READERS).filter(|other| *other != context) {
             let depends = manifest.lines().any(|line| line.split('=').next().unwrap().trim() == *other);
             assert!(!depends, "{context} depends on {other}: share events through shared/contracts");
         }
@@ -190,8 +194,23 @@ fn contexts_meet_in_contracts_only() {
 }
 
 #[test]
+fn the_search_engine_weighs_on_nobody_else() {
+    for context in CONTEXTS.iter().chain(["portal", "relay", "search"].iter()) {
+        let manifest = read(format!("functions/{context}/Cargo.toml"));
+        assert!(!manifest.contains("tantivy") && !manifest.contains("aws-sdk-s3"), "{context} links it");
+    }
+    // One edition of an index is all that knows the engine; another engine is another implementation of the port.
+    for path in
+        sources("functions").into_iter().filter(|path| path.starts_with("functions/product-search/src"))
+    {
+        let knows = !uses(&read(&path), &["tantivy::"]).is_empty();
+        assert_eq!(knows, path.ends_with("engine.rs"), "{}", path.display());
+    }
+}
+
+#[test]
 fn every_context_has_the_same_rooms() {
-    for context in CONTEXTS {
+    for context in CONTEXTS.iter().chain(READERS) {
         for room in ["lib.rs", "main.rs", "api.rs", "views.rs"] {
             let path = format!("functions/{context}/src/{room}");
             assert!(root().join(&path).exists(), "{path} is missing");

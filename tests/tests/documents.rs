@@ -30,6 +30,8 @@ const CONTEXTS: &[Context] = &[
     ("inventory", inventory::docs::operations),
     ("depot", depot::docs::operations),
     ("payments", payments::docs::operations),
+    ("product-search", product_search::docs::operations),
+    ("search", search::docs::operations),
 ];
 
 /// Which functions append an event: functions of the aggregate's own context.

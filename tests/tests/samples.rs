@@ -10,9 +10,10 @@ use catalogue::{Products, Stores};
 use depot::views::{ALL_BOTS, ALL_LISTS, BOTS_BY_STATUS, Bots, LISTS_BY_STATUS, ShoppingLists};
 use inventory::views::{BY_STORE as STOCK_BY_STORE, LOW, StockLevels};
 use ordering::views::{BY_CUSTOMER, Orders};
+use search::views::{BY_CUSTOMER as SEARCHED_BY_CUSTOMER, BY_MONTH, CustomerNames, SearchedOrders};
 use serde_json::{Value, json};
 use stores::views::{ALL_STORES, BY_STORE, Catalogue, Mall, PARTICIPATING_STORES};
-use testing::{EmbeddedDynamo, FixedService, FunctionProcess};
+use testing::{EmbeddedDynamo, EmbeddedS3, FixedService, FunctionProcess};
 
 /// The story: function, binary, and what its answer must contain.
 const STORY: &[(&str, &str, &[&str])] = &[
@@ -41,6 +42,13 @@ const STORY: &[(&str, &str, &[&str])] = &[
     ("project-stock-levels", "inventory", &["\"batchItemFailures\":[]"]),
     ("list-stock", "inventory", &["\"statusCode\":200", "\\\"onHand\\\":9"]),
     ("list-low-stock", "inventory", &["\"statusCode\":200", "\\\"threshold\\\":9"]),
+    ("index-products", "product-search", &["\"batchItemFailures\":[]"]),
+    (
+        "search-products",
+        "product-search",
+        &["\"statusCode\":200", "Braeburn", "Fruit & Veg", "\\\"available\\\":true"],
+    ),
+    ("rebuild-product-index", "product-search", &["\"records\":3"]),
     ("project-depot-products", "depot", &["\"batchItemFailures\":[]"]),
     ("project-depot-stores", "depot", &["\"batchItemFailures\":[]"]),
     ("create-shopping-list", "depot", &["\"statusCode\":200", "\\\"version\\\":1"]),
@@ -85,6 +93,13 @@ const STORY: &[(&str, &str, &[&str])] = &[
     ("start-order-saga", "ordering", &["\"batchItemFailures\":[]"]),
     ("project-orders", "ordering", &["\"batchItemFailures\":[]"]),
     ("list-orders", "ordering", &["\"statusCode\":200", "\\\"status\\\":\\\"pending\\\""]),
+    ("project-searched-orders", "search", &["\"batchItemFailures\":[]"]),
+    ("project-customer-names", "search", &["\"batchItemFailures\":[]"]),
+    (
+        "search-orders",
+        "search",
+        &["\"statusCode\":200", "\\\"status\\\":\\\"New\\\"", "\\\"total\\\":1.5", "Fruit & Veg"],
+    ),
     ("reserve-inventory", "inventory", &["\"products\":1"]),
     ("confirm-payment", "payments", &["\"version\":2"]),
     ("approve-order", "ordering", &["\"version\":2"]),
@@ -105,6 +120,7 @@ const STORY: &[(&str, &str, &[&str])] = &[
     ("capture-payment", "payments", &["\"batchItemFailures\":[]"]),
     ("complete-order", "ordering", &["\"batchItemFailures\":[]"]),
     ("get-order-view", "ordering", &["\"statusCode\":200", "\\\"status\\\":\\\"completed\\\"", "invoiceId"]),
+    ("get-searched-order", "search", &["\"statusCode\":200", "\\\"status\\\":\\\"Completed\\\""]),
     (
         "get-order-timeline",
         "ordering",
@@ -181,6 +197,10 @@ async fn every_sample_event_is_understood_by_its_function() {
     projection::create_table::<Stores>(&dynamo.client(), "depot-stores", &[]).await.unwrap();
     ordering::saga_table::create_table(&dynamo.client(), "sagas").await.unwrap();
     payments::waits::create_table(&dynamo.client(), "payment-waits").await.unwrap();
+    let searched = [SEARCHED_BY_CUSTOMER, BY_MONTH];
+    projection::create_table::<SearchedOrders>(&dynamo.client(), "searched-orders", &searched).await.unwrap();
+    projection::create_table::<CustomerNames>(&dynamo.client(), "customer-names", &[]).await.unwrap();
+    let s3 = EmbeddedS3::start().await;
     let bus = FixedService::start(json!({ "FailedEntryCount": 0, "Entries": [{ "EventId": "1" }] })).await;
     // One answer for whatever is asked of Step Functions: each request reads of it what it knows.
     let execution = json!({
@@ -199,6 +219,8 @@ async fn every_sample_event_is_understood_by_its_function() {
         ("AWS_ENDPOINT_URL", dynamo.endpoint()),
         ("AWS_ENDPOINT_URL_EVENTBRIDGE", bus.endpoint()),
         ("AWS_ENDPOINT_URL_SFN", sagas.endpoint()),
+        ("AWS_ENDPOINT_URL_S3", s3.endpoint()),
+        ("INDEX_BUCKET", "index".to_owned()),
         ("EVENT_TABLE", "events".to_owned()),
         ("VIEWS_TABLE", "views".to_owned()),
         ("ORDERS_TABLE", "orders".to_owned()),
@@ -223,6 +245,10 @@ async fn every_sample_event_is_understood_by_its_function() {
         ("DEPOT_PRODUCTS_TABLE_EVEN", "depot-products-even".to_owned()),
         ("DEPOT_STORES_TABLE", "depot-stores".to_owned()),
         ("DEPOT_STORES_TABLE_EVEN", "depot-stores-even".to_owned()),
+        ("SEARCHED_ORDERS_TABLE", "searched-orders".to_owned()),
+        ("SEARCHED_ORDERS_TABLE_EVEN", "searched-orders-even".to_owned()),
+        ("CUSTOMER_NAMES_TABLE", "customer-names".to_owned()),
+        ("CUSTOMER_NAMES_TABLE_EVEN", "customer-names-even".to_owned()),
         ("EVENT_BUS", "mallard".to_owned()),
         ("PARKED_QUEUE_URL", "http://localhost/queue".to_owned()),
         ("PAYMENT_WAITS_TABLE", "payment-waits".to_owned()),
@@ -272,9 +298,19 @@ fn no_function_is_without_a_sample_and_no_sample_without_a_function() {
     story.sort();
     assert_eq!(samples, story);
     let mut deployed = Vec::new();
-    for template in
-        ["baskets", "customers", "depot", "inventory", "ordering", "payments", "portal", "relay", "stores"]
-    {
+    for template in [
+        "baskets",
+        "customers",
+        "depot",
+        "inventory",
+        "ordering",
+        "payments",
+        "portal",
+        "product-search",
+        "relay",
+        "search",
+        "stores",
+    ] {
         let text = std::fs::read_to_string(repository().join(format!("infra/{template}.yaml"))).unwrap();
         deployed
             .extend(text.lines().filter_map(|line| line.trim().strip_prefix("Handler: ").map(str::to_owned)));

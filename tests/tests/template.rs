@@ -29,7 +29,9 @@ fn the_templates_are_found() {
         "ordering",
         "payments",
         "portal",
+        "product-search",
         "relay",
+        "search",
         "stores",
         "template",
     ] {
@@ -68,6 +70,11 @@ fn no_role_reaches_further_than_it_must() {
 #[test]
 fn no_role_is_about_a_state_machine_that_is_not_there() {
     holds(template::named_machines_exist);
+}
+
+#[test]
+fn no_bucket_can_be_read_by_the_world() {
+    holds(template::buckets_are_private);
 }
 
 #[test]
@@ -313,12 +320,13 @@ fn refuses(rule: Rule, from: &str, to: &str, about: &str) {
 
 #[test]
 fn the_rules_find_nothing_wrong_with_a_sound_template() {
-    let rules: [Rule; 16] = [
+    let rules: [Rule; 17] = [
         template::generations_are_twins,
         template::views_are_listed,
         template::event_table_is_append_only,
         template::no_updates_and_no_deletes,
         template::policies_are_exact,
+        template::buckets_are_private,
         template::named_machines_exist,
         template::functions_stand_alone,
         template::logs_forget,
@@ -344,6 +352,52 @@ fn a_role_that_can_do_more_to_the_event_table_is_found() {
     refuses(rule, "[dynamodb:PutItem, dynamodb:Query]", "dynamodb:*", "only PutItem and Query");
     refuses(rule, "!Ref EventTableArn\n", "[!Ref EventTableArn, !GetAtt BuyQueue.Arn]\n", "nothing else");
     refuses(rule, "!Ref EventTableArn\n", "!Sub \"${EventTableArn}/index/all\"\n", "nothing else");
+}
+
+#[test]
+fn only_the_roles_of_rebuilds_may_scan_the_event_table() {
+    let scan =
+        "            Condition: {\"ForAllValues:StringLike\": {\"dynamodb:LeadingKeys\": [\"toys.*\"]}}
+          - {Effect: Allow, Action: dynamodb:Scan, Resource: !Ref EventTableArn}
+";
+    let fence =
+        "            Condition: {\"ForAllValues:StringLike\": {\"dynamodb:LeadingKeys\": [\"toys.*\"]}}\n";
+    refuses(template::event_table_is_append_only, fence, scan, "may scan the event table");
+    refuses(template::no_updates_and_no_deletes, fence, scan, "dynamodb:Scan");
+    let rebuilds = SOUND.replace("Handler: buy", "Handler: rebuild-product-index").replacen(
+        "Resource: !GetAtt BuyLog.Arn}\n",
+        "Resource: !GetAtt BuyLog.Arn}
+              - {Effect: Allow, Action: dynamodb:Scan, Resource: !Ref EventTableArn}
+",
+        1,
+    );
+    for rule in [template::event_table_is_append_only, template::no_updates_and_no_deletes] {
+        assert_eq!(rule(&toys(&rebuilds)), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_bucket_that_the_world_could_read_is_found() {
+    let bucket = "  BuyBucket:
+    Type: AWS::S3::Bucket
+    Properties:
+      BucketEncryption: {ServerSideEncryptionConfiguration: [{ServerSideEncryptionByDefault: {SSEAlgorithm: AES256}}]}
+      OwnershipControls: {Rules: [{ObjectOwnership: BucketOwnerEnforced}]}
+      PublicAccessBlockConfiguration:
+        {BlockPublicAcls: true, BlockPublicPolicy: true, IgnorePublicAcls: true, RestrictPublicBuckets: true}
+  BuyLog:
+";
+    let rule = template::buckets_are_private;
+    assert_eq!(rule(&toys(&SOUND.replacen("  BuyLog:\n", bucket, 1))), Vec::<String>::new());
+    for (from, to) in [
+        ("RestrictPublicBuckets: true", "RestrictPublicBuckets: false"),
+        ("BlockPublicPolicy: true, ", ""),
+        ("BucketOwnerEnforced", "ObjectWriter"),
+        ("      BucketEncryption: {Server", "      X: {Server"),
+    ] {
+        assert!(bucket.contains(from));
+        refuses(rule, "  BuyLog:\n", &bucket.replacen(from, to, 1), "BuyBucket");
+    }
 }
 
 #[test]
@@ -526,6 +580,14 @@ fn a_policy_that_reaches_too_far_is_found() {
         refuses(rule, "dynamodb:ListStreams, Resource: \"*\"}", &to, "states:SendTaskSuccess");
     }
     refuses(rule, "dynamodb:ListStreams", "states:SendTaskFailure", "states:SendTaskFailure");
+    for (action, resource) in [
+        ("s3:GetObject", "${BuyBucket.Arn}/*"),
+        ("s3:GetObject", "${BuyQueue.Arn}/toys/*"),
+        ("s3:PutObject", "arn:aws:s3:::${Prefix}-toys/*"),
+    ] {
+        let to = format!("{action}, Resource: !Sub \"{resource}\"}}");
+        refuses(rule, "dynamodb:ListStreams, Resource: \"*\"}", &to, action);
+    }
     refuses(rule, "Resource: \"*\"", "NotResource: x", "negations");
     refuses(
         rule,

@@ -31,7 +31,7 @@ const MADE: &[Made] = &[
     // An order has the id of its basket.
     Made {
         by: &["createOrder", "checkoutBasket"],
-        at: &["/api/ordering/{id}", "/api/orders/{id}", "/api/sagas/{id}"],
+        at: &["/api/ordering/{id}", "/api/orders/{id}", "/api/sagas/{id}", "/api/search/orders/{id}"],
         called: "orderId",
     },
     // An invoice has the id of its order; it comes by itself, later.

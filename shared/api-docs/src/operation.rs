@@ -80,6 +80,8 @@ pub struct Operation {
     pub answers: Answers,
     /// What the query string may say.
     pub query: Vec<Parameter>,
+    /// Whether it changes nothing, whatever its verb: a question that is too large for a query string.
+    pub asks: bool,
     /// Statuses of problem documents that it answers, beside those that every operation can.
     pub refuses: Vec<u16>,
 }
@@ -112,6 +114,7 @@ impl Operation {
             body: None,
             answers: Answers::Committed,
             query: Vec::new(),
+            asks: verb == Verb::Get,
             refuses,
         }
     }
@@ -124,6 +127,13 @@ impl Operation {
     /// `POST path`: a command. It answers 409 as well; with an id in the path 404 and 412 too.
     pub fn post(path: &'static str, id: &'static str, tag: &'static str, summary: &'static str) -> Self {
         Self::new(Verb::Post, path, id, tag, summary)
+    }
+
+    /// `POST path`: a question with a body. It changes nothing.
+    pub fn ask(path: &'static str, id: &'static str, tag: &'static str, summary: &'static str) -> Self {
+        let mut operation = Self::new(Verb::Post, path, id, tag, summary);
+        operation.refuses.retain(|status| *status != 409 && *status != 412);
+        Self { asks: true, ..operation }
     }
 
     /// `PUT path`: a command; see [`Operation::post`].
@@ -201,7 +211,7 @@ impl Operation {
 
     /// Whether it changes something.
     pub fn is_command(&self) -> bool {
-        self.verb != Verb::Get
+        !self.asks
     }
 
     /// Whether its answer says which version it is about, as `ETag`: not those that are made of a view.

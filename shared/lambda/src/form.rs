@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, cell::RefCell};
 
-use kernel::{Id, Money};
+use kernel::{Id, Money, Timestamp};
 use serde_json::{Map, Value};
 
 use crate::{Detail, Fault};
@@ -36,6 +36,11 @@ impl<'a> Form<'a> {
     /// Whether the field is there, and not null: for fields that may be left out.
     pub fn has(&self, field: &str) -> bool {
         self.get(field).is_some()
+    }
+
+    /// Whether the field is there, and neither null nor an empty text: for filters, which some clients send empty.
+    pub fn is_set(&self, field: &str) -> bool {
+        self.get(field).is_some_and(|value| value.as_str().is_none_or(|text| !text.trim().is_empty()))
     }
 
     /// A UUID. `blank` is the code when it is missing or empty.
@@ -107,6 +112,39 @@ impl<'a> Form<'a> {
             Ok(money) => Some(money),
             Err(error) => {
                 self.reject(field, "AMOUNT_IS_INVALID", error.to_string());
+                None
+            }
+        }
+    }
+
+    /// A list of UUIDs; empty when it is missing.
+    pub fn ids<K>(&self, field: &str) -> Option<Vec<Id<K>>> {
+        let items = match self.get(field) {
+            None => return Some(Vec::new()),
+            Some(Value::Array(items)) => items,
+            Some(_) => {
+                self.reject(field, "NOT_A_LIST", format!("{field} must be a list of UUIDs"));
+                return None;
+            }
+        };
+        let read_one = |(index, item): (usize, &Value)| {
+            let id = item.as_str().and_then(|text| text.parse().ok());
+            if id.is_none() {
+                self.reject(&format!("{field}[{index}]"), "ID_IS_MALFORMED", "must be a UUID");
+            }
+            id
+        };
+        let read: Vec<Option<Id<K>>> = items.iter().enumerate().map(read_one).collect();
+        read.into_iter().collect()
+    }
+
+    /// A time, as RFC 3339 writes it.
+    pub fn time(&self, field: &str) -> Option<Timestamp> {
+        match self.get(field).and_then(Value::as_str).map(str::parse) {
+            Some(Ok(time)) => Some(time),
+            Some(Err(_)) | None => {
+                let message = format!("{field} must be a time, for example 2026-11-20T12:00:00Z");
+                self.reject(field, "TIME_IS_MALFORMED", message);
                 None
             }
         }
@@ -220,10 +258,29 @@ mod tests {
 
     #[test]
     fn a_field_that_may_be_left_out_may_be_null() {
-        let body = json!({ "price": 0, "null": null });
+        let body = json!({ "price": 0, "null": null, "blank": " " });
         let form = Form::of(&body);
         assert_eq!(["price", "null", "missing"].map(|field| form.has(field)), [true, false, false]);
+        assert_eq!(
+            ["price", "null", "missing", "blank"].map(|field| form.is_set(field)),
+            [true, false, false, false]
+        );
         assert!(form.is_clean());
+    }
+
+    #[test]
+    fn lists_of_ids_and_times_are_read_whole_or_every_wrong_one_is_named() {
+        let id = "0198c0de-0000-7000-8000-000000000001";
+        let body = json!({ "ids": [id], "bad": [id, "x", 7], "text": id, "at": "2026-11-20T12:00:00+01:00", "when": "noon" });
+        let form = Form::of(&body);
+        assert_eq!(form.ids::<()>("ids").map(|ids| ids.len()), Some(1));
+        assert_eq!(form.ids::<()>("missing"), Some(vec![]));
+        assert_eq!(form.time("at").map(|at| at.to_string()).as_deref(), Some("2026-11-20T11:00:00Z"));
+        assert!(form.is_clean());
+        assert_eq!((form.ids::<()>("bad"), form.ids::<()>("text")), (None, None));
+        assert_eq!((form.time("when"), form.time("missing")), (None, None));
+        let fields: Vec<_> = form.fault().details.into_iter().map(|detail| detail.field).collect();
+        assert_eq!(fields, ["bad[1]", "bad[2]", "text", "when", "missing"]);
     }
 
     #[test]

@@ -125,6 +125,24 @@ impl<P: Projection> ViewStore<P> for DynamoViews<P> {
     }
 
     async fn list(&self, list: &List<'_>) -> Result<Listed<P::Row>, ViewError> {
+        if list.range.is_empty() {
+            // DynamoDB turns such a condition away.
+            return Ok(Listed { rows: Vec::new(), next: None });
+        }
+        let mut names = HashMap::from([("#partition".to_owned(), list.index.partition.to_owned())]);
+        let mut values = Item::from([(":partition".to_owned(), text(list.partition))]);
+        let condition = match (&list.range.from, &list.range.to) {
+            (None, None) => "#partition = :partition",
+            (Some(_), None) => "#partition = :partition AND #sort >= :from",
+            (None, Some(_)) => "#partition = :partition AND #sort <= :to",
+            (Some(_), Some(_)) => "#partition = :partition AND #sort BETWEEN :from AND :to",
+        };
+        for (name, bound) in [(":from", &list.range.from), (":to", &list.range.to)] {
+            if let Some(bound) = bound {
+                names.insert("#sort".to_owned(), list.index.sort.to_owned());
+                values.insert(name.to_owned(), text(bound));
+            }
+        }
         let mut start = list.after.as_ref().map(|position| key(list, position));
         let mut found: Vec<(Position, Stored<P::Row>)> = Vec::new();
         loop {
@@ -135,9 +153,9 @@ impl<P: Projection> ViewStore<P> for DynamoViews<P> {
                 .query()
                 .table_name(&self.table)
                 .index_name(list.index.name)
-                .key_condition_expression("#partition = :partition")
-                .expression_attribute_names("#partition", list.index.partition)
-                .expression_attribute_values(":partition", text(list.partition))
+                .key_condition_expression(condition)
+                .set_expression_attribute_values(Some(values.clone()))
+                .set_expression_attribute_names(Some(names.clone()))
                 .scan_index_forward(!list.descending)
                 .set_exclusive_start_key(start)
                 .limit(i32::try_from(wanted).unwrap_or(i32::MAX))

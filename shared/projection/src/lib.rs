@@ -77,7 +77,7 @@ pub use memory::MemoryViews;
 pub use page::{BadRequest, Index, ListRequest, MAX_LIMIT, Page, Position};
 pub use projection::{ApplyError, Projection, row_id, sortable};
 pub use projector::{
-    BatchOutcome, DeliverError, Delivered, Failed, ListError, Projector, ReadError, Versioned,
+    BatchOutcome, DeliverError, Delivered, Failed, ListError, Listing, Projector, ReadError, Versioned,
 };
 pub use rebuild::{Limits, Next, Order, RebuildError, Rebuildable, Rebuilder, Refused, SegmentDone};
 pub use registry::{
@@ -85,6 +85,7 @@ pub use registry::{
     Task, ViewState, change, create_registry,
 };
 pub use store::{
-    Consistency, Content, KeyPage, List, Listed, Put, RowKey, Stamp, Stored, ViewError, ViewStore, ViewTable,
+    Consistency, Content, KeyPage, List, Listed, Put, Range, RowKey, Stamp, Stored, ViewError, ViewStore,
+    ViewTable,
 };
 pub use table::ProjectedView;

@@ -111,6 +111,7 @@ impl<P: Projection> ViewStore<P> for MemoryViews<P> {
                 let field = |name| record.fields.as_ref()?.get(name)?.as_str();
                 (field(list.index.partition)? == list.partition).then_some(())?;
                 let sort = field(list.index.sort)?.to_owned();
+                list.range.contains(&sort).then_some(())?;
                 Some((Position { id: id.clone(), sort }, record.clone()))
             })
             .collect();

@@ -3,7 +3,7 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
-use crate::store::List;
+use crate::store::{List, Range};
 
 /// Rows on a page when nothing is said.
 const DEFAULT_LIMIT: u32 = 20;
@@ -84,6 +84,7 @@ impl ListRequest {
         Ok(List {
             index,
             partition: &self.partition,
+            range: Range::default(),
             descending: self.descending,
             after,
             limit: limit as usize,

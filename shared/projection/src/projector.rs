@@ -12,9 +12,9 @@ use kernel::{
 
 use crate::{
     generations::{Generations, Rows, Stores},
-    page::{BadRequest, Index, ListRequest, Page},
+    page::{BadRequest, Index, ListRequest, Page, Position},
     projection::{ApplyError, Projection},
-    store::{Consistency, Content, Put, Stamp, Stored, ViewError, ViewStore},
+    store::{Consistency, Content, List, Put, Stamp, Stored, ViewError, ViewStore},
 };
 
 /// Pauses between attempts on a row that others write at the same time. A lost race means that somebody
@@ -36,6 +36,15 @@ pub struct Versioned<R> {
     pub row: R,
     /// The version.
     pub applied: Version,
+}
+
+/// Rows of one partition of an index.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listing<R> {
+    /// The rows.
+    pub rows: Vec<R>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<Position>,
 }
 
 /// What became of an event that was delivered.
@@ -406,8 +415,17 @@ impl<P: Projection> Projector<P> {
     /// # Errors
     /// See [`ListError`].
     pub async fn list(&self, index: &Index, request: &ListRequest) -> Result<Page<P::Row>, ListError> {
-        let request_of_store = request.validated(index)?;
-        let listed = self.rows.stores().await?.live.list(&request_of_store).await?;
+        let Listing { rows, next } = self.list_rows(&request.validated(index)?).await?;
+        Ok(Page { rows, next: next.map(|position| request.cursor(index, position)) })
+    }
+
+    /// Lists rows of one partition of an index as [`Projector::list`] does, for callers with cursors of their own: those who
+    /// walk over more than one partition, or pass over some of the rows.
+    ///
+    /// # Errors
+    /// See [`ListError`].
+    pub async fn list_rows(&self, list: &List<'_>) -> Result<Listing<P::Row>, ListError> {
+        let listed = self.rows.stores().await?.live.list(list).await?;
         let mut rows = Vec::with_capacity(listed.rows.len());
         for (id, stored) in listed.rows {
             let mut row = Row::<P>::of(Some(stored));
@@ -421,7 +439,7 @@ impl<P: Projection> Projector<P> {
             }
             rows.extend(row.content);
         }
-        Ok(Page { rows, next: listed.next.map(|position| request.cursor(index, position)) })
+        Ok(Listing { rows, next: listed.next })
     }
 
     /// Brings a row of another generation to `goal` or beyond, from the event table.

@@ -134,12 +134,35 @@ pub struct List<'a> {
     pub index: &'a Index,
     /// Value of its partition attribute.
     pub partition: &'a str,
+    /// Which sort values count.
+    pub range: Range,
     /// Whether the highest sort values come first.
     pub descending: bool,
-    /// The last row of the page before.
+    /// The last row of the page before; it has to lie within the range.
     pub after: Option<Position>,
     /// Most rows on the page.
     pub limit: usize,
+}
+
+/// Sort values from here to there, both included; open where nothing is said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Range {
+    /// The lowest.
+    pub from: Option<String>,
+    /// The highest.
+    pub to: Option<String>,
+}
+
+impl Range {
+    /// Whether nothing can lie within.
+    pub fn is_empty(&self) -> bool {
+        matches!((&self.from, &self.to), (Some(from), Some(to)) if from > to)
+    }
+
+    /// Whether a sort value lies within.
+    pub fn contains(&self, sort: &str) -> bool {
+        self.from.as_deref().is_none_or(|from| from <= sort) && self.to.as_deref().is_none_or(|to| sort <= to)
+    }
 }
 
 /// What [`ViewStore::list`] found.

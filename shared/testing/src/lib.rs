@@ -5,6 +5,7 @@
 //! | [`spec`] | given/when/then for any aggregate |
 //! | [`ports`] | time, ids, randomness and waiting that a test controls; one seed, one run |
 //! | [`dynamo`] | DynamoDB inside the test's process, reached through the real AWS SDK |
+//! | [`s3`] | objects in buckets, written under conditions, reached through the real AWS SDK |
 //! | [`faulty`] | a commit log that loses answers, throttles, and lets others write first |
 //! | [`delivery`] | the bus at its worst: shuffled, duplicated, with pieces missing |
 //! | [`runtime_api`] | Lambda around a function's own process |
@@ -25,6 +26,7 @@ pub mod ports;
 pub mod random;
 pub mod recorder;
 pub mod runtime_api;
+pub mod s3;
 pub mod shelves;
 pub mod spec;
 pub mod told;
@@ -36,6 +38,7 @@ pub use ports::TestPorts;
 pub use random::Seeded;
 pub use recorder::RecordingLog;
 pub use runtime_api::{FixedService, FunctionProcess};
+pub use s3::EmbeddedS3;
 pub use shelves::Shelves;
 pub use spec::given;
 pub use told::tell;

@@ -24,6 +24,7 @@ mod depot;
 mod lifecycle;
 mod payment;
 mod sagas;
+mod search;
 mod shopkeeper;
 mod shopper;
 mod stack;

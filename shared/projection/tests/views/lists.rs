@@ -1,6 +1,6 @@
 //! Lists, page by page.
 
-use projection::{BadRequest, ListError, ListRequest, MAX_LIMIT, Page};
+use projection::{BadRequest, List, ListError, ListRequest, Listing, MAX_LIMIT, Page, Range};
 use serde_json::json;
 
 use crate::stage::{BY_OWNER, Ledger, Stage, opened, raw};
@@ -106,5 +106,42 @@ async fn a_version_without_a_row_is_in_no_list() {
         stage.projector.deliver(&events[0]).await.unwrap();
         fill(&stage, "o", 1).await;
         assert_eq!(list(&stage, &of("o")).await.rows.len(), 1, "{}", stage.name);
+    }
+}
+
+#[tokio::test]
+async fn a_range_holds_its_bounds_and_nothing_beyond_them_on_every_page() {
+    for stage in Stage::both().await {
+        fill(&stage, "mine", 12).await;
+        fill(&stage, "yours", 3).await;
+        let bound = |n: Option<usize>| n.map(|n| format!("{n:03}"));
+        for (from, to, expected) in [
+            (Some(3), Some(9), 3..10),
+            (Some(8), None, 8..12),
+            (None, Some(2), 0..3),
+            (Some(5), Some(5), 5..6),
+            (Some(7), Some(6), 0..0),
+            (None, None, 0..12),
+        ] {
+            for descending in [false, true] {
+                let range = Range { from: bound(from), to: bound(to) };
+                let (mut read, mut after) = (Vec::new(), None);
+                loop {
+                    let (index, partition, range) = (&BY_OWNER, "mine", range.clone());
+                    let list = List { index, partition, range, descending, after, limit: 2 };
+                    let Listing { rows, next } = stage.projector.list_rows(&list).await.unwrap();
+                    read.extend(rows.into_iter().map(|row| row.opened_at));
+                    after = next;
+                    if after.is_none() {
+                        break;
+                    }
+                }
+                if descending {
+                    read.reverse();
+                }
+                let expected: Vec<String> = expected.clone().map(|n| format!("{n:03}")).collect();
+                assert_eq!(read, expected, "{}: {range:?}", stage.name);
+            }
+        }
     }
 }

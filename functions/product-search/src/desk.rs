@@ -1,0 +1,148 @@
+//! Where a batch is worked on: rows as they were read from the index, and as events make them.
+//!
+//! It is a [`ViewStore`] in memory, so the same [`projection::Projector`] that keeps every other view decides here what is a
+//! duplicate, what follows and what has to be healed from the event table. What came of it is then saved at once.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use async_trait::async_trait;
+use kernel::Version;
+use projection::{Consistency, Content, List, Listed, Projection, Put, Stamp, Stored, ViewError, ViewStore};
+
+use crate::{
+    index::{Key, Record},
+    rows::Indexed,
+};
+
+/// How many versions a saved row may be behind when nobody would see a difference: what has to be read from the event
+/// table once the worker's memory is gone, at some 400 bytes each a handful of read units.
+const LAG: u64 = 32;
+
+/// The rows of a batch. Clones share the same rows.
+#[derive(Debug, Clone, Default)]
+pub struct Desk {
+    slots: Arc<Mutex<BTreeMap<Key, Slot>>>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Slot {
+    saved: Option<Record>,
+    now: Option<Record>,
+    looks_alike: bool,
+}
+
+impl Desk {
+    /// Lays out what the index has.
+    pub fn lay_out(&self, records: Vec<Record>) {
+        let mut slots = self.slots();
+        for record in records {
+            let slot = Slot { saved: Some(record.clone()), now: Some(record.clone()), looks_alike: true };
+            slots.insert(record.key, slot);
+        }
+    }
+
+    /// Whether anything is known under this key.
+    pub fn knows(&self, key: Key) -> bool {
+        self.slots().get(&key).is_some_and(|slot| slot.now.is_some())
+    }
+
+    /// The record under this key, as events made it.
+    pub fn record(&self, key: Key) -> Option<Record> {
+        self.slots().get(&key).and_then(|slot| slot.now.clone())
+    }
+
+    /// All records, as events made them.
+    pub fn everything(&self) -> Vec<Record> {
+        self.slots().values().filter_map(|slot| slot.now.clone()).collect()
+    }
+
+    /// What has to be saved: rows that a search would see to have changed, and those that fell too far behind.
+    pub fn to_save(&self) -> Vec<Record> {
+        let worth = |slot: &Slot| {
+            let now = slot.now.as_ref()?;
+            let behind = match &slot.saved {
+                None => true,
+                Some(saved) if saved == now => false,
+                Some(saved) => {
+                    !slot.looks_alike
+                        || saved.schema != now.schema
+                        || now.applied.get() - saved.applied.get() >= LAG
+                }
+            };
+            behind.then(|| now.clone())
+        };
+        self.slots().values().filter_map(worth).collect()
+    }
+
+    fn slots(&self) -> MutexGuard<'_, BTreeMap<Key, Slot>> {
+        // A poisoned lock means that a test panicked elsewhere; the rows themselves are whole.
+        self.slots.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+fn malformed<P: Projection>(id: &str, why: impl ToString) -> ViewError {
+    ViewError::Malformed { view: P::NAME, id: id.to_owned(), why: why.to_string() }
+}
+
+fn key<P: Indexed>(id: &str) -> Result<Key, ViewError> {
+    Ok(Key { kind: P::KIND, id: id.parse().map_err(|e| malformed::<P>(id, e))? })
+}
+
+fn row<P: Indexed>(record: &Record) -> Result<Option<P::Row>, String> {
+    record.row.clone().map(serde_json::from_value).transpose().map_err(|e| e.to_string())
+}
+
+fn stored<P: Indexed>(id: &str, record: &Record) -> Result<Stored<P::Row>, ViewError> {
+    let stamp = Stamp { schema: record.schema, applied: record.applied };
+    if record.schema > P::SCHEMA {
+        let (schema, known) = (record.schema, P::SCHEMA);
+        return Err(ViewError::FromTheFuture { view: P::NAME, id: id.to_owned(), schema, known });
+    }
+    let content = if record.schema < P::SCHEMA {
+        Content::Outdated
+    } else {
+        row::<P>(record).map_err(|e| malformed::<P>(id, e))?.map_or(Content::Empty, Content::Row)
+    };
+    Ok(Stored { stamp, content })
+}
+
+#[async_trait]
+impl<P: Indexed> ViewStore<P> for Desk {
+    async fn get(&self, id: &str, _: Consistency) -> Result<Option<Stored<P::Row>>, ViewError> {
+        self.record(key::<P>(id)?).map(|record| stored::<P>(id, &record)).transpose()
+    }
+
+    async fn put(
+        &self,
+        id: &str,
+        content: Option<&P::Row>,
+        before: Option<Stamp>,
+        applied: Version,
+    ) -> Result<Put, ViewError> {
+        let key = key::<P>(id)?;
+        let value = content.map(serde_json::to_value).transpose().map_err(|e| malformed::<P>(id, e))?;
+        let record = Record { key, schema: P::SCHEMA, applied, row: value };
+        let mut slots = self.slots();
+        let slot = slots.entry(key).or_default();
+        let stamp = slot.now.as_ref().map(|now| Stamp { schema: now.schema, applied: now.applied });
+        if stamp != before {
+            return Ok(Put::Conflict);
+        }
+        let saved = slot.saved.as_ref().and_then(|saved| row::<P>(saved).ok().flatten());
+        slot.looks_alike = match (&saved, content) {
+            (Some(saved), Some(now)) => P::looks_alike(saved, now),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        slot.now = Some(record);
+        Ok(Put::Written)
+    }
+
+    async fn list(&self, _: &List<'_>) -> Result<Listed<P::Row>, ViewError> {
+        let why = "rows of a batch are not listed".to_owned();
+        Err(ViewError::Refused { view: P::NAME, operation: "list", why })
+    }
+}

@@ -1,0 +1,231 @@
+//! Stores with products and stock, an index of them, and those who write and search it.
+
+#![allow(dead_code, reason = "each test uses what it needs of the stage")]
+
+use std::{sync::Arc, time::Duration};
+
+use contracts::{
+    Envelope,
+    ids::{OrderId, ProductId, StoreId, reservation_of},
+    inventory::{
+        InventoryReleased, InventoryReserved, StockAdded, StockEvent, StockTrackingStarted,
+        StockTrackingStopped,
+    },
+    stores::{
+        ProductAdded, ProductEvent, ProductPriceDecreased, ProductPriceIncreased, ProductRebranded,
+        ProductRemoved, StoreCreated, StoreEvent, StoreParticipationDisabled, StoreParticipationEnabled,
+        StoreRebranded,
+    },
+};
+use event_store::{EventStore, MemoryLog, Segment};
+use kernel::{Event, Id, Money, StreamId};
+use product_search::{
+    archive::Archive,
+    index::{Found, Kind, ProductIndex, Record, Wanted},
+    objects::{MemoryObjects, Objects},
+    rows::Stock,
+    views::Indexing,
+};
+use projection::Projection;
+use testing::{TestPorts, tell};
+
+pub struct Stage {
+    pub world: TestPorts,
+    pub store: EventStore,
+    pub objects: MemoryObjects,
+}
+
+pub fn money(minor: i64) -> Money {
+    Money::from_minor(minor).unwrap()
+}
+
+pub fn product(name: &str) -> ProductId {
+    Id::derived(&["product", name])
+}
+
+pub fn store(name: &str) -> StoreId {
+    Id::derived(&["store", name])
+}
+
+fn stream<K>(category: &str, id: Id<K>) -> StreamId {
+    format!("{category}/{id}").parse().unwrap()
+}
+
+impl Stage {
+    pub fn new() -> Self {
+        let world = TestPorts::new(1);
+        let store = EventStore::new(Arc::new(MemoryLog::new()), world.ports());
+        let objects = MemoryObjects::new();
+        objects.at(world.now());
+        Self { world, store, objects }
+    }
+
+    /// Two stores with some fruit, of which "Late" does not take part.
+    pub async fn fruit() -> Self {
+        let stage = Self::new();
+        stage.open("Fruit").await;
+        stage.participate("Fruit", true).await;
+        stage.open("Late").await;
+        stage.sell("Fruit", "Apple", "Red and crisp", "FR-100", 75).await;
+        stage.sell("Fruit", "Apple juice", "Pressed", "FR-101", 250).await;
+        stage.sell("Fruit", "Applewood board", "For cheese", "HM-7", 1900).await;
+        stage.sell("Fruit", "Pear", "Like an apple, but a pear", "FR-200", 80).await;
+        stage.sell("Late", "Pineapple", "Whole", "FR-300", 300).await;
+        stage.sell("Late", "Crème brûlée", "Dessert", "DE-1", 450).await;
+        stage.sell("Late", "Ample syrup", "From Canada", "CA-1", 990).await;
+        stage
+    }
+
+    /// Lets something happen, and says how it travels.
+    pub async fn happen<E: Event>(&self, stream: StreamId, event: E) -> Envelope {
+        self.world.advance(Duration::from_secs(1));
+        let version = tell(&self.store, &stream, &event, &self.world.command("stage")).await;
+        self.store.event(&stream, version).await.unwrap().unwrap()
+    }
+
+    pub async fn open(&self, name: &str) -> Envelope {
+        let created = StoreCreated { name: name.to_owned(), location: "Hall 1".to_owned() };
+        self.happen(stream("stores.Store", store(name)), StoreEvent::StoreCreated(created)).await
+    }
+
+    pub async fn participate(&self, name: &str, takes_part: bool) -> Envelope {
+        let event = match takes_part {
+            true => StoreEvent::StoreParticipationEnabled(StoreParticipationEnabled {}),
+            false => StoreEvent::StoreParticipationDisabled(StoreParticipationDisabled {}),
+        };
+        self.happen(stream("stores.Store", store(name)), event).await
+    }
+
+    pub async fn rename_store(&self, name: &str, to: &str) -> Envelope {
+        let event = StoreEvent::StoreRebranded(StoreRebranded { name: to.to_owned() });
+        self.happen(stream("stores.Store", store(name)), event).await
+    }
+
+    pub async fn sell(&self, seller: &str, name: &str, description: &str, sku: &str, price: i64) -> Envelope {
+        let added = ProductAdded {
+            store_id: store(seller),
+            name: name.to_owned(),
+            description: description.to_owned(),
+            sku: sku.to_owned(),
+            price: money(price),
+        };
+        self.happen(stream("stores.Product", product(name)), ProductEvent::ProductAdded(added)).await
+    }
+
+    pub async fn rename(&self, seller: &str, name: &str, to: &str, description: &str) -> Envelope {
+        let (to, description) = (to.to_owned(), description.to_owned());
+        let event = ProductRebranded { store_id: store(seller), name: to, description };
+        self.happen(stream("stores.Product", product(name)), ProductEvent::ProductRebranded(event)).await
+    }
+
+    pub async fn price(&self, seller: &str, name: &str, from: i64, to: i64) -> Envelope {
+        let (store_id, old_price, price) = (store(seller), money(from), money(to));
+        let event = match to > from {
+            true => ProductEvent::ProductPriceIncreased(ProductPriceIncreased { store_id, old_price, price }),
+            false => {
+                ProductEvent::ProductPriceDecreased(ProductPriceDecreased { store_id, old_price, price })
+            }
+        };
+        self.happen(stream("stores.Product", product(name)), event).await
+    }
+
+    pub async fn remove(&self, seller: &str, name: &str) -> Envelope {
+        let event = ProductEvent::ProductRemoved(ProductRemoved { store_id: store(seller) });
+        self.happen(stream("stores.Product", product(name)), event).await
+    }
+
+    async fn stock(&self, name: &str, event: StockEvent) -> Envelope {
+        self.happen(stream("inventory.StockItem", product(name)), event).await
+    }
+
+    pub async fn track(&self, seller: &str, name: &str) -> Envelope {
+        let (product_id, store_id) = (product(name), store(seller));
+        self.stock(name, StockEvent::StockTrackingStarted(StockTrackingStarted { product_id, store_id }))
+            .await
+    }
+
+    pub async fn untrack(&self, name: &str) -> Envelope {
+        let stopped = StockTrackingStopped { product_id: product(name) };
+        self.stock(name, StockEvent::StockTrackingStopped(stopped)).await
+    }
+
+    pub async fn add_stock(&self, name: &str, quantity: u32, on_hand: u32) -> Envelope {
+        let added = StockAdded { product_id: product(name), quantity, on_hand };
+        self.stock(name, StockEvent::StockAdded(added)).await
+    }
+
+    pub async fn reserve(&self, name: &str, order: &str, quantity: u32, available: u32) -> Envelope {
+        let (product_id, order_id): (_, OrderId) = (product(name), Id::derived(&["order", order]));
+        let reservation_id = reservation_of(order_id, product_id);
+        let reserved_at = self.world.now();
+        let reserved =
+            InventoryReserved { product_id, reservation_id, order_id, quantity, available, reserved_at };
+        self.stock(name, StockEvent::InventoryReserved(reserved)).await
+    }
+
+    pub async fn release(&self, name: &str, order: &str, quantity: u32, available: u32) -> Envelope {
+        let (product_id, order_id): (_, OrderId) = (product(name), Id::derived(&["order", order]));
+        let reservation_id = reservation_of(order_id, product_id);
+        let released_at = self.world.now();
+        let released =
+            InventoryReleased { product_id, reservation_id, order_id, quantity, available, released_at };
+        self.stock(name, StockEvent::InventoryReleased(released)).await
+    }
+
+    /// Everything that happened, each stream in order.
+    pub async fn history(&self) -> Vec<Envelope> {
+        let page = self.store.scan(Segment::WHOLE, None, None).await.unwrap();
+        page.commits.iter().flat_map(|commit| commit.envelopes().collect::<Vec<_>>()).collect()
+    }
+
+    /// An index over these objects, as another process opens it.
+    pub fn index(&self, objects: impl Objects + 'static) -> Arc<Archive> {
+        Arc::new(Archive::new(Arc::new(objects), self.world.ports(), "products/v1"))
+    }
+
+    pub fn writer(&self, index: &Arc<Archive>) -> Arc<Indexing> {
+        Arc::new(Indexing::new(index.clone(), self.store.clone(), self.world.ports()))
+    }
+
+    /// An index of everything that happened, delivered in order.
+    pub async fn indexed(&self) -> Arc<Archive> {
+        let index = self.index(MemoryObjects::new());
+        deliver(&self.writer(&index), &self.history().await).await;
+        index
+    }
+}
+
+/// Delivers events in batches of ten; all of them have to be applied.
+pub async fn deliver(writer: &Arc<Indexing>, events: &[Envelope]) {
+    for batch in events.chunks(10) {
+        for result in writer.clone().index_products(batch.to_vec()).await {
+            result.unwrap();
+        }
+    }
+}
+
+/// What a search would see of the index: all rows, but of stock only whether it is there and since when.
+pub async fn seen(index: &Archive) -> Vec<(String, serde_json::Value)> {
+    let look = |record: Record| {
+        let key = format!("{:?} {}", record.key.kind, record.key.id);
+        let mut row = record.row.unwrap_or_default();
+        if record.key.kind == Kind::Stock {
+            let stock: <Stock as Projection>::Row = serde_json::from_value(row).unwrap();
+            row = serde_json::json!([stock.available(), stock.turned]);
+        }
+        (key, row)
+    };
+    index.everything().await.unwrap().records.into_iter().map(look).collect()
+}
+
+pub fn text(text: &str) -> Wanted {
+    Wanted { text: text.to_owned(), limit: 20, ..Wanted::default() }
+}
+
+pub async fn names(index: &Archive, wanted: &Wanted) -> Vec<String> {
+    named(&index.search(wanted).await.unwrap())
+}
+
+pub fn named(found: &Found) -> Vec<String> {
+    found.products.iter().map(|found| found.product.name.clone()).collect()
+}

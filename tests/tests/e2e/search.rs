@@ -1,0 +1,104 @@
+//! What the shop sells and what was ordered is found on the deployed stack.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{
+    shopper::{check_out, id, sell, settled},
+    stack::Stack,
+};
+
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Asks again until the answer is as it should be: searches lag behind.
+async fn until(
+    stack: &Stack,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+    fits: impl Fn(&Value) -> bool,
+) -> Value {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let reply = stack.send(method.clone(), path, &[], body.clone()).await;
+        if let Ok(reply) = &reply
+            && reply.status == 200
+            && fits(&reply.body)
+        {
+            return reply.body.clone();
+        }
+        assert!(Instant::now() < deadline, "{method} {path} {body:?} still answers {reply:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn names(found: &Value) -> Vec<&str> {
+    found["products"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|product| product["name"].as_str())
+        .collect()
+}
+
+#[tokio::test]
+#[ignore = "needs a deployed stack"]
+async fn a_product_is_found_with_a_typo_at_its_price_and_gone_once_it_is_removed() {
+    let stack = Stack::deployed().await;
+    // A word of its own, as other tests sell things at the same time.
+    let word: String = id().chars().rev().filter(char::is_ascii_alphanumeric).take(10).collect();
+    let name = format!("Quince {word}");
+    let product = sell(&stack, &name, 3.25).await;
+    let path = format!("/api/search/products?q=qiunce%20{word}&maxPrice=3.25&available=true");
+    let found = until(&stack, Method::GET, &path, None, |found| names(found) == [name.as_str()]).await;
+    assert_eq!(found["products"][0]["id"], json!(product));
+    assert_eq!(found["products"][0]["price"], json!(3.25));
+    assert_eq!(found["products"][0]["storeName"], json!("Fruit & Veg"));
+    let raise = format!("/api/stores/products/{product}/increasePrice");
+    stack.insist(Method::PUT, &raise, &id(), Some(json!({ "price": 3.5 }))).await;
+    until(&stack, Method::GET, &path, None, |found| names(found).is_empty()).await;
+    let path = format!("/api/search/products?q={word}");
+    until(&stack, Method::GET, &path, None, |found| found["products"][0]["price"] == json!(3.5)).await;
+    let (removed, _) =
+        stack.insist(Method::DELETE, &format!("/api/stores/products/{product}"), &id(), None).await;
+    assert_eq!(removed.status, 200, "{removed:?}");
+    until(&stack, Method::GET, &path, None, |found| names(found).is_empty()).await;
+}
+
+#[tokio::test]
+#[ignore = "needs a deployed stack"]
+async fn d20_an_order_is_found_by_its_customer_its_amount_and_how_it_stands() {
+    let stack = Stack::deployed().await;
+    let shopper = check_out(&stack, 7.50).await;
+    settled(&stack, &shopper.order, PATIENCE).await;
+    let search = |more: Value| {
+        let mut filters = json!({ "customerId": shopper.customer });
+        filters.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({ "filters": filters })
+    };
+    let body = search(json!({ "status": "Approved", "minTotal": 7.49, "maxTotal": 7.51 }));
+    let one = |found: &Value| found["orders"].as_array().is_some_and(|orders| orders.len() == 1);
+    let found = until(&stack, Method::POST, "/api/search/orders", Some(body), one).await;
+    let order = &found["orders"][0];
+    assert_eq!((&order["orderId"], &order["customerName"]), (&json!(shopper.order), &json!("Ada")));
+    assert_eq!((&order["total"], &order["items"][0]["storeName"]), (&json!(7.5), &json!("Fruit & Veg")));
+    for nothing in
+        [json!({ "minTotal": 7.5 }), json!({ "status": "New" }), json!({ "before": "2026-01-01T00:00:00Z" })]
+    {
+        let reply =
+            stack.send(Method::POST, "/api/search/orders", &[], Some(search(nothing.clone()))).await.unwrap();
+        assert_eq!((reply.status, &reply.body), (200, &json!({ "orders": [], "next": null })), "{nothing}");
+    }
+    // Without a customer, by month.
+    let product = order["items"][0]["productId"].clone();
+    let body = json!({ "filters": { "productIds": [product] }, "limit": 100 });
+    let mine = |found: &Value| {
+        let orders = found["orders"].as_array().into_iter().flatten();
+        orders.filter_map(|order| order["orderId"].as_str()).any(|id| id == shopper.order)
+    };
+    until(&stack, Method::POST, "/api/search/orders", Some(body), mine).await;
+    let shown = stack.get(&format!("/api/search/orders/{}", shopper.order)).await;
+    assert_eq!((shown.status, &shown.body["order"]["status"]), (200, &json!("Approved")));
+}
