@@ -295,43 +295,48 @@ pub struct Temporary {
 impl Temporary {
     /// Starts a cloud on a free port. Two runs may choose the same port at the same moment; the later one tries again.
     pub async fn start(repo: &Repo, home: &Home) -> Result<Self> {
-        Self::on_a_free_port(repo, home, false, None).await.map(|(cloud, _)| cloud)
+        let (cloud, ()) = Self::on_a_free_port(repo, home, |_| Ok((Extras::default(), ()))).await?;
+        Ok(cloud)
     }
 
     /// The same, with the port over which faults are asked for.
     pub async fn start_with_faults(repo: &Repo, home: &Home) -> Result<(Self, u16)> {
-        let (cloud, faults) = Self::on_a_free_port(repo, home, true, None).await?;
-        Ok((cloud, faults.unwrap_or_default()))
+        let with_faults = |port| {
+            let faults = ports::first_free(port + 1..=*ports::RANGE.end())?;
+            Ok((Extras { faults: Some(faults), ..Extras::default() }, faults))
+        };
+        Self::on_a_free_port(repo, home, with_faults).await
     }
 
     /// Starts a cloud that counts into `meter`, on this port or on a free one.
     pub async fn metered(repo: &Repo, home: &Home, port: Option<u16>, meter: &Path) -> Result<Self> {
+        let extras = Extras { meter: Some(meter), ..Extras::default() };
         let Some(port) = port else {
-            return Self::on_a_free_port(repo, home, false, Some(meter)).await.map(|(cloud, _)| cloud);
+            let (cloud, ()) = Self::on_a_free_port(repo, home, |_| Ok((extras, ()))).await?;
+            return Ok(cloud);
         };
         python::ensure(repo).await?;
-        let cloud = start(repo, home, port, Extras { meter: Some(meter), ..Extras::default() }).await?;
+        let cloud = start(repo, home, port, extras).await?;
         Ok(Self { cloud, home: home.clone(), keep: false })
     }
 
-    async fn on_a_free_port(
+    /// Starts a cloud with what `extras` wants beside its port; gives what `extras` gave as well.
+    async fn on_a_free_port<T>(
         repo: &Repo,
         home: &Home,
-        with_faults: bool,
-        meter: Option<&Path>,
-    ) -> Result<(Self, Option<u16>)> {
+        extras: impl for<'a> Fn(u16) -> Result<(Extras<'a>, T)>,
+    ) -> Result<(Self, T)> {
         python::ensure(repo).await?;
         let mut from = *ports::RANGE.start();
         for _ in 0..3 {
             let port = ports::first_free(from..=*ports::RANGE.end())?;
-            let faults =
-                with_faults.then(|| ports::first_free(port + 1..=*ports::RANGE.end())).transpose()?;
-            match start(repo, home, port, Extras { faults, meter }).await {
+            let (extras, given) = extras(port)?;
+            match start(repo, home, port, extras).await {
                 Err(Error::PortTaken { .. } | Error::CloudDied { .. }) if !ports::is_free(port) => {
                     from = port + 1
                 }
                 Err(e) => return Err(e),
-                Ok(cloud) => return Ok((Self { cloud, home: home.clone(), keep: false }, faults)),
+                Ok(cloud) => return Ok((Self { cloud, home: home.clone(), keep: false }, given)),
             }
         }
         Err(Error::NoFreePort { from: *ports::RANGE.start(), to: *ports::RANGE.end() })

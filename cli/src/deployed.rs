@@ -1,28 +1,21 @@
 //! The deployed mall as an operator's commands see it: its API, event table, bus, queues and logs.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use event_store::{Commit, CommitLog, DynamoLog, EventStore, StoreError, from_stream_record};
 use jiff::Timestamp;
 use kernel::{StreamId, Uuid, Version};
-use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::{
-    cloud,
-    demo::said,
+    api::Api,
+    cost::prices::Unit,
     errors::{Error, Result},
     paths::Home,
     stack::Stack,
     target::{Choice, aws},
 };
-
-/// A request to the API.
-const LIMIT: Duration = Duration::from_secs(30);
-
-/// What one read unit of the event table costs, in dollars: on demand, us-east-1. Source: Amazon DynamoDB pricing.
-const READ_UNIT: f64 = 0.125 / 1e6;
 
 /// Bytes that an eventually consistent read unit reads. Source: Amazon DynamoDB Developer Guide, "Read consumption".
 const READ_UNIT_BYTES: f64 = 8192.0;
@@ -33,6 +26,7 @@ const SEGMENTS: i32 = 4;
 /// The deployed mall.
 pub struct Deployed {
     pub stack: Stack,
+    pub api: Api,
     pub sqs: aws_sdk_sqs::Client,
     pub bus: aws_sdk_eventbridge::Client,
     pub logs: aws_sdk_cloudwatchlogs::Client,
@@ -40,7 +34,6 @@ pub struct Deployed {
     log: DynamoLog,
     dynamo: aws_sdk_dynamodb::Client,
     table: String,
-    http: reqwest::Client,
 }
 
 impl Deployed {
@@ -50,8 +43,6 @@ impl Deployed {
         target.reach().await?;
         let stack = Stack::deployed(home, &target)?;
         let config = target.sdk().await;
-        let client = reqwest::Client::builder().timeout(LIMIT).no_proxy().build();
-        let http = client.map_err(|e| Error::Http { request: stack.api.clone(), why: cloud::plain(&e) })?;
         let dynamo = aws_sdk_dynamodb::Client::new(&config);
         let table = stack.output("EventTable")?.to_owned();
         let log = DynamoLog::new(dynamo.clone(), &table);
@@ -63,24 +54,9 @@ impl Deployed {
             log,
             dynamo,
             table,
-            http,
+            api: Api::at(&stack.api)?,
             stack,
         })
-    }
-
-    /// What the API answers to `GET path`; `None` for 404.
-    pub async fn get(&self, path: &str) -> Result<Option<Value>> {
-        let request = format!("GET {path}");
-        let failed = |e: reqwest::Error| Error::Http { request: request.clone(), why: cloud::plain(&e) };
-        let answer = self.http.get(format!("{}{path}", self.stack.api)).send().await.map_err(failed)?;
-        let status = answer.status().as_u16();
-        let text = answer.text().await.map_err(failed)?;
-        let body: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
-        match status {
-            200 => Ok(Some(body)),
-            404 => Ok(None),
-            _ => Err(Error::Refused { request, status, said: said(&body) }),
-        }
     }
 
     /// The commits of a stream, oldest first.
@@ -161,7 +137,7 @@ impl Size {
             "about {} commits, {:.1} MB: {units:.0} read units, {:.4} dollars on demand",
             self.commits,
             self.bytes as f64 / 1e6,
-            units * READ_UNIT
+            units * Unit::Read.price().dollars
         )
     }
 }

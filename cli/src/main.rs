@@ -26,6 +26,7 @@
 // in real time.
 #![allow(clippy::disallowed_methods)]
 
+mod api;
 mod args;
 mod build;
 mod cloud;

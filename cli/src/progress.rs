@@ -51,11 +51,9 @@ impl Progress {
         match &self.bar {
             Some(bar) => {
                 // An estimate that was too small.
-                bar.set_length(bar.length().unwrap_or(0).max(if self.total == 0 {
-                    0
-                } else {
-                    self.done.get()
-                }));
+                if (1..self.done.get()).contains(&self.total) {
+                    bar.set_length(self.done.get());
+                }
                 bar.set_position(self.done.get());
             }
             None if self.last_beat.get().elapsed() >= HEARTBEAT => {

@@ -16,8 +16,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::{
-    cloud,
-    demo::said,
+    api::Api,
     deploy,
     errors::{Error, Result},
     paths::Home,
@@ -26,8 +25,6 @@ use crate::{
     ui,
 };
 
-/// A request to the API.
-const LIMIT: Duration = Duration::from_secs(30);
 /// How long to look on while an order is being undone: it goes on without us.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// Between two looks.
@@ -119,8 +116,7 @@ pub async fn run(home: &Home, command: Command) -> Result<()> {
 
 /// The deployed mall: its API, and its state machines.
 struct Mall {
-    http: reqwest::Client,
-    api: String,
+    api: Api,
     sfn: aws_sdk_sfn::Client,
     saga: String,
     compensation: String,
@@ -131,28 +127,12 @@ impl Mall {
         let target = choice.target(home)?;
         target.reach().await?;
         let stack = Stack::deployed(home, &target)?;
-        let client = reqwest::Client::builder().timeout(LIMIT).no_proxy().build();
-        let http = client.map_err(|e| Error::Http { request: stack.api.clone(), why: cloud::plain(&e) })?;
         Ok(Self {
-            http,
+            api: Api::at(&stack.api)?,
             sfn: aws_sdk_sfn::Client::new(&target.sdk().await),
             saga: stack.output("OrderSagaArn")?.to_owned(),
             compensation: stack.output("OrderSagaCompensationArn")?.to_owned(),
-            api: stack.api,
         })
-    }
-
-    async fn get(&self, path: &str) -> Result<Value> {
-        let request = format!("GET {path}");
-        let failed = |e: reqwest::Error| Error::Http { request: request.clone(), why: cloud::plain(&e) };
-        let answer = self.http.get(format!("{}{path}", self.api)).send().await.map_err(failed)?;
-        let status = answer.status().as_u16();
-        let text = answer.text().await.map_err(failed)?;
-        let body: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
-        match status {
-            200 => Ok(body),
-            _ => Err(Error::Refused { request, status, said: said(&body) }),
-        }
     }
 
     async fn saga(&self, order: Uuid) -> Result<Saga> {
@@ -161,7 +141,7 @@ impl Mall {
             saga: Saga,
         }
         let path = format!("/api/sagas/{order}");
-        let Shown { saga } = understood(&path, "a saga", self.get(&path).await?)?;
+        let Shown { saga } = understood(&path, "a saga", self.api.get(&path).await?)?;
         Ok(saga)
     }
 }
@@ -283,7 +263,7 @@ async fn list(mall: &Mall, status: Option<Standing>, limit: u16) -> Result<()> {
         let left = usize::from(limit).saturating_sub(sagas.len()).min(usize::from(PAGE));
         let Some(cursor) = next.take_if(|_| left > 0) else { break };
         let path = format!("/api/sagas?limit={left}&status={status}&cursor={cursor}");
-        let page: Page = understood(&path, "a list of sagas", mall.get(&path).await?)?;
+        let page: Page = understood(&path, "a list of sagas", mall.api.get(&path).await?)?;
         sagas.extend(page.sagas);
         next = page.next;
     }

@@ -167,7 +167,7 @@ impl States<'_> {
     async fn at(&mut self, version: Version) -> Result<Value> {
         match self.place {
             Some(place) if version != Version::NONE => {
-                let shown = self.mall.get(&format!("{place}?at={version}")).await?;
+                let shown = self.mall.api.find(&format!("{place}?at={version}")).await?;
                 // One field, named after the thing.
                 Ok(match shown {
                     Some(Value::Object(fields)) if fields.len() == 1 => {

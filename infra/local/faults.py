@@ -5,7 +5,7 @@ strikes where the state machine calls the function, so what runs is the product 
 by all. The placement, which a saga runs as a state machine of its own, is a call like any other: `<order id>:PlaceOrder`. Rules are steered over HTTP on 127.0.0.1:
 
     POST   /rules              {"command": "<order id>:ApproveOrder", "kind": "lose", "from": 1, "to": 2}   -> {"id": 1}
-    GET    /rules/1            -> {"calls": 3, "struck": 2, "held": 0, "killed": 0}
+    GET    /rules/1            -> {"calls": 3, "struck": 2, "held": 0}
     POST   /rules/1/release    what is held goes on, and nothing is held any more
     POST   /rules/1/stop       it strikes no more, and what is held goes on
 
@@ -21,7 +21,7 @@ by all. The placement, which a saga runs as a state machine of its own, is a cal
     after     the function runs, and its answer is held
 
 `held` counts calls that were struck by a rule which holds and are not over yet, also those whose task timed out; of `after`
-those whose function has run. `killed` counts processes that were killed at a commit of theirs.
+those whose function has run. A rule that kills has struck when it has killed a process at a commit of its.
 """
 
 import contextvars
@@ -59,7 +59,7 @@ class Rule:
         self.first, self.last = int(asked.get("from", 1)), asked.get("to")
         self.error, self.cause = asked.get("error", "Lambda.ServiceException"), asked.get("cause", "injected")
         self.released = threading.Event()
-        self.struck = self.held = self.killed = 0
+        self.struck = self.held = 0
         self.stopped = False
 
     def strikes(self, call):
@@ -89,7 +89,7 @@ class Rules:
     def show(self, number):
         with self.lock:
             rule = self.rules[number]
-            return {"calls": self.calls.get(rule.command, 0), "struck": rule.struck, "held": rule.held, "killed": rule.killed}
+            return {"calls": self.calls.get(rule.command, 0), "struck": rule.struck, "held": rule.held}
 
     def matching(self, command, call):
         return next((r for r in self.rules.values() if r.command == command and r.strikes(call)), None)
@@ -145,7 +145,6 @@ class Victim:
         if not self.dead:
             with RULES.lock:
                 self.rule.struck += 1
-                self.rule.killed += 1
         self.dead = True
 
 

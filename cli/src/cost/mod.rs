@@ -14,7 +14,7 @@
 
 mod bill;
 mod meter;
-mod prices;
+pub mod prices;
 mod report;
 mod run;
 mod standing;

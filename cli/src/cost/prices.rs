@@ -42,7 +42,7 @@ pub struct Price {
     pub listed: &'static str,
 }
 
-/// All of them.
+/// All of them, in the order of [`Unit`].
 #[rustfmt::skip]
 pub const PRICES: &[Price] = &[
     Price { unit: Unit::HttpRequest, service: "API Gateway", name: "HTTP API requests", rule: "512 KB each", dollars: 1.00e-6, listed: "$1.00 per million" },
@@ -64,9 +64,9 @@ pub const PRICES: &[Price] = &[
 ];
 
 impl Unit {
-    /// What it costs. Every unit has a price: a test holds it.
+    /// What it costs. Every unit has a price at its place: a test holds it.
     pub fn price(self) -> &'static Price {
-        PRICES.iter().find(|price| price.unit == self).unwrap_or(&PRICES[0])
+        &PRICES[self as usize]
     }
 }
 

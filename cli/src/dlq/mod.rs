@@ -70,13 +70,7 @@ pub enum Command {
     /// go round in circles. A consumer that knows an event already does nothing.
     Redrive {
         #[command(flatten)]
-        selection: Selection,
-        /// Everything
-        #[arg(long)]
-        all: bool,
-        /// How many of each queue, at most
-        #[arg(long, value_name = "N", default_value_t = 10_000)]
-        limit: usize,
+        extent: Extent,
         /// Messages (or commits of a batch) per second, at most
         #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
         rate: u32,
@@ -89,19 +83,26 @@ pub enum Command {
     /// Delete messages, and say how their events can be replayed
     Drop {
         #[command(flatten)]
-        selection: Selection,
-        /// Everything
-        #[arg(long)]
-        all: bool,
-        /// How many of each queue, at most
-        #[arg(long, value_name = "N", default_value_t = 10_000)]
-        limit: usize,
+        extent: Extent,
         /// Do not ask
         #[arg(long)]
         yes: bool,
         #[command(flatten)]
         choice: Choice,
     },
+}
+
+/// Which messages, and how many, of those that something is done with.
+#[derive(Debug, clap::Args)]
+pub struct Extent {
+    #[command(flatten)]
+    selection: Selection,
+    /// Everything
+    #[arg(long)]
+    all: bool,
+    /// How many of each queue, at most
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    limit: usize,
 }
 
 /// Which messages.
@@ -165,21 +166,19 @@ pub async fn run(home: &Home, command: Command) -> Result<()> {
         Command::Show { selection, limit, json, choice } => {
             show(&Deployed::reach(home, &choice).await?, &selection, limit, json).await
         }
-        Command::Redrive { selection, all, limit, rate, yes, choice } => {
-            chosen_on_purpose(&selection, all, "redrive")?;
-            let mall = Deployed::reach(home, &choice).await?;
-            send_back(&mall, &selection, limit, rate, yes).await
+        Command::Redrive { extent, rate, yes, choice } => {
+            chosen_on_purpose(&extent, "redrive")?;
+            send_back(&Deployed::reach(home, &choice).await?, &extent, rate, yes).await
         }
-        Command::Drop { selection, all, limit, yes, choice } => {
-            chosen_on_purpose(&selection, all, "drop")?;
-            let mall = Deployed::reach(home, &choice).await?;
-            drop_them(&mall, &selection, limit, yes).await
+        Command::Drop { extent, yes, choice } => {
+            chosen_on_purpose(&extent, "drop")?;
+            drop_them(&Deployed::reach(home, &choice).await?, &extent, yes).await
         }
     }
 }
 
-fn chosen_on_purpose(selection: &Selection, all: bool, verb: &str) -> Result<()> {
-    if all || selection.is_narrow() {
+fn chosen_on_purpose(Extent { selection, all, .. }: &Extent, verb: &str) -> Result<()> {
+    if *all || selection.is_narrow() {
         return Ok(());
     }
     Err(Error::Impossible {
@@ -357,7 +356,8 @@ fn tell(queue: &Queue, letter: &Letter, why: Option<&str>) {
 /// A message that was not sent back: its queue, what it is, why it stays.
 type Left = (String, String, String);
 
-async fn send_back(mall: &Deployed, selection: &Selection, limit: usize, rate: u32, yes: bool) -> Result<()> {
+async fn send_back(mall: &Deployed, extent: &Extent, rate: u32, yes: bool) -> Result<()> {
+    let &Extent { ref selection, limit, .. } = extent;
     let bounds = Bounds { begun: Timestamp::now(), limit, portion: portion(rate) };
     let (mut sent, mut left) = (0, Vec::new());
     for queue in queues(mall, selection.consumer.as_deref()).await? {
@@ -462,7 +462,8 @@ fn tell_of_more(queue: &Queue, worked: Worked) {
     }
 }
 
-async fn drop_them(mall: &Deployed, selection: &Selection, limit: usize, yes: bool) -> Result<()> {
+async fn drop_them(mall: &Deployed, extent: &Extent, yes: bool) -> Result<()> {
+    let &Extent { ref selection, limit, .. } = extent;
     let begun = Timestamp::now();
     let mut dropped = Dropped::default();
     for queue in queues(mall, selection.consumer.as_deref()).await? {
@@ -594,11 +595,11 @@ mod tests {
 
     #[test]
     fn nothing_is_chosen_by_accident() {
-        let nothing = Selection::default();
-        assert!(chosen_on_purpose(&nothing, false, "drop").is_err());
-        assert!(chosen_on_purpose(&nothing, true, "drop").is_ok());
+        let extent = |selection, all| Extent { selection, all, limit: 1 };
+        assert!(chosen_on_purpose(&extent(Selection::default(), false), "drop").is_err());
+        assert!(chosen_on_purpose(&extent(Selection::default(), true), "drop").is_ok());
         let narrow = Selection { event_type: Some("OrderCreated".into()), ..Selection::default() };
-        assert!(chosen_on_purpose(&narrow, false, "drop").is_ok());
+        assert!(chosen_on_purpose(&extent(narrow, false), "drop").is_ok());
     }
 
     #[test]

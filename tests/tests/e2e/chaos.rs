@@ -59,7 +59,7 @@ pub fn kill_now_and_then(
 }
 
 /// Processes of the functions whose name contains `part`, among the emulator's own children.
-fn functions_of(emulator: u32, part: &str) -> Vec<u32> {
+pub fn functions_of(emulator: u32, part: &str) -> Vec<u32> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").expect("/proc: this test runs on Linux").flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {

@@ -497,7 +497,7 @@ impl Cell {
             if became.struck < *strikes {
                 problems.push(format!("{kind:?} was to strike {step} {strikes} times: {became:?}"));
             }
-            if matches!(kind, Kind::Kill) && became.killed != 1 {
+            if matches!(kind, Kind::Kill) && became.struck != 1 {
                 problems.push(format!("nothing of {step} was killed at its commit: {became:?}"));
             }
             // What hangs is done now, when nobody waits for it any more.

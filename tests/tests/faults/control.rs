@@ -48,8 +48,6 @@ pub struct Struck {
     pub struck: u32,
     /// Those of them that are not over, for a rule that holds.
     pub held: u32,
-    /// Processes that were killed at a commit of theirs.
-    pub killed: u32,
 }
 
 impl Faults {
