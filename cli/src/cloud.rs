@@ -321,10 +321,10 @@ impl Temporary {
     }
 
     /// Starts a cloud with what `extras` wants beside its port; gives what `extras` gave as well.
-    async fn on_a_free_port<T>(
+    async fn on_a_free_port<'a, T>(
         repo: &Repo,
         home: &Home,
-        extras: impl for<'a> Fn(u16) -> Result<(Extras<'a>, T)>,
+        extras: impl Fn(u16) -> Result<(Extras<'a>, T)>,
     ) -> Result<(Self, T)> {
         python::ensure(repo).await?;
         let mut from = *ports::RANGE.start();
