@@ -684,6 +684,6 @@ impl<P: Projection> Row<P> {
     }
 }
 
-fn is_irrelevant<P: Projection>(event: &Envelope) -> bool {
+pub(crate) fn is_irrelevant<P: Projection>(event: &Envelope) -> bool {
     P::IRRELEVANT.contains(&event.event_type.as_str())
 }
