@@ -94,6 +94,26 @@ pub struct InvoiceRow {
     owed: Option<String>,
 }
 
+impl InvoiceRow {
+    /// An invoice that begins with this event. Of one that was never made no more than that is known, and it is in no list.
+    fn begun(event: &Envelope, order_id: OrderId) -> Result<Self, ApplyError> {
+        Ok(Self {
+            id: row_id(event)?,
+            order_id,
+            customer_id: None,
+            payment_id: None,
+            amount: None,
+            status: PENDING.to_owned(),
+            reminders: 0,
+            reason: None,
+            created_at: sortable(event.at),
+            paid_at: None,
+            canceled_at: None,
+            owed: None,
+        })
+    }
+}
+
 impl Projection for Invoices {
     const NAME: &'static str = "invoices";
     const SCHEMA: u16 = 1;
@@ -101,22 +121,14 @@ impl Projection for Invoices {
     type Row = InvoiceRow;
 
     fn apply(row: Option<InvoiceRow>, event: &Envelope) -> Result<InvoiceRow, ApplyError> {
-        let at = sortable(event.at);
         let made = |row: Option<InvoiceRow>| row.ok_or_else(|| ApplyError::without_row(event));
         match event.event::<InvoiceEvent>()? {
             InvoiceEvent::InvoiceCreated(created) => Ok(InvoiceRow {
-                id: row_id(event)?,
-                order_id: created.order_id,
                 customer_id: Some(created.customer_id),
                 payment_id: Some(created.payment_id),
                 amount: Some(created.amount),
-                status: PENDING.to_owned(),
-                reminders: 0,
-                reason: None,
-                created_at: at,
-                paid_at: None,
-                canceled_at: None,
                 owed: Some(MALL.to_owned()),
+                ..InvoiceRow::begun(event, created.order_id)?
             }),
             InvoiceEvent::InvoiceAdjusted(adjusted) => {
                 Ok(InvoiceRow { amount: Some(adjusted.amount), ..made(row)? })
@@ -127,33 +139,20 @@ impl Projection for Invoices {
             InvoiceEvent::InvoicePaid(paid) => Ok(InvoiceRow {
                 amount: Some(paid.amount),
                 status: "paid".to_owned(),
-                paid_at: Some(at),
+                paid_at: Some(sortable(event.at)),
                 owed: None,
                 ..made(row)?
             }),
             InvoiceEvent::InvoiceCanceled(canceled) => {
+                // Without a row it was never made.
                 let row = match row {
                     Some(row) => row,
-                    // It was never made: the row only keeps the version, and is in no list.
-                    None => InvoiceRow {
-                        id: row_id(event)?,
-                        order_id: canceled.order_id,
-                        customer_id: None,
-                        payment_id: None,
-                        amount: None,
-                        status: PENDING.to_owned(),
-                        reminders: 0,
-                        reason: None,
-                        created_at: at.clone(),
-                        paid_at: None,
-                        canceled_at: None,
-                        owed: None,
-                    },
+                    None => InvoiceRow::begun(event, canceled.order_id)?,
                 };
                 Ok(InvoiceRow {
                     status: "canceled".to_owned(),
                     reason: Some(canceled.reason),
-                    canceled_at: Some(at),
+                    canceled_at: Some(sortable(event.at)),
                     owed: None,
                     ..row
                 })
@@ -195,7 +194,7 @@ impl InvoiceViews {
         Answer::view(&InvoicePage { invoices, next: next.map(|at| question.cursor(at)) }, None)
     }
 
-    /// A page of at most `limit` invoices, and the last of them when there are more.
+    /// A page of at most `limit` invoices, and where to go on when there is more.
     async fn page(
         &self,
         question: &Question,
