@@ -31,7 +31,8 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use contracts::Envelope;
-use event_store::{EventStore, Segment, StoreError};
+use event_store::{Commit, EventStore, Segment, StoreError};
+use futures::{StreamExt, future::BoxFuture, stream};
 use kernel::{StreamId, Timestamp, Version, ports::Ports};
 use serde::{Deserialize, Serialize};
 
@@ -259,6 +260,13 @@ impl Limits {
 /// An event that is not in a row after this time is not on its way any more: longer than the bus and a queue take, shorter than
 /// the first alarm.
 const SETTLED: Duration = Duration::from_secs(60);
+
+/// Commits that are worked on before it is asked whether there is time for more: a page that was read in no time may take
+/// longer than the budget where the tables are slow, and would be done over and over.
+const AT_A_TIME: usize = 100;
+
+/// Streams that are compared at a time.
+const COMPARED_AT_A_TIME: usize = 8;
 
 /// Fewest commits on a page, however low the rate.
 const PACED_PAGE: u32 = 10;
@@ -555,7 +563,7 @@ impl Rebuilder {
         loop {
             let page_began = self.ports.clock.now();
             let events_before = at_work.now.events;
-            self.page(&mut at_work).await?;
+            self.page(&mut at_work, began).await?;
             self.pace(&at_work, at_work.now.events - events_before, page_began).await;
             let ended = at_work.now.at == At::End || self.spent(began);
             let now = self.ports.clock.now();
@@ -599,14 +607,16 @@ impl Rebuilder {
         Ok(again.filter(|again| again.job.is_same_work(job)))
     }
 
-    /// One page.
-    async fn page(&self, at_work: &mut AtWork) -> Result<(), RebuildError> {
+    /// One page, or as much of it as there is time for.
+    async fn page(&self, at_work: &mut AtWork, began: Timestamp) -> Result<(), RebuildError> {
         let total = u32::try_from(at_work.job.segments.len()).unwrap_or(1);
         let segment = Segment { index: at_work.index, total };
         let verifying = at_work.job.phase == Phase::Verifying;
         let next = match at_work.now.at.clone() {
-            At::Start => self.commits(at_work, segment, None).await?,
-            At::Commit { stream, version } => self.commits(at_work, segment, Some((stream, version))).await?,
+            At::Start => self.commits(at_work, segment, None, began).await?,
+            At::Commit { stream, version } => {
+                self.commits(at_work, segment, Some((stream, version)), began).await?
+            }
             At::Rows => self.rows(at_work, segment, None).await?,
             At::Row { id } => self.rows(at_work, segment, Some(&id)).await?,
             At::End => At::End,
@@ -622,33 +632,51 @@ impl Rebuilder {
         at_work: &mut AtWork,
         segment: Segment,
         after: Option<(StreamId, Version)>,
+        began: Timestamp,
     ) -> Result<At, RebuildError> {
         // Of a view that few commits are about, a page of a few would take longer than the rate asks for.
         let paced = |share: u32| share.saturating_mul(5).max(PACED_PAGE).min(self.limits.page);
         let limit = at_work.share().map_or(self.limits.page, paced);
         let page = self.events.scan(segment, after.as_ref(), Some(limit)).await?;
-        let ours: Vec<_> = page.commits.iter().filter(|commit| self.view.follows(&commit.stream)).collect();
-        let events: Vec<Envelope> = ours.iter().flat_map(|commit| commit.envelopes()).collect();
-        match at_work.job.phase {
-            Phase::Verifying => {
-                // What was committed before a rebuild began the scan has brought in; later events are the live tail's.
-                let settled = match at_work.job.task.is_rebuild() {
-                    true => at_work.job.started_at,
-                    false => self.ports.clock.now().checked_sub(SETTLED).unwrap_or(Timestamp::UNIX_EPOCH),
-                };
-                let repair = at_work.job.task == Task::Repair;
-                // A stream is compared when its first commit comes by, with all that follow, wherever they lie.
-                for commit in ours.iter().filter(|commit| commit.version == Version::FIRST) {
-                    let generation = at_work.job.generation;
-                    let found = self.view.compare(generation, &commit.stream, settled, repair).await?;
-                    at_work.found(found);
+        let mut left = page.commits.chunks(AT_A_TIME).peekable();
+        while let Some(commits) = left.next() {
+            let ours: Vec<&Commit> =
+                commits.iter().filter(|commit| self.view.follows(&commit.stream)).collect();
+            match at_work.job.phase {
+                Phase::Verifying => self.compare(at_work, &ours).await?,
+                _ => {
+                    let events: Vec<Envelope> = ours.iter().flat_map(|commit| commit.envelopes()).collect();
+                    self.view.fill(at_work.job.generation, &events).await?;
                 }
             }
-            _ => self.view.fill(at_work.job.generation, &events).await?,
+            at_work.now.commits += commits.len() as u64;
+            at_work.now.events += ours.iter().map(|commit| commit.events.len() as u64).sum::<u64>();
+            if let Some(last) = commits.last()
+                && left.peek().is_some()
+                && self.spent(began)
+            {
+                return Ok(At::Commit { stream: last.stream.clone(), version: last.version });
+            }
         }
-        at_work.now.commits += page.commits.len() as u64;
-        at_work.now.events += events.len() as u64;
         Ok(page.after.map_or(At::Rows, |(stream, version)| At::Commit { stream, version }))
+    }
+
+    /// Compares the streams that begin with one of these commits, with all that follows in them, wherever it lies.
+    async fn compare(&self, at_work: &mut AtWork, commits: &[&Commit]) -> Result<(), RebuildError> {
+        // What was committed before a rebuild began the scan has brought in; later events are the live tail's.
+        let settled = match at_work.job.task.is_rebuild() {
+            true => at_work.job.started_at,
+            false => self.ports.clock.now().checked_sub(SETTLED).unwrap_or(Timestamp::UNIX_EPOCH),
+        };
+        let (generation, repair) = (at_work.job.generation, at_work.job.task == Task::Repair);
+        let first = commits.iter().filter(|commit| commit.version == Version::FIRST);
+        let comparisons: Vec<BoxFuture<'_, _>> =
+            first.map(|commit| self.view.compare(generation, &commit.stream, settled, repair)).collect();
+        let mut compared = stream::iter(comparisons).buffered(COMPARED_AT_A_TIME);
+        while let Some(found) = compared.next().await {
+            at_work.found(found?);
+        }
+        Ok(())
     }
 
     async fn rows(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use contracts::Envelope;
 use event_store::{EventStore, Segment};
-use futures::{StreamExt, future::BoxFuture, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use kernel::{StreamId, Timestamp, Version, ports::Ports};
 
 use crate::{
@@ -21,6 +21,9 @@ const CLEARED_AT_A_TIME: u32 = 1000;
 
 /// Removals under way at a time.
 const REMOVALS: usize = 16;
+
+/// Rows whose events are looked up at a time.
+const LOOKUPS: usize = 8;
 
 /// Rows on a page of a search for strays.
 const STRAYS_AT_A_TIME: u32 = 200;
@@ -61,6 +64,14 @@ impl<P: Projection> ProjectedView<P> {
 
     fn table(&self, generation: Generation) -> &Table<P> {
         if generation.is_odd() { &self.odd } else { &self.even }
+    }
+
+    /// Whether there is the event that this row has applied last.
+    async fn is_there(&self, RowKey { id, stamp }: &RowKey) -> Result<bool, RebuildError> {
+        match stream_of::<P>(id) {
+            Ok(stream) => Ok(self.events.event(&stream, stamp.applied).await?.is_some()),
+            Err(_) => Ok(false),
+        }
     }
 
     /// Puts a row in the place of what is stored. That somebody else was faster means that it is no longer what it was.
@@ -167,18 +178,16 @@ impl<P: Projection> Rebuildable for ProjectedView<P> {
     ) -> Result<Strays, RebuildError> {
         let table = &self.table(generation).whole;
         let page = table.keys(segment, after, Some(STRAYS_AT_A_TIME)).await?;
+        let lookups: Vec<BoxFuture<'_, _>> = page.keys.iter().map(|key| self.is_there(key).boxed()).collect();
+        let there: Vec<bool> = stream::iter(lookups).buffered(LOOKUPS).try_collect().await?;
         let mut found = Vec::new();
-        for key in page.keys {
-            let RowKey { id, stamp } = &key;
-            let there = match stream_of::<P>(id) {
-                Ok(stream) => self.events.event(&stream, stamp.applied).await?.is_some(),
-                Err(_) => false,
-            };
+        for (key, there) in page.keys.iter().zip(there) {
+            let RowKey { id, stamp } = key;
             if there {
                 continue;
             }
             found.push(format!("row {id} has applied {}, and there is no such event", stamp.applied));
-            if repair && table.remove(&key).await? == Put::Conflict {
+            if repair && table.remove(key).await? == Put::Conflict {
                 tracing::info!(view = P::NAME, id, "a stray row was written meanwhile, and stays");
             }
         }
