@@ -234,6 +234,7 @@ async fn every_sample_event_is_understood_by_its_function() {
         ("VIEWS_TABLE", "views".to_owned()),
         ("ORDERS_TABLE", "orders".to_owned()),
         ("SAGAS_TABLE", "sagas".to_owned()),
+        ("SAGAS_TABLE_EVEN", "sagas-even".to_owned()),
         ("ORDERS_TABLE_EVEN", "orders-even".to_owned()),
         ("MALL_TABLE", "mall".to_owned()),
         ("MALL_TABLE_EVEN", "mall-even".to_owned()),

@@ -41,7 +41,7 @@ const CLIENTS: usize = 6;
 const RENAMES: usize = 4;
 
 /// Runs `mall`; gives what it said. It has to succeed.
-fn mall(arguments: &[&str]) -> String {
+pub fn mall(arguments: &[&str]) -> String {
     let (success, said, error) = attempt(arguments);
     assert!(success, "mall {arguments:?} failed: {said}\n{error}");
     said
