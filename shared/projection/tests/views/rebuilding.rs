@@ -675,6 +675,38 @@ async fn a_slow_worker_does_not_stop_what_came_in_the_place_of_its_rebuild() {
     site.is_whole(ids).await;
 }
 
+async fn what_a_gap_brings_into_one_generation_is_in_the_other_when_that_takes_over() {
+    for single in [true, false] {
+        let site = Site::memory();
+        let rebuilder = site.rebuilder(SMALL);
+        rebuilder.begin(&order(Task::Rebuild)).await.unwrap();
+        while site.state().await.job.unwrap().phase != Phase::Filling {
+            match rebuilder.advance().await.unwrap() {
+                Next::Wait(pause) => site.stage.world.advance(pause),
+                other => panic!("{other:?}"),
+            }
+        }
+        let events = [vec![opened("o", "1")], (1..8).map(noted).collect()].concat();
+        let events = site.stage.commit("s00", events).await;
+        let function = site.function();
+        assert!(function.deliver_batch(&events[..3]).await.failed.is_empty());
+        // The scan brings the new one further than the bus has brought the live one.
+        let world = &site.stage.world;
+        let scanned = Projector::new(site.even.store(), site.stage.store.clone(), world.ports());
+        assert!(scanned.deliver_batch(&events[..6]).await.failed.is_empty());
+        // The live one lacks some, and is read to the end; the new one does not.
+        if single {
+            function.deliver(&events[6]).await.unwrap();
+        } else {
+            assert!(function.deliver_batch(&events[6..7]).await.failed.is_empty());
+        }
+        for rows in [&site.odd, &site.even] {
+            let stored = rows.store().get("s00", Consistency::Strong).await.unwrap().unwrap();
+            assert_eq!(stored.stamp.applied.get(), 8);
+        }
+    }
+}
+
 // ---- everything at once
 
 /// A mall at work, as its shoppers see it.
