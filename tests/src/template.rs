@@ -212,14 +212,23 @@ fn leading_keys(context: &str) -> Value {
 /// The handler of the functions that rebuild views.
 const REBUILD_WORKER: &str = "rebuild-view";
 
-/// Tables that are no views, so that they need no twin: what they hold cannot be made of events alone, or not of one stream a row.
+/// Tables that are no views, so that they need no twin: what they hold cannot be made of events.
 const NO_VIEWS: &[(&str, &str)] = &[
-    ("ordering", "SagasTable"), // a row is of an order's events, the answers to them and what Step Functions tells
     ("payments", "PaymentWaitsTable"), // tokens of tasks that wait: no event has them, and the next wait brings another one
 ];
 
 fn is_no_view(template: &Template, table: &str) -> bool {
     NO_VIEWS.contains(&(template.context.as_str(), table))
+}
+
+/// Views whose rows many streams feed: each joins its part by an update, and a put would lose what the others had told.
+const JOINED_VIEWS: &[(&str, &str)] = &[
+    ("ordering", "SagasTable"), // a row is of an order's events in five contexts, and of what Step Functions tells
+];
+
+/// Whether this is a table of such a view, of its odd or its even generations.
+fn is_joined(template: &Template, table: &str) -> bool {
+    JOINED_VIEWS.contains(&(template.context.as_str(), table.strip_suffix("Even").unwrap_or(table)))
 }
 
 /// Whether this is a role of functions with these handlers, and of no other.
@@ -339,13 +348,19 @@ pub fn views_are_listed(templates: &[Template]) -> Vec<String> {
 }
 
 /// No function may change or remove an item of any table by more than a conditional put, or, in a table of its own context that is no
-/// view ([`NO_VIEWS`]), an update; only what rebuilds views removes rows, and of views only.
+/// view ([`NO_VIEWS`]) or one whose rows are joined of parts ([`JOINED_VIEWS`]), an update; a joined row is never put. Only what
+/// rebuilds views removes rows, and of views only.
 pub fn no_updates_and_no_deletes(templates: &[Template]) -> Vec<String> {
     const READING_AND_PUTTING: &[&str] =
         &["dynamodb:PutItem", "dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query"];
     let allowed = |statement: &Statement<'_>, action: &str| {
         let template = statement.holder.template;
-        let own = |table: &Value| template.target(table).is_some_and(|table| is_no_view(template, table.id));
+        let table = |table: &Value| template.target(table).map(|table| table.id);
+        let joined = |id: &Value| table(id).is_some_and(|id| is_joined(template, id));
+        let own = |id: &Value| joined(id) || table(id).is_some_and(|id| is_no_view(template, id));
+        if action == "dynamodb:PutItem" && statement.resources().any(joined) {
+            return false;
+        }
         READING_AND_PUTTING.contains(&action)
             || STREAM_READING.contains(&action)
             || action == "dynamodb:UpdateItem" && statement.resources().all(own)

@@ -574,6 +574,29 @@ fn no_alarm_goes_off_without_a_page_that_says_what_to_do() {
 }
 
 #[test]
+fn no_view_is_missing_in_the_table_of_read_models() {
+    let architecture = std::fs::read_to_string(repository().join("docs/ARCHITECTURE.md")).unwrap();
+    let (_, rest) = architecture.split_once("\n## Read models\n").expect("a section about read models");
+    let table = rest.split("\n## ").next().unwrap();
+    let named: Vec<&str> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| "))
+        .filter_map(|row| row.split(" | ").next())
+        .flat_map(|views| views.split('`').skip(1).step_by(2))
+        .collect();
+    let templates = templates_of(repository());
+    let views: Vec<&str> = templates
+        .iter()
+        .filter_map(|template| template.document["Outputs"]["Views"]["Value"].as_str())
+        .flat_map(|views| views.split(','))
+        .collect();
+    assert!(views.len() > 10, "only {} views were found", views.len());
+    for view in views {
+        assert!(named.contains(&view), "docs/ARCHITECTURE.md, Read models: {view} has no row");
+    }
+}
+
+#[test]
 fn no_runbook_names_a_consumer_that_there_is_not() {
     let runbook =
         std::fs::read_to_string(repository().join("docs/OPERATIONS.md")).unwrap().replace('\n', " ");

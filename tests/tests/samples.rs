@@ -10,6 +10,7 @@ use catalogue::{Products, Stores};
 use depot::views::{ALL_BOTS, ALL_LISTS, BOTS_BY_STATUS, Bots, LISTS_BY_STATUS, ShoppingLists};
 use inventory::views::{BY_STORE as STOCK_BY_STORE, LOW, StockLevels};
 use ordering::views::{BY_CUSTOMER, Orders};
+use payments::invoices::{BY_CUSTOMER as INVOICES_BY_CUSTOMER, Invoices, OPEN};
 use search::views::{BY_CUSTOMER as SEARCHED_BY_CUSTOMER, BY_MONTH, CustomerNames, SearchedOrders};
 use serde_json::{Value, json};
 use stores::views::{ALL_STORES, BY_STORE, Catalogue, Mall, PARTICIPATING_STORES};
@@ -109,6 +110,12 @@ const STORY: &[(&str, &str, &[&str])] = &[
         "payments",
         &["\"statusCode\":200", "\\\"status\\\":\\\"pending\\\"", "\\\"amount\\\":1.5", "dueAt"],
     ),
+    ("project-invoices", "payments", &["\"batchItemFailures\":[]"]),
+    (
+        "list-invoices",
+        "payments",
+        &["\"statusCode\":200", "\\\"status\\\":\\\"pending\\\"", "\\\"amount\\\":1.5", "dueAt"],
+    ),
     ("await-payment", "payments", &["\"id\":\"a125fc49"]),
     // The invoice is new: the first reminder comes after a while.
     ("remind-payment", "payments", &["\"wait\":60"]),
@@ -196,6 +203,8 @@ async fn every_sample_event_is_understood_by_its_function() {
     projection::create_table::<Stores>(&dynamo.client(), "depot-stores", &[]).await.unwrap();
     ordering::saga_table::create_table(&dynamo.client(), "sagas").await.unwrap();
     payments::waits::create_table(&dynamo.client(), "payment-waits").await.unwrap();
+    let of_invoices = [INVOICES_BY_CUSTOMER, OPEN];
+    projection::create_table::<Invoices>(&dynamo.client(), "invoices", &of_invoices).await.unwrap();
     let searched = [SEARCHED_BY_CUSTOMER, BY_MONTH];
     projection::create_table::<SearchedOrders>(&dynamo.client(), "searched-orders", &searched).await.unwrap();
     projection::create_table::<CustomerNames>(&dynamo.client(), "customer-names", &[]).await.unwrap();
@@ -224,6 +233,7 @@ async fn every_sample_event_is_understood_by_its_function() {
         ("VIEWS_TABLE", "views".to_owned()),
         ("ORDERS_TABLE", "orders".to_owned()),
         ("SAGAS_TABLE", "sagas".to_owned()),
+        ("SAGAS_TABLE_EVEN", "sagas-even".to_owned()),
         ("ORDERS_TABLE_EVEN", "orders-even".to_owned()),
         ("MALL_TABLE", "mall".to_owned()),
         ("MALL_TABLE_EVEN", "mall-even".to_owned()),
@@ -251,6 +261,8 @@ async fn every_sample_event_is_understood_by_its_function() {
         ("EVENT_BUS", "mallard".to_owned()),
         ("PARKED_QUEUE_URL", "http://localhost/queue".to_owned()),
         ("PAYMENT_WAITS_TABLE", "payment-waits".to_owned()),
+        ("INVOICES_TABLE", "invoices".to_owned()),
+        ("INVOICES_TABLE_EVEN", "invoices-even".to_owned()),
         ("PAYMENT_DEADLINE_SECONDS", "600".to_owned()),
         ("PAYMENT_REMINDER_SECONDS", "60".to_owned()),
         ("ORDER_SAGA_ARN", "arn:aws:states:us-east-1:000000000000:stateMachine:order-saga".to_owned()),

@@ -574,6 +574,27 @@ fn anybody_but_the_rebuild_who_may_remove_rows_or_scan_events_is_found() {
 }
 
 #[test]
+fn a_row_of_many_streams_that_somebody_may_put_as_a_whole_or_update_elsewhere_is_found() {
+    let rule = template::no_updates_and_no_deletes;
+    // The same template, of the context and with the name of such a view.
+    let joined = format!("{SOUND}{WITH_A_VIEW}").replace("ToysTable", "SagasTable").replacen(
+        "Action: [dynamodb:DeleteItem, dynamodb:Scan]",
+        "Action: [dynamodb:UpdateItem, dynamodb:DeleteItem, dynamodb:Scan]",
+        1,
+    );
+    let found = |context: &str, text: &str| {
+        rule(&[Template::parse("template", ROOT), Template::parse(context, text)]).join("\n")
+    };
+    assert_eq!(found("ordering", &joined), "", "its worker may update it");
+    assert!(found("toys", &joined).contains("dynamodb:UpdateItem"), "no other view");
+    let put = joined.replacen("[dynamodb:UpdateItem, ", "[dynamodb:PutItem, ", 1);
+    assert!(found("ordering", &put).contains("dynamodb:PutItem"), "{}", found("ordering", &put));
+    let elsewhere =
+        joined.replacen("!GetAtt SagasTable.Arn, !GetAtt SagasTableEven.Arn", "!GetAtt Other.Arn", 1);
+    assert!(found("ordering", &elsewhere).contains("dynamodb:UpdateItem"), "no other table");
+}
+
+#[test]
 fn a_view_that_nobody_rebuilds_or_feeds_is_found() {
     let rule = template::views_are_listed;
     refuses_with_a_view(rule, "Value: toys.toys", "Value: toys.boats", "lists the views");

@@ -227,6 +227,7 @@ impl Mall {
         let items = json!([{ "productId": product, "quantity": 1 }]);
         examples.body("createOrder", json!({ "customerId": customer, "paymentId": payment, "items": items }));
         examples.query("listOrders", "customerId", customer);
+        examples.query("listInvoices", "customerId", customer);
         let items = json!([{ "productId": product, "storeId": store, "quantity": 1 }]);
         examples.body("createShoppingList", json!({ "orderId": Uuid::now_v7(), "items": items }));
         examples.id("getBot", self.bot().await?);

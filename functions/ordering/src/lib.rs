@@ -11,6 +11,8 @@
 //! | [`sagas`] | the ports to the order saga, and Step Functions behind them |
 //! | [`saga_rows`] | what is remembered of order sagas: one row for each, whatever order events come in |
 //! | [`saga_table`] | the rows in DynamoDB |
+//! | [`saga_generations`] | which rows are read and written while the view is built anew |
+//! | [`saga_rebuild`] | building the view anew, and comparing it with the events |
 //! | [`saga_view`] | what became of order sagas, for operators: projection and queries |
 //! | [`docs`] | the routes, for the documents of the API |
 
@@ -19,6 +21,8 @@ pub mod catalogue;
 pub mod docs;
 pub mod order;
 pub mod policies;
+pub mod saga_generations;
+pub mod saga_rebuild;
 pub mod saga_rows;
 pub mod saga_table;
 pub mod saga_view;

@@ -8,7 +8,7 @@ use lambda::{
 use ordering::{
     Ordering,
     policies::SagaStarter,
-    saga_table::SagaTable,
+    saga_table,
     saga_view::{SagaProjection, SagaViews},
     sagas::{FirstWait, StepFunctions, StepFunctionsRecords},
     views::{OrderViews, Orders},
@@ -36,10 +36,8 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         let payment = FirstWait::new(&reminder, &deadline)?;
         Ok::<_, String>(Arc::new(SagaStarter::new(store.clone(), sagas, payment)))
     };
-    let rows = || {
-        let client = aws_sdk_dynamodb::Client::new(&config);
-        Ok::<_, String>(Arc::new(SagaTable::new(client, aws::setting("SAGAS_TABLE")?)))
-    };
+    let client = || aws_sdk_dynamodb::Client::new(&config);
+    let rows = || saga_table::generations(&client(), aws::registry(&config)?, &ports).map(Arc::new);
     let sagas = || {
         let client = aws_sdk_sfn::Client::new(&config);
         let (saga, compensation) =
@@ -47,8 +45,11 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         let records = Arc::new(StepFunctionsRecords::new(client, saga, compensation));
         Ok::<_, String>(Arc::new(SagaViews::new(store.clone(), rows()?, records)))
     };
-    let rebuilders =
-        || Ok::<_, String>(vec![aws::rebuilder::<Orders>(&config, "ORDERS_TABLE", &store, &ports)?]);
+    let rebuilders = || {
+        let orders = aws::rebuilder::<Orders>(&config, "ORDERS_TABLE", &store, &ports)?;
+        let sagas = saga_table::rebuilder(&client(), aws::registry(&config)?, &store, &ports)?;
+        Ok::<_, String>(vec![orders, sagas])
+    };
     Ok(Some(match name.as_str() {
         "create-order" => use_case(&ordering(), &ports, Ordering::create_order),
         "get-order" => use_case(&ordering(), &ports, Ordering::get_order),
@@ -61,7 +62,7 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         "complete-order" => consumer(&ordering(), Ordering::complete_order),
         "start-order-saga" => consumer(&starter()?, SagaStarter::start_order_saga),
         "project-sagas" => {
-            let projection = Arc::new(SagaProjection::new(store.clone(), rows()?));
+            let projection = Arc::new(SagaProjection::new(store.clone(), rows()?, ports.clone()));
             detail_consumer(&projection, SagaProjection::project_sagas)
         }
         "list-sagas" => use_case(&sagas()?, &ports, SagaViews::list_sagas),

@@ -21,8 +21,9 @@
 //! written when a row begins and when its status changes. What a write supposes of the row ([`Plan`]) holds in the usual
 //! order of things. Where it does not, the table says what is there, and a second write that supposes exactly that follows.
 //!
-//! A rebuild folds the same [`Change`]s of the events in the event table. How executions stand is no event of any stream: for
-//! rows whose status is not final it is asked of Step Functions.
+//! There are two tables of this shape, for odd and for even generations ([`crate::saga_generations`]). A rebuild joins the same
+//! [`Change`]s of the events in the event table into the next one. How executions stand is no event of any stream: it is carried
+//! over from the live row ([`crate::saga_rebuild`]).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,20 +37,31 @@ use contracts::{
     Envelope,
     customers::CustomerEvent,
     depot::ShoppingListEvent,
-    ids::OrderId,
+    ids::{OrderId, shopping_list_of},
     inventory::StockEvent,
     ordering::OrderEvent,
     payments::{InvoiceEvent, PaymentEvent},
 };
-use kernel::{Reason, Timestamp};
-use projection::{ApplyError, ViewError, row_id, sortable};
+use event_store::Segment;
+use kernel::{Reason, StreamId, Timestamp};
+use projection::{ApplyError, Consistency, Put, ViewError, row_id, sortable};
 
 use crate::sagas::{Ended, Execution, Failure, Run};
 
 /// Writes of one change before it goes back to its queue: others changed the row each time.
-const MAX_WRITES: u32 = 5;
+pub(crate) const MAX_WRITES: u32 = 5;
 /// Most of what is kept of the words of a failure, so that a row stays small.
 const MAX_WORDS: usize = 240;
+
+const ORDER: &str = "ordering.Order";
+const CUSTOMER: &str = "customers.Customer";
+const STOCK: &str = "inventory.StockItem";
+const LIST: &str = "depot.ShoppingList";
+const PAYMENT: &str = "payments.Payment";
+const INVOICE: &str = "payments.Invoice";
+
+/// The categories of the streams whose events make rows.
+pub const CATEGORIES: [&str; 6] = [ORDER, CUSTOMER, STOCK, LIST, PAYMENT, INVOICE];
 
 /// A thing that a row remembers: that the event of this name happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -173,6 +185,36 @@ impl Fact {
                 (Kind::Milestone, self.event())
             }
         }
+    }
+
+    /// The category of the streams that tell it.
+    pub fn category(self) -> &'static str {
+        match self {
+            Self::OrderCreated
+            | Self::OrderApproved
+            | Self::OrderReadied
+            | Self::OrderCompleted
+            | Self::OrderCanceled
+            | Self::OrderRejected => ORDER,
+            Self::CustomerAuthorized => CUSTOMER,
+            Self::InventoryReserved | Self::InventoryReleased => STOCK,
+            Self::ShoppingListCreated | Self::ShoppingListInitiated | Self::ShoppingListCanceled => LIST,
+            Self::PaymentConfirmed | Self::PaymentReleased => PAYMENT,
+            Self::InvoiceCreated | Self::InvoiceReminded | Self::InvoicePaid | Self::InvoiceCanceled => {
+                INVOICE
+            }
+        }
+    }
+
+    /// The one stream that tells it of an order; `None` when its id does not follow from the order's.
+    pub fn stream(self, order_id: OrderId) -> Option<StreamId> {
+        let id = match self.category() {
+            LIST => shopping_list_of(order_id).to_string(),
+            ORDER | INVOICE => order_id.to_string(),
+            _ => return None,
+        };
+        // A category and an id of ours make a stream.
+        format!("{}/{id}", self.category()).parse().ok()
     }
 
     /// The fact of this event, if it is one.
@@ -495,12 +537,12 @@ impl Change {
     /// [`ApplyError`]: the event is unknown to this code, or makes no sense.
     pub fn of(event: &Envelope) -> Result<Option<Self>, ApplyError> {
         let told = match event.stream.category() {
-            "ordering.Order" => Some(of_order(event)?),
-            "customers.Customer" => of_customer(&event.event()?),
-            "inventory.StockItem" => of_stock(&event.event()?),
-            "depot.ShoppingList" => of_list(&event.event()?),
-            "payments.Payment" => of_payment(&event.event()?),
-            "payments.Invoice" => of_invoice(&event.event()?),
+            ORDER => Some(of_order(event)?),
+            CUSTOMER => of_customer(&event.event()?),
+            STOCK => of_stock(&event.event()?),
+            LIST => of_list(&event.event()?),
+            PAYMENT => of_payment(&event.event()?),
+            INVOICE => of_invoice(&event.event()?),
             // The rules of the bus let through nothing else; a rebuild reads all there is.
             _ => None,
         };
@@ -636,6 +678,28 @@ pub struct SagaRow {
     pub parts: Parts,
 }
 
+impl SagaRow {
+    /// The row of these parts: listed where they lead to, since when they say that there is the order.
+    #[must_use]
+    pub fn with(&self, parts: Parts) -> Self {
+        let (first, known) = started_at(&parts);
+        let guessed = !self.parts.has(Fact::OrderCreated);
+        // Of an order of whose beginning nothing is known it stays what was known first.
+        let started_at = if known || !guessed { first } else { self.started_at.clone() };
+        Self { order_id: self.order_id, listed: parts.status(), started_at, parts }
+    }
+
+    /// What is wrong with it, whatever happened: it is not listed where its parts lead to.
+    pub fn misplaced(&self) -> Option<String> {
+        let right = self.with(self.parts.clone());
+        if self.listed != right.listed {
+            return Some(format!("is listed as {}, and is {}", self.listed.word(), right.listed.word()));
+        }
+        let since = &self.started_at;
+        (*since != right.started_at).then(|| format!("is listed since {since}, and is {}", right.started_at))
+    }
+}
+
 // ---- writing
 
 /// What a write supposes of a row, and what it does where that holds.
@@ -732,13 +796,18 @@ impl Plan {
     /// What the row's `startedAt` becomes: the order's own time, or, for a row that begins without it (`false`), the first
     /// time that is known.
     pub fn started_at(&self) -> (String, bool) {
-        match self.parts.done.get(&Fact::OrderCreated) {
-            Some(created) => (sortable(created.at), true),
-            None => {
-                let told = [&self.parts.saga, &self.parts.undo].into_iter().flatten().map(|heard| heard.at);
-                let first = told.chain(self.parts.done.values().map(|done| done.at)).min();
-                (sortable(first.unwrap_or_default()), false)
-            }
+        started_at(&self.parts)
+    }
+}
+
+/// See [`Plan::started_at`].
+fn started_at(parts: &Parts) -> (String, bool) {
+    match parts.done.get(&Fact::OrderCreated) {
+        Some(created) => (sortable(created.at), true),
+        None => {
+            let told = [&parts.saga, &parts.undo].into_iter().flatten().map(|heard| heard.at);
+            let first = told.chain(parts.done.values().map(|done| done.at)).min();
+            (sortable(first.unwrap_or_default()), false)
         }
     }
 }
@@ -790,11 +859,11 @@ pub trait SagaRows: Send + Sync {
     /// [`ViewError`]. After [`ViewError::Unavailable`] it may have been carried out.
     async fn write(&self, order_id: OrderId, plan: &Plan) -> Result<Written, ViewError>;
 
-    /// The rows of these orders, at most a hundred, in any order; perhaps not the latest. Those that there are not are left out.
+    /// The rows of these orders, at most [`MAX_ROWS`], in any order. Those that there are not are left out.
     ///
     /// # Errors
     /// [`ViewError`].
-    async fn rows(&self, order_ids: &[OrderId]) -> Result<Vec<SagaRow>, ViewError>;
+    async fn rows(&self, order_ids: &[OrderId], consistency: Consistency) -> Result<Vec<SagaRow>, ViewError>;
 
     /// Where the rows of one status are, newest first, after a place. Eventually consistent.
     ///
@@ -808,38 +877,89 @@ pub trait SagaRows: Send + Sync {
     ) -> Result<Vec<Place>, ViewError>;
 }
 
+/// Most rows that are read at once.
+pub const MAX_ROWS: usize = 100;
+
+/// All rows of a generation, and rows in ways in which events never change them: what is needed to empty a table, and to put right what
+/// is in no way what events made. Only a rebuild is given one.
+#[async_trait]
+pub trait AllSagaRows: SagaRows {
+    /// One page of the ids in one segment of the table, read consistently. All pages of all segments hold every row that was there
+    /// when the first was read.
+    ///
+    /// # Errors
+    /// [`ViewError`].
+    async fn ids(&self, segment: Segment, after: Option<&str>, limit: u32) -> Result<Ids, ViewError>;
+
+    /// Removes a row, whatever is in it.
+    ///
+    /// # Errors
+    /// [`ViewError`]. After [`ViewError::Unavailable`] it may have been removed.
+    async fn remove(&self, id: &str) -> Result<(), ViewError>;
+
+    /// Makes another row of one, or removes it (`None`), if it still is exactly as it was seen. What newer code remembers
+    /// besides is left alone.
+    ///
+    /// # Errors
+    /// [`ViewError`]. After [`ViewError::Unavailable`] it may have been done.
+    async fn mend(&self, seen: &SagaRow, mended: Option<&SagaRow>) -> Result<Put, ViewError>;
+}
+
+/// What [`AllSagaRows::ids`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ids {
+    /// The ids, whatever they are.
+    pub ids: Vec<String>,
+    /// Where to go on; `None` at the segment's end.
+    pub after: Option<String>,
+}
+
+/// What [`join`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Joined {
+    /// There was news in it: it is in the row now.
+    News,
+    /// All of it was in the row.
+    Known,
+}
+
 /// Joins a change into its row: one write in the usual order of things, two otherwise, and more only where others change the row at
 /// the same time. What is in the row already is not written.
 ///
 /// # Errors
 /// [`ViewError`]; when others changed the row each time, that it is unavailable.
-pub async fn join(rows: &dyn SagaRows, change: Change) -> Result<(), ViewError> {
+pub async fn join(rows: &dyn SagaRows, change: Change) -> Result<Joined, ViewError> {
     let Change { order_id, mut parts } = change;
     if parts.is_empty() {
-        return Ok(());
+        return Ok(Joined::Known);
     }
     let mut plan = Plan::blind(parts.clone());
     for _ in 0..MAX_WRITES {
         let row = match rows.write(order_id, &plan).await? {
-            Written::Yes => return Ok(()),
+            Written::Yes => return Ok(Joined::News),
             Written::No(row) => row,
         };
         plan = match row {
             Some(row) => {
                 parts.keep_news(&row.parts);
                 if parts.is_empty() {
-                    return Ok(());
+                    return Ok(Joined::Known);
                 }
                 Plan::seen(&row, parts.clone())
             }
             None => Plan::blind(parts.clone()),
         };
     }
-    let why = format!("others changed the row of order {order_id}, {MAX_WRITES} times over");
-    Err(ViewError::Unavailable { view: VIEW, operation: "UpdateItem", why })
+    Err(contended(order_id))
 }
 
-/// The view's name in logs and errors.
+/// Others changed a row, each time.
+pub(crate) fn contended(order_id: OrderId) -> ViewError {
+    let why = format!("others changed the row of order {order_id}, {MAX_WRITES} times over");
+    ViewError::Unavailable { view: VIEW, operation: "UpdateItem", why }
+}
+
+/// The view's name, in the registry as in logs and errors.
 pub const VIEW: &str = "sagas";
 
 /// Rows in memory: same semantics, no AWS. For tests.
@@ -885,7 +1005,7 @@ impl SagaRows for MemoryRows {
         Ok(Written::Yes)
     }
 
-    async fn rows(&self, order_ids: &[OrderId]) -> Result<Vec<SagaRow>, ViewError> {
+    async fn rows(&self, order_ids: &[OrderId], _: Consistency) -> Result<Vec<SagaRow>, ViewError> {
         let rows = self.all();
         Ok(order_ids.iter().filter_map(|id| rows.get(id).cloned()).collect())
     }
@@ -905,4 +1025,40 @@ impl SagaRows for MemoryRows {
         places.truncate(limit);
         Ok(places)
     }
+}
+
+#[async_trait]
+impl AllSagaRows for MemoryRows {
+    async fn ids(&self, segment: Segment, after: Option<&str>, limit: u32) -> Result<Ids, ViewError> {
+        let rows = self.all();
+        let texts = rows.keys().filter(|id| in_segment(**id, segment)).map(OrderId::to_string);
+        let mut left = texts.filter(|id| after.is_none_or(|after| id.as_str() > after));
+        let ids: Vec<String> = left.by_ref().take(limit as usize).collect();
+        let after = ids.last().filter(|_| left.next().is_some()).cloned();
+        Ok(Ids { ids, after })
+    }
+
+    async fn remove(&self, id: &str) -> Result<(), ViewError> {
+        self.all().retain(|known, _| known.to_string() != id);
+        Ok(())
+    }
+
+    async fn mend(&self, seen: &SagaRow, mended: Option<&SagaRow>) -> Result<Put, ViewError> {
+        let mut rows = self.all();
+        if rows.get(&seen.order_id) != Some(seen) {
+            return Ok(Put::Conflict);
+        }
+        match mended {
+            Some(mended) => rows.insert(seen.order_id, mended.clone()),
+            None => rows.remove(&seen.order_id),
+        };
+        Ok(Put::Written)
+    }
+}
+
+/// Some split of the ids into disjoint segments.
+fn in_segment(id: OrderId, segment: Segment) -> bool {
+    let sum =
+        id.to_string().bytes().fold(7u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+    sum % segment.total.max(1) == segment.index
 }

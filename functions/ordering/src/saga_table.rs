@@ -1,6 +1,6 @@
 //! The rows of order sagas in DynamoDB.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::{
@@ -13,11 +13,17 @@ use aws_sdk_dynamodb::{
     },
 };
 use contracts::ids::OrderId;
-use event_store::Failure as Failed;
-use projection::ViewError;
+use event_store::{EventStore, Failure as Failed, Segment};
+use kernel::ports::Ports;
+use lambda::aws::setting;
+use projection::{Consistency, Generations, Limits, Put, Rebuilder, Registry, ViewError};
 
 use crate::{
-    saga_rows::{Fact, Heard, Parts, Place, Plan, Premise, SagaRow, SagaRows, Status, VIEW, Written},
+    saga_generations::SagaGenerations,
+    saga_rebuild::SagasRebuild,
+    saga_rows::{
+        AllSagaRows, Fact, Heard, Ids, Parts, Place, Plan, Premise, SagaRow, SagaRows, Status, VIEW, Written,
+    },
     sagas::Failure,
 };
 
@@ -36,7 +42,8 @@ type Item = HashMap<String, AttributeValue>;
 
 /// Rows in a table with the index [`INDEX`], of which the keys are enough.
 ///
-/// Needs `dynamodb:UpdateItem` to write, and `dynamodb:BatchGetItem` on the table and `dynamodb:Query` on the index to read.
+/// Needs `dynamodb:UpdateItem` to write, and `dynamodb:BatchGetItem` on the table and `dynamodb:Query` on the index to read; as
+/// [`AllSagaRows`] also `dynamodb:Scan` and `dynamodb:DeleteItem`.
 #[derive(Debug, Clone)]
 pub struct SagaTable {
     client: Client,
@@ -50,12 +57,47 @@ impl SagaTable {
     }
 }
 
+/// The rows of all generations: odd ones in the table that `SAGAS_TABLE` names, even ones in that of `SAGAS_TABLE_EVEN`.
+///
+/// # Errors
+/// When a setting is missing.
+pub fn generations(
+    client: &Client,
+    registry: Arc<dyn Registry>,
+    ports: &Ports,
+) -> Result<SagaGenerations, String> {
+    let (odd, even) = tables(client)?;
+    let generations = Generations::new(VIEW, registry, ports.clock.clone());
+    Ok(SagaGenerations::new(generations, odd, even))
+}
+
+/// What builds them anew.
+///
+/// # Errors
+/// When a setting is missing.
+pub fn rebuilder(
+    client: &Client,
+    registry: Arc<dyn Registry>,
+    store: &EventStore,
+    ports: &Ports,
+) -> Result<Rebuilder, String> {
+    let (odd, even) = tables(client)?;
+    let view = Arc::new(SagasRebuild::new(odd, even, store.clone()));
+    Ok(Rebuilder::new(view, registry, store.clone(), ports.clone(), Limits::FUNCTION))
+}
+
+fn tables(client: &Client) -> Result<(Arc<SagaTable>, Arc<SagaTable>), String> {
+    let table = |name| Ok::<_, String>(Arc::new(SagaTable::new(client.clone(), setting(name)?)));
+    Ok((table("SAGAS_TABLE")?, table("SAGAS_TABLE_EVEN")?))
+}
+
 /// An update in the making: names and values are numbered, so that every name is allowed.
 #[derive(Default)]
 struct Update {
     names: HashMap<String, String>,
     values: HashMap<String, AttributeValue>,
     sets: Vec<String>,
+    removals: Vec<String>,
     conditions: Vec<String>,
 }
 
@@ -115,6 +157,48 @@ impl Update {
         }
     }
 
+    fn set(&mut self, attribute: &str, value: AttributeValue) {
+        let (name, value) = (self.name(attribute), self.value(value));
+        self.sets.push(format!("{name} = {value}"));
+    }
+
+    /// Supposes that a row is exactly as it was seen.
+    fn seen(row: &SagaRow) -> Self {
+        let mut update = Self::default();
+        for (attribute, value) in [(STATUS, row.listed.word()), (STARTED_AT, &row.started_at)] {
+            let (name, value) = (update.name(attribute), update.value(text(value)));
+            update.conditions.push(format!("{name} = {value}"));
+        }
+        for fact in Fact::ALL {
+            update.premise(&match row.parts.done.get(&fact) {
+                Some(done) => Premise::Done(fact, done.clone()),
+                None => Premise::NotDone(fact),
+            });
+        }
+        update.premise(&Premise::Saga(row.parts.saga.as_ref().map(Heard::rank)));
+        update.premise(&Premise::Undo(row.parts.undo.as_ref().map(Heard::rank)));
+        update
+    }
+
+    /// Makes the row this one, whatever it was.
+    fn make(&mut self, row: &SagaRow) {
+        self.set(STATUS, text(row.listed.word()));
+        self.set(STARTED_AT, text(&row.started_at));
+        let done =
+            Fact::ALL.map(|fact| (fact.event(), row.parts.done.get(&fact).map(|d| text(&d.to_string()))));
+        let told = [(SAGA, &row.parts.saga), (UNDO, &row.parts.undo)];
+        let told = told.map(|(attribute, heard)| (attribute, heard.as_ref().map(of_heard)));
+        for (attribute, value) in done.into_iter().chain(told) {
+            match value {
+                Some(value) => self.set(attribute, value),
+                None => {
+                    let name = self.name(attribute);
+                    self.removals.push(name);
+                }
+            }
+        }
+    }
+
     fn of(plan: &Plan) -> Self {
         let mut update = Self::default();
         for (fact, done) in &plan.parts.done {
@@ -147,7 +231,7 @@ impl Update {
 #[async_trait]
 impl SagaRows for SagaTable {
     async fn write(&self, order_id: OrderId, plan: &Plan) -> Result<Written, ViewError> {
-        let Update { names, values, sets, conditions } = Update::of(plan);
+        let Update { names, values, sets, conditions, .. } = Update::of(plan);
         let sent = self
             .client
             .update_item()
@@ -176,7 +260,7 @@ impl SagaRows for SagaTable {
         }
     }
 
-    async fn rows(&self, order_ids: &[OrderId]) -> Result<Vec<SagaRow>, ViewError> {
+    async fn rows(&self, order_ids: &[OrderId], consistency: Consistency) -> Result<Vec<SagaRow>, ViewError> {
         let keys = order_ids.iter().map(|id| Item::from([(ID.to_owned(), text(&id.to_string()))]));
         let mut keys: Vec<Item> = keys.collect();
         let mut rows = Vec::with_capacity(keys.len());
@@ -184,8 +268,10 @@ impl SagaRows for SagaTable {
             if keys.is_empty() {
                 return Ok(rows);
             }
-            let wanted = KeysAndAttributes::builder().set_keys(Some(std::mem::take(&mut keys))).build();
-            let wanted = wanted.map_err(|e| malformed("?", e))?;
+            let wanted = KeysAndAttributes::builder()
+                .set_keys(Some(std::mem::take(&mut keys)))
+                .consistent_read(consistency == Consistency::Strong);
+            let wanted = wanted.build().map_err(|e| malformed("?", e))?;
             let sent = self.client.batch_get_item().request_items(&self.table, wanted).send().await;
             let got = sent.map_err(|e| view_error("BatchGetItem", e))?;
             for item in got.responses.unwrap_or_default().into_values().flatten() {
@@ -235,6 +321,84 @@ impl SagaRows for SagaTable {
         };
         // Keys only: far from the megabyte at which a page is cut.
         found.items.unwrap_or_default().into_iter().map(place).collect()
+    }
+}
+
+#[async_trait]
+impl AllSagaRows for SagaTable {
+    async fn ids(&self, segment: Segment, after: Option<&str>, limit: u32) -> Result<Ids, ViewError> {
+        let page = self
+            .client
+            .scan()
+            .table_name(&self.table)
+            .segment(i32::try_from(segment.index).unwrap_or(i32::MAX))
+            .total_segments(i32::try_from(segment.total).unwrap_or(i32::MAX))
+            .consistent_read(true)
+            .projection_expression("#id")
+            .expression_attribute_names("#id", ID)
+            .set_exclusive_start_key(after.map(|id| Item::from([(ID.to_owned(), text(id))])))
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .send()
+            .await
+            .map_err(|e| view_error("Scan", e))?;
+        let after = match page.last_evaluated_key {
+            Some(key) if !key.is_empty() => Some(string(&key, "?", ID)?),
+            _ => None,
+        };
+        let ids = page.items.unwrap_or_default().into_iter().map(|item| string(&item, "?", ID));
+        Ok(Ids { ids: ids.collect::<Result<_, ViewError>>()?, after })
+    }
+
+    async fn remove(&self, id: &str) -> Result<(), ViewError> {
+        let sent = self.client.delete_item().table_name(&self.table).key(ID, text(id)).send().await;
+        sent.map(|_| ()).map_err(|e| view_error("DeleteItem", e))
+    }
+
+    async fn mend(&self, seen: &SagaRow, mended: Option<&SagaRow>) -> Result<Put, ViewError> {
+        let key = text(&seen.order_id.to_string());
+        let mut update = Update::seen(seen);
+        let Some(mended) = mended else {
+            let Update { names, values, conditions, .. } = update;
+            let sent = self
+                .client
+                .delete_item()
+                .table_name(&self.table)
+                .key(ID, key)
+                .condition_expression(conditions.join(" AND "))
+                .set_expression_attribute_names(Some(names))
+                .set_expression_attribute_values(Some(values))
+                .send()
+                .await;
+            return match sent {
+                Ok(_) => Ok(Put::Written),
+                Err(SdkError::ServiceError(e)) if e.err().is_conditional_check_failed_exception() => {
+                    Ok(Put::Conflict)
+                }
+                Err(error) => Err(view_error("DeleteItem", error)),
+            };
+        };
+        update.make(mended);
+        let Update { names, values, sets, removals, conditions } = update;
+        let removed =
+            if removals.is_empty() { String::new() } else { format!(" REMOVE {}", removals.join(", ")) };
+        let sent = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key(ID, key)
+            .update_expression(format!("SET {}{removed}", sets.join(", ")))
+            .condition_expression(conditions.join(" AND "))
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(Some(values))
+            .send()
+            .await;
+        match sent {
+            Ok(_) => Ok(Put::Written),
+            Err(SdkError::ServiceError(e)) if e.err().is_conditional_check_failed_exception() => {
+                Ok(Put::Conflict)
+            }
+            Err(error) => Err(view_error("UpdateItem", error)),
+        }
     }
 }
 

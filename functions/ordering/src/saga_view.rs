@@ -25,15 +25,18 @@ use std::{
 use contracts::{Envelope, ids::OrderId};
 use event_store::EventStore;
 use futures::{StreamExt, stream};
-use kernel::Timestamp;
-use lambda::{Answer, Call, Fault};
-use projection::sortable;
+use kernel::{Timestamp, Version, ports::Ports};
+use lambda::{Answer, Call, Fault, settled};
+use projection::{BatchOutcome, Consistency, DeliverError, Failed, sortable};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
     docs::{ListedSagas, ShownSaga},
-    saga_rows::{Change, Done, Fact, Kind, Parts, Place, Plan, SagaRow, SagaRows, Status, join},
+    saga_generations::SagaGenerations,
+    saga_rows::{
+        Change, Done, Fact, Joined, Kind, MAX_ROWS, Parts, Place, Plan, SagaRow, SagaRows, Status, VIEW,
+    },
     sagas::{Ended, Execution, Failure, Happened, Happening, Run, SagaRecords, StatusChange},
     timeline::{History, Timeline, TimelineView},
 };
@@ -43,7 +46,7 @@ const LOOKUPS_AT_A_TIME: usize = 8;
 /// Sagas on a page, when nothing is said.
 const USUAL_LIMIT: usize = 20;
 /// Most sagas on a page: as many rows as are read at once.
-const MAX_LIMIT: u64 = 100;
+const MAX_LIMIT: u64 = MAX_ROWS as u64;
 /// Executions that failed, of which the rows are compared with a first page.
 pub const COMPARED: u32 = 100;
 /// Rows of one page, and failures that were not heard of, that Step Functions is asked about.
@@ -160,75 +163,119 @@ pub enum News {
 /// Keeps the rows of order sagas up to date.
 pub struct SagaProjection {
     store: EventStore,
-    rows: Arc<dyn SagaRows>,
+    rows: Arc<SagaGenerations>,
+    ports: Ports,
+}
+
+/// What a batch brings of one order.
+#[derive(Default)]
+struct Together {
+    changes: Vec<Change>,
+    /// Places of its events among the events of the batch.
+    events: Vec<usize>,
+    /// Places of the notices in the batch.
+    notices: Vec<usize>,
 }
 
 impl SagaProjection {
     /// Keeps `rows`; reads bodies that the bus left out from `store`.
-    pub fn new(store: EventStore, rows: Arc<dyn SagaRows>) -> Self {
-        Self { store, rows }
+    pub fn new(store: EventStore, rows: Arc<SagaGenerations>, ports: Ports) -> Self {
+        Self { store, rows, ports }
     }
 
-    /// Joins a batch of news into the rows: what concerns one order is written together.
+    /// Joins a batch of news into the rows: what concerns one order is written together. What became of the events goes into
+    /// the metrics, as that of every view does; where all that a batch tells of an order was in its row, its events count as duplicates.
     pub async fn project_sagas(self: Arc<Self>, news: Vec<News>) -> Vec<Result<(), Fault>> {
         let mut results: Vec<Result<(), Fault>> = news.iter().map(|_| Ok(())).collect();
-        let mut orders: BTreeMap<OrderId, (Vec<usize>, Vec<Change>)> = BTreeMap::new();
-        for (index, news) in news.into_iter().enumerate() {
-            match self.change(news).await {
-                Ok(None) => {}
-                Ok(Some(change)) => {
-                    let (indexes, changes) = orders.entry(change.order_id).or_default();
-                    indexes.push(index);
-                    changes.push(change);
+        let (mut events, mut places): (Vec<Envelope>, Vec<usize>) = (Vec::new(), Vec::new());
+        let mut outcome = BatchOutcome { view: VIEW.to_owned(), ..BatchOutcome::default() };
+        let mut orders: BTreeMap<OrderId, Together> = BTreeMap::new();
+        for (place, news) in news.into_iter().enumerate() {
+            match news {
+                News::Event(event) => {
+                    let index = events.len();
+                    match self.change(&event).await {
+                        Ok(None) => {}
+                        Ok(Some(change)) => {
+                            let together = orders.entry(change.order_id).or_default();
+                            together.events.push(index);
+                            together.changes.push(change);
+                        }
+                        Err(error) => outcome.failed.push(Failed { index, error }),
+                    }
+                    events.push(*event);
+                    places.push(place);
                 }
-                Err(fault) => results[index] = Err(fault),
+                News::Execution(told) => match told.told() {
+                    Ok(Some((run, execution))) => {
+                        let change = Change::heard(run, &execution);
+                        let together = orders.entry(change.order_id).or_default();
+                        together.notices.push(place);
+                        together.changes.push(change);
+                    }
+                    Ok(None) => tracing::warn!(?told, "an execution that is no order's"),
+                    Err(fault) => results[place] = Err(fault),
+                },
             }
         }
-        for (indexes, changes) in orders.into_values() {
+        for Together { changes, events, notices } in orders.into_values() {
             for change in Change::together(changes) {
-                if let Err(error) = join(self.rows.as_ref(), change).await {
-                    indexes.iter().for_each(|index| results[*index] = Err(error.clone().into()));
+                match self.rows.feed(change).await {
+                    Ok(Joined::News) => outcome.applied += events.len(),
+                    Ok(Joined::Known) => outcome.duplicates += events.len(),
+                    Err(error) => {
+                        notices.iter().for_each(|place| results[*place] = Err(error.clone().into()));
+                        let failed = events.iter().map(|index| (*index, DeliverError::View(error.clone())));
+                        outcome.failed.extend(failed.map(|(index, error)| Failed { index, error }));
+                    }
                 }
             }
+        }
+        let (now, oldest) = (self.ports.clock.now(), events.iter().map(|event| event.at).min());
+        // An event of a clock that is ahead is no older than now.
+        outcome.lag = oldest.map(|oldest| Duration::try_from(now.duration_since(oldest)).unwrap_or_default());
+        for (place, result) in places.into_iter().zip(settled(&events, outcome)) {
+            results[place] = result;
         }
         results
     }
 
-    async fn change(&self, news: News) -> Result<Option<Change>, Fault> {
-        match news {
-            News::Event(event) => {
-                let event = self.whole(*event).await?;
-                Change::of(&event).map_err(Fault::internal)
-            }
-            News::Execution(told) => match told.told()? {
-                Some((run, execution)) => Ok(Some(Change::heard(run, &execution))),
+    async fn change(&self, event: &Envelope) -> Result<Option<Change>, DeliverError> {
+        let Envelope { stream, version, .. } = event;
+        let told = match event.data.is_some() || event.event_type == Fact::OrderCreated.event() {
+            true => Change::of(event),
+            false => match self.store.event(stream, *version).await? {
+                Some(whole) => Change::of(&whole),
                 None => {
-                    tracing::warn!(?told, "an execution that is no order's");
-                    Ok(None)
+                    let known = self.store.events_after(stream, Version::NONE).await?;
+                    let actual = known.last().map_or(Version::NONE, |last| last.version);
+                    return Err(DeliverError::NotInTable {
+                        stream: stream.clone(),
+                        version: *version,
+                        actual,
+                    });
                 }
             },
-        }
-    }
-
-    async fn whole(&self, event: Envelope) -> Result<Envelope, Fault> {
-        if event.data.is_some() || event.event_type == Fact::OrderCreated.event() {
-            return Ok(event);
-        }
-        let fetched = self.store.event(&event.stream, event.version).await?;
-        fetched.ok_or_else(|| Fault::internal(format!("{} has no version {}", event.stream, event.version)))
+        };
+        told.map_err(|error| DeliverError::Poison {
+            view: VIEW,
+            stream: stream.clone(),
+            version: *version,
+            error,
+        })
     }
 }
 
 /// The queries of operators.
 pub struct SagaViews {
     store: EventStore,
-    rows: Arc<dyn SagaRows>,
+    rows: Arc<SagaGenerations>,
     records: Arc<dyn SagaRecords>,
 }
 
 impl SagaViews {
     /// Looks at `rows`, at executions in `records`, and at orders in `store`.
-    pub fn new(store: EventStore, rows: Arc<dyn SagaRows>, records: Arc<dyn SagaRecords>) -> Self {
+    pub fn new(store: EventStore, rows: Arc<SagaGenerations>, records: Arc<dyn SagaRecords>) -> Self {
         Self { store, rows, records }
     }
 
@@ -258,14 +305,15 @@ impl SagaViews {
         let after = cursor.map(|cursor| cursor.parse::<Place>()).transpose();
         let after = after.map_err(|()| wrong("cursor is not one that a list answered".into()))?;
 
+        let live = self.rows.live().await?;
         let unheard = match after {
-            None => self.unheard(wanted).await?,
+            None => self.unheard(live.as_ref(), wanted).await?,
             Some(_) => Some(BTreeMap::new()),
         };
         // Who did not answer now is not asked again: the list would take too long.
         let (answers, unheard) = (unheard.is_some(), unheard.unwrap_or_default());
         let statuses: Vec<Status> = wanted.map_or_else(|| Status::ALL.to_vec(), |status| vec![status]);
-        let found = statuses.iter().map(|status| self.rows.places(*status, after.as_ref(), limit + 1));
+        let found = statuses.iter().map(|status| live.places(*status, after.as_ref(), limit + 1));
         let found = futures::future::try_join_all(found).await?;
         let mut places: BTreeSet<Place> = found.into_iter().flatten().collect();
         // The index hears of what was just written a moment later, and of what moved in it twice for a moment.
@@ -277,7 +325,7 @@ impl SagaViews {
         let next = page.last().filter(|_| more).map(Place::to_string);
 
         let ids: Vec<OrderId> = page.iter().map(|place| place.order_id).collect();
-        let read = if ids.is_empty() { Vec::new() } else { self.rows.rows(&ids).await? };
+        let read = if ids.is_empty() { Vec::new() } else { live.rows(&ids, Consistency::Eventual).await? };
         let mut rows: BTreeMap<OrderId, SagaRow> = read.into_iter().map(|row| (row.order_id, row)).collect();
         rows.extend(unheard);
         if answers {
@@ -291,7 +339,11 @@ impl SagaViews {
 
     /// Sagas whose executions ended badly, which their rows have not heard: Step Functions lists them. What is found out is
     /// written into the rows, and answered; `None` when Step Functions does not answer.
-    async fn unheard(&self, wanted: Option<Status>) -> Result<Option<BTreeMap<OrderId, SagaRow>>, Fault> {
+    async fn unheard(
+        &self,
+        live: &dyn SagaRows,
+        wanted: Option<Status>,
+    ) -> Result<Option<BTreeMap<OrderId, SagaRow>>, Fault> {
         let asked: &[Ended] = match wanted {
             None | Some(Status::Running) => &[Ended::Stuck, Ended::Aborted],
             Some(Status::Stuck) => &[Ended::Stuck],
@@ -309,7 +361,8 @@ impl SagaViews {
         };
         for (executions, _) in lists {
             let ids: Vec<OrderId> = executions.iter().map(|execution| execution.order_id).collect();
-            let read = if ids.is_empty() { Vec::new() } else { self.rows.rows(&ids).await? };
+            let read =
+                if ids.is_empty() { Vec::new() } else { live.rows(&ids, Consistency::Eventual).await? };
             let known: BTreeMap<OrderId, SagaRow> = read.into_iter().map(|row| (row.order_id, row)).collect();
             let news = executions.into_iter().filter(|execution| {
                 let run = Run::Saga(execution.order_id);
@@ -352,7 +405,7 @@ impl SagaViews {
         }
     }
 
-    /// Joins what an execution says into a row, here and in the table. What cannot be written is found out again by who looks next.
+    /// Joins what an execution says into a row, here and in the tables. What cannot be written is found out again by who looks next.
     async fn learn(&self, row: &mut Option<SagaRow>, run: Run, execution: &Execution) {
         let change = Change::heard(run, execution);
         let mut news = change.parts.clone();
@@ -362,7 +415,7 @@ impl SagaViews {
         if news.is_empty() {
             return;
         }
-        if let Err(error) = join(self.rows.as_ref(), change.clone()).await {
+        if let Err(error) = self.rows.keep(change.clone()).await {
             tracing::warn!(order = %change.order_id, %error, "what was found out is not kept");
         }
         let row = row.get_or_insert_with(|| SagaRow {
@@ -399,7 +452,7 @@ impl SagaViews {
         let id: OrderId = call.id("order")?;
         let (order, history) = History::read(&self.store, id).await?;
         let timeline = TimelineView::of(id, &order, Timeline::of(id, &order, &history)?);
-        let mut row = self.rows.rows(&[id]).await?.pop();
+        let mut row = self.rows.live().await?.rows(&[id], Consistency::Eventual).await?.pop();
         let saga = self.records.find(Run::Saga(id)).await?;
         let attempts = self.attempts(id).await?;
         let mut runs = Vec::new();

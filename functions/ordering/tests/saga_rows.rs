@@ -33,7 +33,7 @@ use ordering::{
     saga_table::{SagaTable, create_table},
     sagas::{Ended, Execution, Failure, Run, StatusChange},
 };
-use projection::ViewError;
+use projection::{Consistency, ViewError};
 use proptest::{prelude::*, sample::Index};
 use serde_json::json;
 use testing::EmbeddedDynamo;
@@ -323,8 +323,8 @@ impl<R: SagaRows> SagaRows for Counted<R> {
         Ok(written)
     }
 
-    async fn rows(&self, order_ids: &[OrderId]) -> Result<Vec<SagaRow>, ViewError> {
-        self.rows.rows(order_ids).await
+    async fn rows(&self, ids: &[OrderId], consistency: Consistency) -> Result<Vec<SagaRow>, ViewError> {
+        self.rows.rows(ids, consistency).await
     }
 
     async fn places(&self, s: Status, after: Option<&Place>, limit: usize) -> Result<Vec<Place>, ViewError> {
@@ -350,7 +350,7 @@ impl Stage {
     }
 
     async fn row(&self, id: OrderId) -> SagaRow {
-        self.rows.rows(&[id]).await.unwrap().pop().unwrap()
+        self.rows.rows(&[id], Consistency::Eventual).await.unwrap().pop().unwrap()
     }
 }
 
@@ -419,10 +419,10 @@ proptest! {
                 for change in Change::together(batch.iter().map(|(_, change)| change.clone())) {
                     join(&rows, change).await.unwrap();
                 }
-                let row = rows.rows(&[story.id]).await.unwrap().pop().unwrap();
+                let row = rows.rows(&[story.id], Consistency::Eventual).await.unwrap().pop().unwrap();
                 assert_eq!(row.listed, row.parts.status());
             }
-            rows.rows(&[story.id]).await.unwrap().pop().unwrap()
+            rows.rows(&[story.id], Consistency::Eventual).await.unwrap().pop().unwrap()
         });
         prop_assert_eq!((row.listed, row.parts), (*status, story.parts()));
         prop_assert_eq!(row.started_at, "2026-11-20T09:00:01.000000000Z");
@@ -524,7 +524,7 @@ async fn events_of_one_order_that_come_together_are_one_write() {
         join(&rows, change).await.unwrap();
     }
     assert_eq!(rows.writes.load(Ordering::Relaxed), 1);
-    assert_eq!(rows.rows(&[story.id]).await.unwrap()[0].parts, story.parts());
+    assert_eq!(rows.rows(&[story.id], Consistency::Eventual).await.unwrap()[0].parts, story.parts());
 }
 
 #[tokio::test]
@@ -566,7 +566,10 @@ async fn a_row_is_listed_where_it_stands_and_pages_follow_each_other() {
         assert_eq!(list(Status::Running, Some(cursor)).await.0, [ids[0]]);
         assert_eq!(list(Status::Stuck, None).await.0, [ids[4]]);
         assert!(list(Status::Succeeded, None).await.0.is_empty());
-        assert_eq!(stage.rows.rows(&[ids[0], order("none"), ids[4]]).await.unwrap().len(), 2);
+        assert_eq!(
+            stage.rows.rows(&[ids[0], order("none"), ids[4]], Consistency::Eventual).await.unwrap().len(),
+            2
+        );
     }
     assert!("noise".parse::<Place>().is_err() && "2026_x".parse::<Place>().is_err());
 }

@@ -22,11 +22,13 @@ use kernel::{Id, Money, Reason, StreamId, Timestamp, Version};
 use lambda::{Fault, use_case};
 use ordering::{
     order::{Order, OrderCommand},
-    saga_rows::{Change, MemoryRows, SagaRows, Status, join},
+    saga_generations::SagaGenerations,
+    saga_rows::{Change, MemoryRows, SagaRows, Status, VIEW, join},
     saga_table::{SagaTable, create_table},
     saga_view::{COMPARED, MAX_LOOKS, News, Outcome, SagaProjection, SagaViews, steps},
     sagas::{Ended, Execution, Failure, Happened, Happening, Run, SagaRecords},
 };
+use projection::{Consistency, Generations, MemoryRegistry};
 use serde_json::{Value, json};
 use testing::{EmbeddedDynamo, TestPorts};
 
@@ -217,6 +219,16 @@ impl World {
         [Self::new(), Self::over(Arc::new(table), Some(dynamo))]
     }
 
+    /// The rows, as a function of a mall sees them of which no view was ever rebuilt.
+    fn generations(&self) -> Arc<SagaGenerations> {
+        let generations = Generations::new(VIEW, Arc::new(MemoryRegistry::new()), self.ports.ports().clock);
+        Arc::new(SagaGenerations::new(generations, self.rows.clone(), Arc::new(MemoryRows::new())))
+    }
+
+    fn projection(&self) -> Arc<SagaProjection> {
+        Arc::new(SagaProjection::new(self.store.clone(), self.generations(), self.ports.ports()))
+    }
+
     /// An order to which these commands were sent after it was placed.
     async fn ordered(&self, id: OrderId, commands: impl IntoIterator<Item = OrderCommand>) {
         let items = vec![OrderItem {
@@ -239,7 +251,7 @@ impl World {
     /// The view hears of all that happened to an order.
     async fn heard_of(&self, id: OrderId) {
         let events = self.store.events_after(&StreamId::of::<Order, _>(id), Version::NONE).await.unwrap();
-        let projection = Arc::new(SagaProjection::new(self.store.clone(), self.rows.clone()));
+        let projection = self.projection();
         let news = events.into_iter().map(|event| News::Event(Box::new(event))).collect();
         assert!(projection.project_sagas(news).await.iter().all(Result::is_ok));
     }
@@ -259,7 +271,7 @@ impl World {
 
     async fn get(&self, target: &str) -> (u64, Value) {
         let ports = self.ports.ports();
-        let views = SagaViews::new(self.store.clone(), self.rows.clone(), self.records.clone());
+        let views = SagaViews::new(self.store.clone(), self.generations(), self.records.clone());
         let views = Arc::new(views);
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let query: serde_json::Map<String, Value> = query
@@ -395,7 +407,7 @@ async fn a_stuck_saga_is_listed_as_stuck_although_nobody_told() {
         assert!(world.listed("?status=running").await.is_empty());
         let why = &world.ok("/api/sagas?status=stuck").await["sagas"][0]["failure"]["cause"];
         assert_eq!(why, "SagaStuck was said");
-        let row = world.rows.rows(&[silent]).await.unwrap().pop().unwrap();
+        let row = world.rows.rows(&[silent], Consistency::Eventual).await.unwrap().pop().unwrap();
         assert_eq!(row.listed, Status::Stuck, "and from now on");
         // What comes late changes nothing any more.
         world.told(Run::Saga(silent), Ended::Stuck).await;
@@ -410,7 +422,7 @@ async fn an_aborted_saga_is_found_out_as_well_whatever_is_asked_for() {
         world.saga(order("a"), Ended::Running, []).await;
         world.records.remember(Run::Saga(order("a")), Ended::Aborted);
         world.listed(query).await;
-        let row = world.rows.rows(&[order("a")]).await.unwrap().pop().unwrap();
+        let row = world.rows.rows(&[order("a")], Consistency::Eventual).await.unwrap().pop().unwrap();
         assert_eq!(row.listed, Status::Aborted, "{query}");
     }
 }
@@ -494,7 +506,7 @@ async fn a_saga_is_shown_from_its_streams_while_its_row_is_late() {
     // What it says of the end is kept for the lists.
     world.records.remember(Run::Saga(id), Ended::Stuck);
     assert_eq!(world.shown(id).await["status"], "stuck");
-    assert_eq!(world.rows.rows(&[id]).await.unwrap()[0].listed, Status::Stuck);
+    assert_eq!(world.rows.rows(&[id], Consistency::Eventual).await.unwrap()[0].listed, Status::Stuck);
 }
 
 #[tokio::test]
@@ -577,11 +589,11 @@ async fn news_that_makes_no_sense_goes_back_alone() {
         data: None,
         ..sound.clone()
     };
-    let projection = Arc::new(SagaProjection::new(world.store.clone(), world.rows.clone()));
+    let projection = world.projection();
     let news = [noise, sound, lost].map(|event| News::Event(Box::new(event)));
     let results = projection.project_sagas(news.into()).await;
     assert_eq!(results.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true, false]);
-    assert_eq!(world.rows.rows(&[id]).await.unwrap().len(), 1);
+    assert_eq!(world.rows.rows(&[id], Consistency::Eventual).await.unwrap().len(), 1);
 }
 
 #[test]

@@ -5,7 +5,10 @@ use contracts::ids::{CustomerId, OrderId, PaymentId};
 use kernel::{Money, schema::Amount};
 use utoipa::ToSchema;
 
-use crate::views::{InvoiceAnswer, PaymentAnswer};
+use crate::{
+    invoices::InvoicePage,
+    views::{InvoiceAnswer, PaymentAnswer},
+};
 
 /// How the document groups the routes.
 const TAG: &str = "Payments";
@@ -115,6 +118,16 @@ pub fn operations() -> Vec<Operation> {
         )
         .takes::<CreateInvoice>()
         .refuses(404),
+        Operation::get(
+            "/api/payments/invoices",
+            "listInvoices",
+            TAG,
+            "A customer's invoices, newest first; without a customer what is still to be paid in the whole mall, longest first.",
+        )
+        .shows::<InvoicePage>()
+        .query("customerId", "The customer. Without it only pending invoices are listed.", false)
+        .query("status", "Only those: `pending`, `paid` or `canceled`.", false)
+        .pages(),
         Operation::get("/api/payments/invoices/{id}", "getInvoice", TAG, "Shows the invoice of an order.")
             .shows::<InvoiceAnswer>()
             .past(),

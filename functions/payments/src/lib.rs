@@ -8,13 +8,15 @@
 //! | [`saga`] | the order saga's last step: waiting for the payment, reminding, giving up |
 //! | [`waits`], [`callbacks`] | the ports behind it: which task waits, and how it is ended |
 //! | [`policies`] | when an order is ready, paid or cancelled: what follows for its invoice and its payment |
-//! | [`views`] | what is shown of payments and invoices |
+//! | [`views`] | what is shown of one payment, or one invoice |
+//! | [`invoices`] | the view of invoices: by customer, and what is still to be paid; a projection and its list |
 //! | [`docs`] | the routes, for the API's document |
 
 pub mod api;
 pub mod callbacks;
 pub mod docs;
 pub mod invoice;
+pub mod invoices;
 pub mod payment;
 pub mod policies;
 pub mod saga;

@@ -2,8 +2,15 @@
 
 use std::sync::Arc;
 
-use lambda::{Function, aws, consumer, serve, system_ports, use_case};
-use payments::{Payments, callbacks::StepFunctions, invoice::Terms, saga::Cashier, waits::DynamoWaits};
+use lambda::{Function, aws, batch_consumer, consumer, rebuild_view, serve, system_ports, use_case};
+use payments::{
+    Payments,
+    callbacks::StepFunctions,
+    invoice::Terms,
+    invoices::{InvoiceViews, Invoices},
+    saga::Cashier,
+    waits::DynamoWaits,
+};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
@@ -16,13 +23,19 @@ async fn function(name: String) -> Result<Option<Function>, String> {
     let store = aws::event_store(&config, &ports)?;
     let terms =
         Terms::new(&aws::setting("PAYMENT_DEADLINE_SECONDS")?, &aws::setting("PAYMENT_REMINDER_SECONDS")?)?;
-    let payments = Arc::new(Payments::new(store, ports.clone(), terms));
+    let payments = Arc::new(Payments::new(store.clone(), ports.clone(), terms));
     let cashier = || {
         let table = aws::setting("PAYMENT_WAITS_TABLE")?;
         let waits = Arc::new(DynamoWaits::new(aws_sdk_dynamodb::Client::new(&config), table));
         let callbacks = Arc::new(StepFunctions::new(aws_sdk_sfn::Client::new(&config)));
         Ok::<_, String>(Arc::new(Cashier::new(payments.clone(), waits, callbacks)))
     };
+    let views = || {
+        let invoices = aws::projector(&config, "INVOICES_TABLE", &store, &ports)?;
+        Ok::<_, String>(Arc::new(InvoiceViews::new(invoices, terms)))
+    };
+    let rebuilders =
+        || Ok::<_, String>(vec![aws::rebuilder::<Invoices>(&config, "INVOICES_TABLE", &store, &ports)?]);
     Ok(Some(match name.as_str() {
         "authorize-payment" => use_case(&payments, &ports, Payments::authorize_payment),
         "get-payment" => use_case(&payments, &ports, Payments::get_payment),
@@ -42,6 +55,9 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         "capture-payment" => consumer(&payments, Payments::capture_payment),
         "settle-cancelled-order" => consumer(&payments, Payments::settle_cancelled_order),
         "end-payment-wait" => consumer(&cashier()?, Cashier::end_payment_wait),
+        "project-invoices" => batch_consumer(&views()?, InvoiceViews::project_invoices),
+        "list-invoices" => use_case(&views()?, &ports, InvoiceViews::list_invoices),
+        "rebuild-view" => rebuild_view(rebuilders()?, &ports),
         _ => return Ok(None),
     }))
 }

@@ -1,4 +1,4 @@
-//! What is shown of payments and invoices. There are no lists: both are read from their own streams.
+//! What is shown of a payment and of an invoice: both are read from their own streams. Lists of invoices are in [`crate::invoices`].
 
 use contracts::ids::{CustomerId, InvoiceId, OrderId, PaymentId};
 use kernel::{Money, Timestamp, Version, money::decimal, schema::Amount};

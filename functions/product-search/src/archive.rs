@@ -55,8 +55,12 @@ const SWEEP_EVERY: u64 = 64;
 /// Bundles that are fetched, or deleted, at a time.
 const AT_A_TIME: usize = 8;
 
-/// Objects that a step of [`Archive::clear`](ProductIndex::clear) deletes: some seconds' worth.
+/// Objects that a step of [`Archive::clear`](ProductIndex::clear) deletes at most.
 const CLEARED: usize = 500;
+
+/// No deletion of them begins later than this after they were listed; with the eight seconds that a request may take it is over
+/// before [`projection::GRACE`] is.
+const CLEARING: Duration = Duration::from_secs(5);
 
 /// How often the manifest is read again when a bundle that it names is gone: swept away, by a writer that is further.
 const ATTEMPTS: u32 = 3;
@@ -330,6 +334,7 @@ impl ProductIndex for Archive {
 
     async fn clear(&self) -> Result<bool, IndexError> {
         self.rest().await;
+        let began = self.ports.clock.now();
         let objects = self.objects.list(&format!("{}/", self.prefix)).await?;
         if objects.is_empty() {
             return Ok(true);
@@ -342,6 +347,9 @@ impl ProductIndex for Archive {
         let mut deletions = stream::iter(deletions).buffer_unordered(AT_A_TIME);
         while let Some(deleted) = deletions.next().await {
             deleted?;
+            if self.ports.clock.now().duration_since(began).unsigned_abs() > CLEARING {
+                break;
+            }
         }
         Ok(false)
     }

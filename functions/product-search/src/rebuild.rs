@@ -6,14 +6,16 @@ use async_trait::async_trait;
 use catalogue::Stores;
 use contracts::Envelope;
 use event_store::{EventStore, Segment};
+use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use kernel::{
     StreamId, Timestamp, Version,
     ports::{Backoff, Ports},
 };
 use projection::{
-    Consistency, DeliverError, Generation, Projection, Projector, RebuildError, Rebuildable, Strays,
+    Consistency, DeliverError, Generation, Limits, Projection, Projector, RebuildError, Rebuildable, Strays,
     ViewError,
 };
+use tokio::sync::Mutex;
 
 use crate::{
     desk::{self, Desk},
@@ -31,14 +33,22 @@ const PATIENCE: Patience = Patience {
     time: Duration::from_secs(15),
 };
 
+/// Commits that become one change of the index: as many as a page has.
+const FILLED_AT_A_TIME: usize = Limits::FUNCTION.page as usize;
+
 /// Records on a page of a search for strays.
 const STRAYS_AT_A_TIME: usize = 200;
+
+/// Records whose events are looked up at a time.
+const LOOKUPS: usize = 8;
 
 /// The index of products, as a rebuild sees it.
 pub struct ProductIndexView {
     twins: Twins,
     events: EventStore,
     ports: Ports,
+    /// Streams are compared some at a time; what each mends is a change of the whole index, so they take turns.
+    mending: Mutex<()>,
 }
 
 /// How a record differs from its events.
@@ -53,7 +63,7 @@ struct Difference {
 impl ProductIndexView {
     /// The index in these two, made of `events`.
     pub fn new(twins: Twins, events: EventStore, ports: Ports) -> Self {
-        Self { twins, events, ports }
+        Self { twins, events, ports, mending: Mutex::new(()) }
     }
 
     fn projector<P: Indexed>(&self, desk: &Desk) -> Projector<P> {
@@ -166,6 +176,7 @@ impl ProductIndexView {
         if glance.is_none() {
             return Ok(None);
         }
+        let _turn = if repair { Some(self.mending.lock().await) } else { None };
         for attempt in 0..=PATIENCE.pauses.retries {
             let found = self.difference::<P>(index, (key, stream), settled, Consistency::Strong).await?;
             let Some(Difference { what, revision, events }) = found else { return Ok(None) };
@@ -181,25 +192,55 @@ impl ProductIndexView {
         Err(contended())
     }
 
-    /// Removes records that are still what they were; of others, somebody else makes something.
-    async fn remove(&self, index: &dyn ProductIndex, strays: &[Record]) -> Result<(), RebuildError> {
-        if strays.is_empty() {
-            return Ok(());
+    /// Whether there is the event that this record has applied last.
+    async fn is_there(&self, record: &Record) -> Result<bool, RebuildError> {
+        Ok(self.events.event(&stream_of(record.key)?, record.applied).await?.is_some())
+    }
+
+    /// Puts records right that are ahead of their events, or have none: those that are still what they were, which it gives.
+    async fn mended(&self, index: &dyn ProductIndex, strays: &[Record]) -> Result<Vec<Record>, RebuildError> {
+        let mut wholes = Vec::new();
+        for Record { key, .. } in strays {
+            let events = self.events.events_after(&stream_of(*key)?, Version::NONE).await?;
+            wholes.extend(match key.kind {
+                Kind::Product => self.folded::<Products>(*key, &events).await?,
+                Kind::Store => self.folded::<Stores>(*key, &events).await?,
+                Kind::Stock => self.folded::<Stock>(*key, &events).await?,
+            });
         }
-        let keys: Vec<Key> = strays.iter().map(|record| record.key).collect();
-        for attempt in 0..=PATIENCE.pauses.retries {
-            let found = index.records(&keys, Consistency::Strong).await?;
-            let still = found.records.iter().filter(|record| strays.contains(record));
-            let still: Vec<Key> = still.map(|record| record.key).collect();
-            if still.is_empty() {
-                return Ok(());
-            }
-            match index.remove(&found.revision, &still).await? {
-                Saved::Saved => return Ok(()),
-                Saved::Conflict => self.pause(attempt).await,
+        let has_events = |key: &Key| wholes.iter().any(|whole| whole.key == *key);
+        let (made, gone): (Vec<&Record>, Vec<&Record>) =
+            strays.iter().partition(|record| has_events(&record.key));
+        let mut mended = Vec::new();
+        for (group, removed) in [(gone, true), (made, false)] {
+            let keys: Vec<Key> = group.iter().map(|record| record.key).collect();
+            for attempt in 0.. {
+                let found = index.records(&keys, Consistency::Strong).await?;
+                let still: Vec<Record> =
+                    found.records.into_iter().filter(|record| strays.contains(record)).collect();
+                if still.is_empty() {
+                    break;
+                }
+                let is_still = |key: &Key| still.iter().any(|record| record.key == *key);
+                let saved = if removed {
+                    let keys: Vec<Key> = still.iter().map(|record| record.key).collect();
+                    index.remove(&found.revision, &keys).await?
+                } else {
+                    let wholes: Vec<Record> =
+                        wholes.iter().filter(|whole| is_still(&whole.key)).cloned().collect();
+                    index.save(&found.revision, &wholes).await?
+                };
+                match saved {
+                    Saved::Saved => {
+                        mended.extend(still);
+                        break;
+                    }
+                    Saved::Conflict if attempt < PATIENCE.pauses.retries => self.pause(attempt).await,
+                    Saved::Conflict => return Err(contended()),
+                }
             }
         }
-        Err(contended())
+        Ok(mended)
     }
 }
 
@@ -223,7 +264,11 @@ impl Rebuildable for ProductIndexView {
         kind_of(stream.category()).is_some()
     }
 
-    /// All events of a page are one change of the index.
+    fn at_a_time(&self) -> usize {
+        FILLED_AT_A_TIME
+    }
+
+    /// All these events are one change of the index.
     async fn fill(&self, generation: Generation, events: &[Envelope]) -> Result<(), RebuildError> {
         if events.is_empty() {
             return Ok(());
@@ -273,19 +318,19 @@ impl Rebuildable for ProductIndexView {
         let page = index.page(segment, after, STRAYS_AT_A_TIME, Consistency::Eventual).await?;
         let after =
             page.last().filter(|_| page.len() == STRAYS_AT_A_TIME).map(|record| record.key.to_string());
-        let mut strays = Vec::new();
-        for record in page {
-            if self.events.event(&stream_of(record.key)?, record.applied).await?.is_none() {
-                strays.push(record);
-            }
-        }
+        let lookups: Vec<BoxFuture<'_, _>> =
+            page.iter().map(|record| self.is_there(record).boxed()).collect();
+        let there: Vec<bool> = stream::iter(lookups).buffered(LOOKUPS).try_collect().await?;
+        let strays = page.into_iter().zip(there).filter(|(_, there)| !there);
+        let mut strays: Vec<Record> = strays.map(|(record, _)| record).collect();
         if !strays.is_empty() {
             let keys: Vec<Key> = strays.iter().map(|record| record.key).collect();
             let now = index.records(&keys, Consistency::Strong).await?.records;
             strays.retain(|record| now.contains(record));
         }
-        if repair {
-            self.remove(index, &strays).await?;
+        if repair && !strays.is_empty() {
+            let _turn = self.mending.lock().await;
+            strays = self.mended(index, &strays).await?;
         }
         let told = |Record { key, applied, .. }: &Record| {
             format!("{key} has applied {applied}, and there is no such event")

@@ -66,11 +66,12 @@ impl Indexing {
         };
         let Some(also) = also else {
             self.twins.only(live).await;
-            return self.write(live, events).await;
+            return whole(events, self.writer(live).write(events).await);
         };
         // The newer one first: whatever a search sees in the older one is in the newer one when that takes over.
-        let newer = self.write(live.max(also), events).await;
-        let older = self.write(live.min(also), events).await;
+        let (writer, older) = (self.writer(live.max(also)), self.writer(live.min(also)));
+        let newer = whole(events, writer.write(events).await);
+        let older = whole(events, older.write_after(Some(&writer), events).await);
         let (mut outcome, other) = if live > also { (newer, older) } else { (older, newer) };
         let news = other
             .failed
@@ -82,13 +83,8 @@ impl Indexing {
         outcome
     }
 
-    async fn write(&self, generation: Generation, events: &[Envelope]) -> BatchOutcome {
-        let index = self.twins.of(generation).clone();
-        let writer = Writer::new(index, self.events.clone(), self.ports.clone(), PATIENCE);
-        writer.write(events).await.unwrap_or_else(|error: DeliverError| {
-            tracing::error!(%generation, %error, "batch not saved");
-            all_failed(events, &error)
-        })
+    fn writer(&self, generation: Generation) -> Writer {
+        Writer::new(self.twins.of(generation).clone(), self.events.clone(), self.ports.clone(), PATIENCE)
     }
 
     /// How long ago the oldest of these was committed.
@@ -97,4 +93,12 @@ impl Indexing {
         let oldest = events.iter().map(|event| event.at).min();
         oldest.map(|oldest| Duration::try_from(now.duration_since(oldest)).unwrap_or_default())
     }
+}
+
+/// What a batch comes to, saved or not.
+fn whole(events: &[Envelope], written: Result<BatchOutcome, DeliverError>) -> BatchOutcome {
+    written.unwrap_or_else(|error| {
+        tracing::error!(%error, "batch not saved");
+        all_failed(events, &error)
+    })
 }

@@ -61,6 +61,7 @@ impl From<Next> for Step {
                 let wait = pause.as_secs() + u64::from(pause.subsec_nanos() > 0);
                 Self { next: "wait", wait, ..Self::default() }
             }
+            Next::Again => Self { next: "wait", ..Self::default() },
             Next::Segments(segments) => Self { next: "segments", segments, ..Self::default() },
             Next::Over(_) => Self { next: "over", ..Self::default() },
             Next::Stopped(why) => Self { next: "stopped", why, ..Self::default() },
@@ -83,6 +84,7 @@ impl From<Refused> for Fault {
             Refused::Change(error) => RebuildError::from(error).into(),
             Refused::Order
             | Refused::Rebuilding { .. }
+            | Refused::Comparing { .. }
             | Refused::TooLate { .. }
             | Refused::NothingToCancel { .. } => Fault::new(409, "REBUILD_REFUSED", refused.to_string()),
         }

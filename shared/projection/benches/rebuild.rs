@@ -215,6 +215,7 @@ async fn drive(rebuilder: &Rebuilder, world: &TestPorts, registry: &MemoryRegist
     let mut took = Duration::ZERO;
     loop {
         match rebuilder.advance().await.unwrap() {
+            Next::Again => {}
             Next::Wait(pause) => world.advance(pause),
             Next::Segments(segments) => {
                 let began = Instant::now();

@@ -23,7 +23,7 @@ pub const INVOCATION: Duration = Duration::from_secs(10);
 
 /// How long a change of the registry takes until nobody acts on what was before: [`CACHE`], then [`INVOCATION`], and two seconds
 /// by which clocks may differ.
-pub const GRACE: Duration = Duration::from_secs(15);
+pub const GRACE: Duration = Duration::from_secs(CACHE.as_secs() + INVOCATION.as_secs() + 2);
 
 /// Which generations of a view are read and fed, from the registry, remembered for [`CACHE`].
 ///

@@ -222,9 +222,12 @@ impl<P: Projection> Projector<P> {
     /// See [`DeliverError`].
     pub async fn deliver(&self, envelope: &Envelope) -> Result<Delivered, DeliverError> {
         let Stores { live, also } = self.rows.stores().await?;
-        let delivered = self.deliver_to(&*live, envelope).await?;
+        let (delivered, reached) = self.deliver_to(&*live, envelope).await?;
         if let Some(also) = also {
-            self.deliver_to(&*also, envelope).await?;
+            let (_, also_reached) = self.deliver_to(&*also, envelope).await?;
+            if also_reached < reached {
+                self.catch_up(&*also, envelope.stream.id(), reached).await?;
+            }
         }
         Ok(delivered)
     }
@@ -233,17 +236,18 @@ impl<P: Projection> Projector<P> {
         &self,
         views: &dyn ViewStore<P>,
         envelope: &Envelope,
-    ) -> Result<Delivered, DeliverError> {
+    ) -> Result<(Delivered, Version), DeliverError> {
         let offered = BTreeMap::from([(envelope.version, envelope)]);
         let progress = self.advance(views, &envelope.stream, &offered, Presumed::Nothing).await?;
         if envelope.version > progress.reached {
             return Err(progress.why(P::NAME, &envelope.stream, envelope.version));
         }
-        Ok(match progress.healed {
+        let delivered = match progress.healed {
             Some(events) => Delivered::Healed { events },
             None if envelope.version > progress.from => Delivered::Applied,
             None => Delivered::Duplicate,
-        })
+        };
+        Ok((delivered, progress.reached))
     }
 
     /// Takes in a batch: each row is read once and written once, however many of its events are in
@@ -259,9 +263,17 @@ impl<P: Projection> Projector<P> {
                 return self.told(batch, BatchOutcome { failed, ..BatchOutcome::default() });
             }
         };
-        let mut outcome = self.batch_to(&*live, batch, Presumed::Nothing).await;
+        let (mut outcome, beyond) = self.batch_to(&*live, batch, Presumed::Nothing).await;
         if let Some(also) = also {
-            let failed = self.batch_to(&*also, batch, Presumed::Nothing).await.failed;
+            let mut failed = self.batch_to(&*also, batch, Presumed::Nothing).await.0.failed;
+            // A gap is read to the end of the stream, and only one of the two may have had one. What a query sees in this
+            // generation has to be in the next one when that takes over.
+            for (stream, reached) in beyond {
+                if let Err(error) = self.catch_up(&*also, stream.id(), reached).await {
+                    let of_it = batch.iter().enumerate().filter(|(_, event)| event.stream == *stream);
+                    failed.extend(of_it.map(|(index, _)| Failed { index, error: error.clone() }));
+                }
+            }
             let news = |failed: &Failed| outcome.failed.iter().all(|known| known.index != failed.index);
             let news: Vec<Failed> = failed.into_iter().filter(news).collect();
             outcome.failed.extend(news);
@@ -278,7 +290,7 @@ impl<P: Projection> Projector<P> {
     /// without having been read, and read only when somebody was faster.
     pub(crate) async fn fill(&self, batch: &[Envelope]) -> BatchOutcome {
         match self.rows.stores().await {
-            Ok(Stores { live, .. }) => self.batch_to(&*live, batch, Presumed::New).await,
+            Ok(Stores { live, .. }) => self.batch_to(&*live, batch, Presumed::New).await.0,
             Err(error) => {
                 let failed = Failed { index: 0, error: error.into() };
                 BatchOutcome { failed: vec![failed], ..BatchOutcome::default() }
@@ -295,12 +307,13 @@ impl<P: Projection> Projector<P> {
         BatchOutcome { view: self.rows.view().to_owned(), lag, ..outcome }
     }
 
-    async fn batch_to(
+    /// What became of the batch, and which rows came further than it goes, because a gap in them was read from the event table.
+    async fn batch_to<'b>(
         &self,
         views: &dyn ViewStore<P>,
-        batch: &[Envelope],
+        batch: &'b [Envelope],
         presumed: Presumed,
-    ) -> BatchOutcome {
+    ) -> (BatchOutcome, Vec<(&'b StreamId, Version)>) {
         let mut streams: BTreeMap<&StreamId, Offer<'_>> = BTreeMap::new();
         for (index, envelope) in batch.iter().enumerate() {
             let offer = streams.entry(&envelope.stream).or_default();
@@ -311,7 +324,7 @@ impl<P: Projection> Projector<P> {
                 *known = envelope;
             }
         }
-        let mut outcome = BatchOutcome::default();
+        let (mut outcome, mut beyond) = (BatchOutcome::default(), Vec::new());
         // Boxed, each with its lifetime spelled out: the compiler cannot prove a stream of plain
         // async blocks over borrowed streams to be Send (rust-lang/rust#102211).
         let work: Vec<BoxFuture<'_, _>> = streams
@@ -330,10 +343,16 @@ impl<P: Projection> Projector<P> {
         };
         let mut worked = stream::iter(work).buffered(at_a_time);
         while let Some((stream, offer, progress)) = worked.next().await {
+            let reached = progress.as_ref().map(|progress| progress.reached);
+            if let Ok(reached) = reached
+                && offer.events.keys().next_back().is_some_and(|last| reached > *last)
+            {
+                beyond.push((stream, reached));
+            }
             outcome.count(P::NAME, stream, &offer, progress);
         }
         outcome.failed.sort_by_key(|failed| failed.index);
-        outcome
+        (outcome, beyond)
     }
 
     /// Reads a row: at least as new as `minimum`, where there is one. A row that is older is brought to
@@ -684,6 +703,6 @@ impl<P: Projection> Row<P> {
     }
 }
 
-fn is_irrelevant<P: Projection>(event: &Envelope) -> bool {
+pub(crate) fn is_irrelevant<P: Projection>(event: &Envelope) -> bool {
     P::IRRELEVANT.contains(&event.event_type.as_str())
 }

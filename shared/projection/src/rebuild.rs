@@ -6,6 +6,7 @@
 //! | feeding | everybody hears that there is another generation | both |
 //! | filling | the event table is read, segment by segment, into the next generation | both |
 //! | verifying (if asked for) | every row is compared with the fold of its events | both |
+//! | settling | what was written last arrives in the indexes | both |
 //! | switched | everybody hears that the next generation is the live one | both |
 //! | retiring | everybody hears that the old one is no longer fed | the new live one |
 //! | emptying | the rows of the old one are removed | the new live one |
@@ -23,15 +24,16 @@
 //!
 //! # Not guaranteed
 //!
-//! * That a rebuild takes less than three times [`GRACE`], however small the view.
+//! * That a rebuild takes less than four times [`GRACE`], however small the view.
 //! * An old generation's table may keep a row that somebody wrote who hung for longer than [`INVOCATION`](crate::INVOCATION). It
 //!   is removed before that table is used again.
 
-use std::{sync::Arc, time::Duration};
+use std::{cmp::Ordering, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use contracts::Envelope;
-use event_store::{EventStore, Segment, StoreError};
+use event_store::{Commit, EventStore, Segment, StoreError};
+use futures::{StreamExt, future::BoxFuture, stream};
 use kernel::{StreamId, Timestamp, Version, ports::Ports};
 use serde::{Deserialize, Serialize};
 
@@ -64,14 +66,21 @@ pub trait Rebuildable: Send + Sync {
     /// [`RebuildError::BadEvent`] when an event cannot be applied.
     async fn fill(&self, generation: Generation, events: &[Envelope]) -> Result<(), RebuildError>;
 
-    /// Removes rows of a generation, a bounded number; says whether none is left.
+    /// How many commits are filled in, or compared, before it is asked whether there is time for more. A view of which each
+    /// filling is a change of the whole may want more than a view of rows.
+    fn at_a_time(&self) -> usize {
+        AT_A_TIME
+    }
+
+    /// Removes rows of a generation, a bounded number for a bounded time: less than [`GRACE`], so that nothing is removed any more of
+    /// a table that is filled again. Says whether none is left.
     ///
     /// # Errors
     /// [`RebuildError`].
     async fn clear(&self, generation: Generation) -> Result<bool, RebuildError>;
 
     /// Compares what one stream's events make of a generation with what is there. An event that was committed after `settled` may
-    /// still be on its way and is no difference. With `repair`, a difference is put right.
+    /// still be on its way and is no difference. With `repair`, a difference that is told of was put right.
     ///
     /// # Errors
     /// [`RebuildError`].
@@ -83,7 +92,8 @@ pub trait Rebuildable: Send + Sync {
         repair: bool,
     ) -> Result<Option<String>, RebuildError>;
 
-    /// Looks for rows without events, or ahead of them, on one page of a segment of the view. With `repair`, they are removed.
+    /// Looks for rows without events, or ahead of them, on one page of a segment of the view. With `repair`, what is told of was
+    /// put right: removed, or made what its events say.
     ///
     /// # Errors
     /// [`RebuildError`].
@@ -195,6 +205,12 @@ pub enum Refused {
         /// How far that is.
         phase: Phase,
     },
+    /// It is being compared with its events, which is no time for anything else.
+    #[error("view {view} is being compared with its events: wait for the end of it, or give it up")]
+    Comparing {
+        /// The view.
+        view: String,
+    },
     /// Queries read the new generation already.
     #[error(
         "view {view} is {phase}: the new generation is live, and cancelling would not bring back the old one"
@@ -221,6 +237,8 @@ pub enum Refused {
 pub enum Next {
     /// Advance again, after this time.
     Wait(Duration),
+    /// Advance again: there is more to do in this phase than the budget allowed.
+    Again,
     /// Do these segments, then advance again.
     Segments(Vec<u32>),
     /// Nothing: the job is over.
@@ -256,9 +274,16 @@ impl Limits {
         Limits { budget: Duration::from_secs(40), checkpoint: Duration::from_secs(1), page: 500 };
 }
 
-/// An event that is not in a row after this time is not on its way any more: longer than the bus and a queue take, shorter than
-/// the first alarm.
-const SETTLED: Duration = Duration::from_secs(60);
+/// An event that is not in a row after this time is not on its way any more: a delivery that failed comes again after a minute,
+/// and after the fifth time it is parked.
+const SETTLED: Duration = Duration::from_secs(360);
+
+/// Commits that are worked on before it is asked whether there is time for more: a page that was read in no time may take
+/// longer than the budget where the tables are slow, and would be done over and over.
+const AT_A_TIME: usize = 100;
+
+/// Streams that are compared at a time.
+const COMPARED_AT_A_TIME: usize = 8;
 
 /// Fewest commits on a page, however low the rate.
 const PACED_PAGE: u32 = 10;
@@ -302,10 +327,10 @@ impl Rebuilder {
         if !(1..=Order::MAX_SEGMENTS).contains(&order.segments) || !paced {
             return Err(Refused::Order);
         }
-        let now = self.ports.clock.now();
         let mut refused = None;
         let state = change(&*self.registry, &self.ports, self.view.view(), |state| {
-            match self.begun(state, order, now) {
+            refused = None;
+            match self.begun(state, order, self.ports.clock.now()) {
                 Ok(job) => {
                     state.job = Some(job);
                     true
@@ -322,29 +347,16 @@ impl Rebuilder {
 
     fn begun(&self, state: &ViewState, order: &Order, now: Timestamp) -> Result<Job, Refused> {
         let schema = self.view.schema();
-        match state.under_way().filter(|job| job.task.is_rebuild()) {
-            Some(job) if !order.task.is_rebuild() => {
-                return Err(Refused::Rebuilding { view: state.view.clone(), phase: job.phase });
+        let view = || state.view.clone();
+        match state.under_way() {
+            Some(job) if job.task.is_rebuild() && !order.task.is_rebuild() => {
+                return Err(Refused::Rebuilding { view: view(), phase: job.phase });
             }
-            Some(job) => {
-                let mut job = Job { rate: order.rate, stopped: None, updated_at: now, ..job.clone() };
-                if job.phase.is_before_switch() {
-                    job.task = order.task;
-                    if job.schema != schema {
-                        job.schema = schema;
-                        job.restart(order.segments);
-                        job.enter(Phase::Clearing, now);
-                    }
-                    // What was found stopped it; now it is looked for anew.
-                    if job.phase == Phase::Verifying {
-                        (job.differences, job.examples) = (0, Vec::new());
-                        job.enter(Phase::Verifying, now);
-                        let segments = u32::try_from(job.segments.len()).unwrap_or(order.segments);
-                        job.restart(segments);
-                    }
-                }
-                return Ok(job);
-            }
+            Some(job) if job.task.is_rebuild() => return Ok(self.joined(job, order, now)),
+            // What stopped a comparison is looked for anew.
+            Some(job) if job.stopped.is_some() => {}
+            Some(job) if job.task == order.task && job.schema == schema => return Ok(job.clone()),
+            Some(_) => return Err(Refused::Comparing { view: view() }),
             None => {}
         }
         let rebuild = order.task.is_rebuild();
@@ -367,27 +379,67 @@ impl Rebuilder {
         Ok(job)
     }
 
+    /// A rebuild that is under way, as it goes on. What was asked for when it began (to verify, a rate) is not forgotten
+    /// when it is joined without a word of it.
+    fn joined(&self, job: &Job, order: &Order, now: Timestamp) -> Job {
+        let schema = self.view.schema();
+        let mut joined = Job { rate: order.rate.or(job.rate), stopped: None, updated_at: now, ..job.clone() };
+        if !job.phase.is_before_switch() {
+            return joined;
+        }
+        if order.task == Task::RebuildAndVerify {
+            joined.task = order.task;
+        }
+        if job.schema != schema {
+            joined.schema = schema;
+            joined.restart(order.segments);
+            joined.enter(Phase::Clearing, now);
+        } else if job.phase == Phase::Verifying && job.stopped.is_some() {
+            // What was found stopped it; now it is looked for anew.
+            (joined.differences, joined.examples) = (0, Vec::new());
+            joined.restart(u32::try_from(job.segments.len()).unwrap_or(order.segments));
+            joined.enter(Phase::Verifying, now);
+        }
+        joined
+    }
+
     /// Takes the job on to the next phase, if this one is done.
     ///
     /// # Errors
     /// [`RebuildError`]; what cannot be helped by a retry is also written into the registry.
     pub async fn advance(&self) -> Result<Next, RebuildError> {
-        let next = self.phase().await;
+        let state = self.registry.get(self.view.view()).await?;
+        let Some(job) = state.job else { return Ok(Next::Over(Phase::Done)) };
+        let next = self.phase(&job).await;
         if let Err(RebuildError::BadEvent(why) | RebuildError::Broken(why)) = &next {
-            self.stop(why).await?;
+            self.stop(&job, why).await?;
         }
         next
     }
 
-    async fn phase(&self) -> Result<Next, RebuildError> {
-        let state = self.registry.get(self.view.view()).await?;
-        let Some(job) = state.job.clone() else { return Ok(Next::Over(Phase::Done)) };
+    /// Whether this code may go on with a job: rows of two schemas are not for one generation.
+    fn is_of_this_schema(&self, job: &Job) -> Result<(), RebuildError> {
+        let (view, ours, its) = (self.view.view(), self.view.schema(), job.schema);
+        match its.cmp(&ours) {
+            _ if !job.phase.is_before_switch() => Ok(()),
+            Ordering::Equal => Ok(()),
+            Ordering::Less => Err(RebuildError::Broken(format!(
+                "rows of {view} are of schema {ours} since a deployment, and this began with schema {its}: begin anew"
+            ))),
+            Ordering::Greater => Err(RebuildError::Passing(format!(
+                "newer code began this: rows of {view} are of schema {its}, and this worker knows {ours}"
+            ))),
+        }
+    }
+
+    async fn phase(&self, job: &Job) -> Result<Next, RebuildError> {
         if job.phase.is_over() {
             return Ok(Next::Over(job.phase));
         }
-        if let Some(why) = job.stopped {
-            return Ok(Next::Stopped(why));
+        if let Some(why) = &job.stopped {
+            return Ok(Next::Stopped(why.clone()));
         }
+        self.is_of_this_schema(job)?;
         let all_done = || job.segments.iter().all(|segment| segment.at == At::End);
         let left = || {
             let left = (0u32..).zip(&job.segments).filter(|(_, segment)| segment.at != At::End);
@@ -398,17 +450,14 @@ impl Rebuilder {
             Phase::Clearing if job.since != job.started_at && self.pause(job.since).is_some() => {
                 Ok(Next::Wait(self.pause(job.since).unwrap_or_default()))
             }
-            Phase::Clearing => self.emptied(job.generation, Phase::Clearing, Phase::Feeding).await,
-            Phase::Feeding => self.after_grace(&job, Phase::Filling).await,
-            Phase::Filling if !all_done() => Ok(Next::Segments(left())),
+            Phase::Clearing => self.emptied(job, job.generation, Phase::Feeding).await,
+            Phase::Feeding => self.after_grace(job, Phase::Filling).await,
+            Phase::Filling | Phase::Verifying if !all_done() => Ok(Next::Segments(left())),
             Phase::Filling => match job.task {
-                Task::RebuildAndVerify => self.enter(Phase::Filling, Phase::Verifying).await,
-                Task::Rebuild | Task::Verify | Task::Repair => {
-                    self.enter(Phase::Filling, Phase::Switched).await
-                }
+                Task::RebuildAndVerify => self.enter(job, Phase::Verifying).await,
+                Task::Rebuild | Task::Verify | Task::Repair => self.enter(job, Phase::Settling).await,
             },
-            Phase::Verifying if !all_done() => Ok(Next::Segments(left())),
-            Phase::Verifying if !job.task.is_rebuild() => self.enter(Phase::Verifying, Phase::Done).await,
+            Phase::Verifying if !job.task.is_rebuild() => self.enter(job, Phase::Done).await,
             Phase::Verifying if job.differences > 0 => {
                 let why = format!(
                     "{} rows of generation {} are other than their events make them, for example: {}",
@@ -416,16 +465,17 @@ impl Rebuilder {
                     job.generation,
                     job.examples.join("; ")
                 );
-                self.stop(&why).await?;
+                self.stop(job, &why).await?;
                 Ok(Next::Stopped(why))
             }
-            Phase::Verifying => self.enter(Phase::Verifying, Phase::Switched).await,
-            Phase::Switched => self.after_grace(&job, Phase::Retiring).await,
-            Phase::Retiring => self.after_grace(&job, Phase::Emptying).await,
-            Phase::Emptying => self.emptied(job.generation.previous(), Phase::Emptying, Phase::Done).await,
+            Phase::Verifying => self.enter(job, Phase::Settling).await,
+            Phase::Settling => self.after_grace(job, Phase::Switched).await,
+            Phase::Switched => self.after_grace(job, Phase::Retiring).await,
+            Phase::Retiring => self.after_grace(job, Phase::Emptying).await,
+            Phase::Emptying => self.emptied(job, job.generation.previous(), Phase::Done).await,
             Phase::Cancelling => match self.pause(job.since) {
                 Some(pause) => Ok(Next::Wait(pause)),
-                None => self.emptied(job.generation, Phase::Cancelling, Phase::Cancelled).await,
+                None => self.emptied(job, job.generation, Phase::Cancelled).await,
             },
             Phase::Done | Phase::Cancelled => Ok(Next::Over(job.phase)),
         }
@@ -440,46 +490,49 @@ impl Rebuilder {
     async fn after_grace(&self, job: &Job, next: Phase) -> Result<Next, RebuildError> {
         match self.pause(job.since) {
             Some(pause) => Ok(Next::Wait(pause)),
-            None => self.enter(job.phase, next).await,
+            None => self.enter(job, next).await,
         }
     }
 
-    /// Goes from one phase to another, if that was not done, or the job cancelled, meanwhile.
-    async fn enter(&self, from: Phase, to: Phase) -> Result<Next, RebuildError> {
-        let now = self.ports.clock.now();
+    /// Goes on to a phase, if nobody did that, or stopped or cancelled the job, meanwhile.
+    async fn enter(&self, job: &Job, to: Phase) -> Result<Next, RebuildError> {
         let mut entered = false;
         change(&*self.registry, &self.ports, self.view.view(), |state| {
+            entered = false;
             let live = &mut state.live;
-            let Some(job) = state.job.as_mut().filter(|job| job.phase == from) else { return false };
+            let Some(stored) = state.job.as_mut().filter(|stored| stored.is_same_step(job)) else {
+                return false;
+            };
             if to == Phase::Verifying {
-                let segments = u32::try_from(job.segments.len()).unwrap_or(Order::MAX_SEGMENTS);
-                job.restart(segments);
+                let segments = u32::try_from(stored.segments.len()).unwrap_or(Order::MAX_SEGMENTS);
+                stored.restart(segments);
             }
             if to == Phase::Switched {
-                *live = job.generation;
+                *live = stored.generation;
             }
-            job.enter(to, now);
+            // Each time it is tried: a pause is counted from here.
+            stored.enter(to, self.ports.clock.now());
             entered = true;
             true
         })
         .await?;
         if entered {
-            tracing::info!(view = self.view.view(), %from, %to, "rebuild goes on");
+            tracing::info!(view = self.view.view(), from = %job.phase, %to, "rebuild goes on");
         }
         Ok(Next::Wait(Duration::ZERO))
     }
 
     /// Removes rows for as long as the budget allows, and goes on when none is left.
-    async fn emptied(&self, generation: Generation, from: Phase, to: Phase) -> Result<Next, RebuildError> {
+    async fn emptied(&self, job: &Job, generation: Generation, to: Phase) -> Result<Next, RebuildError> {
         let began = self.ports.clock.now();
         loop {
             if self.view.clear(generation).await? {
-                return self.enter(from, to).await;
+                return self.enter(job, to).await;
             }
+            // Somebody else may be done with it, and the table be filled again.
             let state = self.registry.get(self.view.view()).await?;
-            let still = state.job.is_some_and(|job| job.phase == from);
-            if !still || self.spent(began) {
-                return Ok(Next::Wait(Duration::ZERO));
+            if !state.job.is_some_and(|stored| stored.is_same_step(job)) || self.spent(began) {
+                return Ok(Next::Again);
             }
         }
     }
@@ -494,15 +547,18 @@ impl Rebuilder {
     /// # Errors
     /// [`Refused`].
     pub async fn cancel(&self) -> Result<ViewState, Refused> {
-        let (view, now) = (self.view.view(), self.ports.clock.now());
+        let view = self.view.view();
         let mut refused = None;
         let state = change(&*self.registry, &self.ports, view, |state| {
+            refused = None;
+            let now = self.ports.clock.now();
             let Some(job) = state.job.as_mut().filter(|job| !job.phase.is_over()) else {
                 refused = Some(Refused::NothingToCancel { view: view.to_owned() });
                 return false;
             };
             match job.phase {
-                Phase::Cancelling => return false,
+                Phase::Cancelling if job.stopped.is_none() => return false,
+                Phase::Cancelling => {}
                 phase if !phase.is_before_switch() => {
                     refused = Some(Refused::TooLate { view: view.to_owned(), phase });
                     return false;
@@ -512,20 +568,20 @@ impl Rebuilder {
                 _ => job.enter(Phase::Cancelling, now),
             }
             job.stopped = None;
-            refused = None;
             true
         })
         .await?;
         refused.map_or(Ok(state), Err)
     }
 
-    /// Writes down why it cannot go on.
-    async fn stop(&self, why: &str) -> Result<(), RebuildError> {
-        let now = self.ports.clock.now();
+    /// Writes down why a job cannot go on; not of another one that has come in its place.
+    async fn stop(&self, job: &Job, why: &str) -> Result<(), RebuildError> {
         tracing::error!(view = self.view.view(), why, "rebuild stopped");
         change(&*self.registry, &self.ports, self.view.view(), |state| {
-            let Some(job) = state.job.as_mut().filter(|job| !job.phase.is_over()) else { return false };
-            (job.stopped, job.updated_at) = (Some(why.to_owned()), now);
+            let Some(stored) = state.job.as_mut().filter(|stored| stored.is_same_step(job)) else {
+                return false;
+            };
+            (stored.stopped, stored.updated_at) = (Some(why.to_owned()), self.ports.clock.now());
             true
         })
         .await?;
@@ -538,24 +594,26 @@ impl Rebuilder {
     /// # Errors
     /// [`RebuildError::Passing`].
     pub async fn segment(&self, index: u32) -> Result<SegmentDone, RebuildError> {
-        match self.work(index).await {
+        let state = self.registry.get(self.view.view()).await?;
+        let Some(at_work) = AtWork::of(&state, index) else { return Ok(SegmentDone::Yes) };
+        let job = at_work.job.clone();
+        match self.work(at_work).await {
             Err(RebuildError::BadEvent(why) | RebuildError::Broken(why)) => {
-                self.stop(&why).await?;
+                self.stop(&job, &why).await?;
                 Ok(SegmentDone::Yes)
             }
             done => done,
         }
     }
 
-    async fn work(&self, index: u32) -> Result<SegmentDone, RebuildError> {
+    async fn work(&self, mut at_work: AtWork) -> Result<SegmentDone, RebuildError> {
+        self.is_of_this_schema(&at_work.job)?;
         let began = self.ports.clock.now();
-        let state = self.registry.get(self.view.view()).await?;
-        let Some(mut at_work) = AtWork::of(&state, index) else { return Ok(SegmentDone::Yes) };
         let mut checkpoint = began;
         loop {
             let page_began = self.ports.clock.now();
             let events_before = at_work.now.events;
-            self.page(&mut at_work).await?;
+            self.page(&mut at_work, began).await?;
             self.pace(&at_work, at_work.now.events - events_before, page_began).await;
             let ended = at_work.now.at == At::End || self.spent(began);
             let now = self.ports.clock.now();
@@ -576,7 +634,6 @@ impl Rebuilder {
     /// Writes down how far a segment is; answers where to go on: where somebody else came to, if that is further. `None` when the
     /// job is no longer in that phase.
     async fn write_down(&self, at_work: AtWork) -> Result<Option<AtWork>, RebuildError> {
-        let now = self.ports.clock.now();
         let AtWork { job, index, .. } = &at_work;
         let state = change(&*self.registry, &self.ports, self.view.view(), |state| {
             let Some(stored) = state.job.as_mut().filter(|stored| stored.is_same_work(job)) else {
@@ -591,7 +648,7 @@ impl Rebuilder {
             stored.repaired += at_work.repaired;
             stored.examples.extend(at_work.examples.iter().cloned());
             stored.examples.truncate(EXAMPLES);
-            stored.updated_at = now;
+            stored.updated_at = self.ports.clock.now();
             true
         })
         .await?;
@@ -599,14 +656,16 @@ impl Rebuilder {
         Ok(again.filter(|again| again.job.is_same_work(job)))
     }
 
-    /// One page.
-    async fn page(&self, at_work: &mut AtWork) -> Result<(), RebuildError> {
+    /// One page, or as much of it as there is time for.
+    async fn page(&self, at_work: &mut AtWork, began: Timestamp) -> Result<(), RebuildError> {
         let total = u32::try_from(at_work.job.segments.len()).unwrap_or(1);
         let segment = Segment { index: at_work.index, total };
         let verifying = at_work.job.phase == Phase::Verifying;
         let next = match at_work.now.at.clone() {
-            At::Start => self.commits(at_work, segment, None).await?,
-            At::Commit { stream, version } => self.commits(at_work, segment, Some((stream, version))).await?,
+            At::Start => self.commits(at_work, segment, None, began).await?,
+            At::Commit { stream, version } => {
+                self.commits(at_work, segment, Some((stream, version)), began).await?
+            }
             At::Rows => self.rows(at_work, segment, None).await?,
             At::Row { id } => self.rows(at_work, segment, Some(&id)).await?,
             At::End => At::End,
@@ -622,33 +681,58 @@ impl Rebuilder {
         at_work: &mut AtWork,
         segment: Segment,
         after: Option<(StreamId, Version)>,
+        began: Timestamp,
     ) -> Result<At, RebuildError> {
         // Of a view that few commits are about, a page of a few would take longer than the rate asks for.
         let paced = |share: u32| share.saturating_mul(5).max(PACED_PAGE).min(self.limits.page);
         let limit = at_work.share().map_or(self.limits.page, paced);
         let page = self.events.scan(segment, after.as_ref(), Some(limit)).await?;
-        let ours: Vec<_> = page.commits.iter().filter(|commit| self.view.follows(&commit.stream)).collect();
-        let events: Vec<Envelope> = ours.iter().flat_map(|commit| commit.envelopes()).collect();
-        match at_work.job.phase {
-            Phase::Verifying => {
-                // What was committed before a rebuild began the scan has brought in; later events are the live tail's.
-                let settled = match at_work.job.task.is_rebuild() {
-                    true => at_work.job.started_at,
-                    false => self.ports.clock.now().checked_sub(SETTLED).unwrap_or(Timestamp::UNIX_EPOCH),
-                };
-                let repair = at_work.job.task == Task::Repair;
-                // A stream is compared when its first commit comes by, with all that follow, wherever they lie.
-                for commit in ours.iter().filter(|commit| commit.version == Version::FIRST) {
-                    let generation = at_work.job.generation;
-                    let found = self.view.compare(generation, &commit.stream, settled, repair).await?;
-                    at_work.found(found);
+        let mut left = page.commits.chunks(self.view.at_a_time().max(1)).peekable();
+        while let Some(commits) = left.next() {
+            let ours: Vec<&Commit> =
+                commits.iter().filter(|commit| self.view.follows(&commit.stream)).collect();
+            match at_work.job.phase {
+                Phase::Verifying => self.compare(at_work, &ours).await?,
+                _ => {
+                    let events: Vec<Envelope> = ours.iter().flat_map(|commit| commit.envelopes()).collect();
+                    self.view.fill(at_work.job.generation, &events).await?;
                 }
             }
-            _ => self.view.fill(at_work.job.generation, &events).await?,
+            at_work.now.commits += commits.len() as u64;
+            at_work.now.events += ours.iter().map(|commit| commit.events.len() as u64).sum::<u64>();
+            if let Some(last) = commits.last()
+                && left.peek().is_some()
+                && self.spent(began)
+            {
+                return Ok(At::Commit { stream: last.stream.clone(), version: last.version });
+            }
         }
-        at_work.now.commits += page.commits.len() as u64;
-        at_work.now.events += events.len() as u64;
         Ok(page.after.map_or(At::Rows, |(stream, version)| At::Commit { stream, version }))
+    }
+
+    /// Compares the streams that begin with one of these commits, with all that follows in them, wherever it lies.
+    async fn compare(&self, at_work: &mut AtWork, commits: &[&Commit]) -> Result<(), RebuildError> {
+        // What was committed before a rebuild began the scan has brought in; later events are the live tail's.
+        let settled = match at_work.job.task.is_rebuild() {
+            true => at_work.job.started_at,
+            false => self.ports.clock.now().checked_sub(SETTLED).unwrap_or(Timestamp::UNIX_EPOCH),
+        };
+        let (generation, repair) = (at_work.job.generation, at_work.job.task == Task::Repair);
+        let first = commits.iter().filter(|commit| commit.version == Version::FIRST);
+        let comparisons: Vec<BoxFuture<'_, _>> =
+            first.map(|commit| self.view.compare(generation, &commit.stream, settled, repair)).collect();
+        let mut compared = stream::iter(comparisons).buffered(COMPARED_AT_A_TIME);
+        while let Some(found) = compared.next().await {
+            match found {
+                Ok(found) => at_work.found(found, repair),
+                // Of a comparison, one bad event is one of its findings, and the other rows are to be compared too.
+                Err(RebuildError::BadEvent(why)) if !at_work.job.task.is_rebuild() => {
+                    at_work.found(Some(why), false);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     async fn rows(
@@ -660,7 +744,7 @@ impl Rebuilder {
         let repair = at_work.job.task == Task::Repair;
         let Strays { found, after } =
             self.view.strays(at_work.job.generation, segment, after, repair).await?;
-        found.into_iter().for_each(|stray| at_work.found(Some(stray)));
+        found.into_iter().for_each(|stray| at_work.found(Some(stray), repair));
         Ok(after.map_or(At::End, |id| At::Row { id }))
     }
 
@@ -676,15 +760,20 @@ impl Rebuilder {
 }
 
 impl Job {
-    /// Whether a segment of that job is one of this: of the same phase of the same attempt.
-    fn is_same_work(&self, other: &Job) -> bool {
+    /// Whether that job is this one, in the same phase of the same attempt, and not stopped: what a worker that was slow has
+    /// to say of a job that is over does not concern the next one.
+    fn is_same_step(&self, other: &Job) -> bool {
         self.phase == other.phase
             && self.since == other.since
             && self.generation == other.generation
             && self.schema == other.schema
             && self.started_at == other.started_at
-            && self.segments.len() == other.segments.len()
             && self.stopped.is_none()
+    }
+
+    /// Whether a segment of that job is one of this.
+    fn is_same_work(&self, other: &Job) -> bool {
+        self.is_same_step(other) && self.segments.len() == other.segments.len()
     }
 }
 
@@ -720,10 +809,10 @@ impl AtWork {
         self.job.rate.map(|rate| (rate / segments).max(1))
     }
 
-    fn found(&mut self, difference: Option<String>) {
+    fn found(&mut self, difference: Option<String>, repaired: bool) {
         let Some(difference) = difference else { return };
         self.differences += 1;
-        self.repaired += u64::from(self.job.task == Task::Repair);
+        self.repaired += u64::from(repaired);
         if self.examples.len() < EXAMPLES {
             self.examples.push(difference);
         }

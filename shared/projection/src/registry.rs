@@ -113,7 +113,7 @@ impl ViewState {
     /// Which generations there are to read and to feed, as this state has it.
     pub fn fed(&self) -> Fed {
         let also = self.under_way().and_then(|job| match job.phase {
-            Phase::Feeding | Phase::Filling => Some(job.generation),
+            Phase::Feeding | Phase::Filling | Phase::Settling => Some(job.generation),
             Phase::Verifying => Some(job.generation).filter(|generation| *generation != self.live),
             Phase::Switched => Some(self.live.previous()),
             Phase::Clearing
@@ -227,6 +227,8 @@ pub enum Phase {
     Filling,
     /// Rows are compared with their events.
     Verifying,
+    /// What was written last is on its way to the indexes, which queries read as well.
+    Settling,
     /// Queries read the next generation. Both are fed, for those who do not know it yet.
     Switched,
     /// Only the new generation is fed; somebody may still feed the old one.
@@ -249,7 +251,7 @@ impl Phase {
 
     /// Whether queries still read the old generation, so that all can be undone.
     pub fn is_before_switch(self) -> bool {
-        matches!(self, Self::Clearing | Self::Feeding | Self::Filling | Self::Verifying)
+        matches!(self, Self::Clearing | Self::Feeding | Self::Filling | Self::Verifying | Self::Settling)
     }
 }
 
@@ -260,6 +262,7 @@ impl fmt::Display for Phase {
             Self::Feeding => "feeding",
             Self::Filling => "filling",
             Self::Verifying => "verifying",
+            Self::Settling => "settling",
             Self::Switched => "switched",
             Self::Retiring => "retiring",
             Self::Emptying => "emptying",

@@ -1,26 +1,36 @@
 //! The view of a projection, as a rebuild sees it: two tables, and a projector into either.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use contracts::Envelope;
 use event_store::{EventStore, Segment};
-use futures::{StreamExt, future::BoxFuture, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use kernel::{StreamId, Timestamp, Version, ports::Ports};
 
 use crate::{
     projection::Projection,
-    projector::{Projector, Row, stream_of},
+    projector::{Projector, Row, is_irrelevant, stream_of},
     rebuild::{RebuildError, Rebuildable, Strays},
     registry::Generation,
-    store::{Consistency, Content, Put, RowKey, Stored, ViewStore, ViewTable},
+    store::{Consistency, Content, Put, RowKey, Stamp, Stored, ViewStore, ViewTable},
 };
 
 /// Rows that are removed before it is asked again whether to go on.
-const CLEARED_AT_A_TIME: u32 = 1000;
+const CLEARED_AT_A_TIME: u32 = 200;
+
+/// No removal of them begins later than this after they were read; with the eight seconds that a request may take it is over
+/// before [`GRACE`](crate::GRACE) is.
+const CLEARING: Duration = Duration::from_secs(5);
 
 /// Removals under way at a time.
 const REMOVALS: usize = 16;
+
+/// Rows whose events are looked up at a time.
+const LOOKUPS: usize = 8;
+
+/// Repairs of one row that events come in between of, before it is left for later.
+const REPAIRS: u32 = 5;
 
 /// Rows on a page of a search for strays.
 const STRAYS_AT_A_TIME: u32 = 200;
@@ -63,12 +73,95 @@ impl<P: Projection> ProjectedView<P> {
         if generation.is_odd() { &self.odd } else { &self.even }
     }
 
-    /// Puts a row in the place of what is stored. That somebody else was faster means that it is no longer what it was.
-    async fn put(&self, generation: Generation, id: &str, row: &Row<P>) -> Result<(), RebuildError> {
-        let rows = &self.table(generation).rows;
-        rows.put(id, row.content.as_ref(), row.stamp, row.applied).await?;
-        Ok(())
+    /// Whether there is the event that this row has applied last.
+    async fn is_there(&self, RowKey { id, stamp }: &RowKey) -> Result<bool, RebuildError> {
+        match stream_of::<P>(id) {
+            Ok(stream) => Ok(self.events.event(&stream, stamp.applied).await?.is_some()),
+            Err(_) => Ok(false),
+        }
     }
+
+    /// What of the row is other than its events make it.
+    async fn difference(
+        &self,
+        generation: Generation,
+        stream: &StreamId,
+        settled: Timestamp,
+    ) -> Result<Option<Difference>, RebuildError> {
+        // The row first: the events that are read afterwards reach at least as far.
+        let stored = self.table(generation).rows.get(stream.id(), Consistency::Strong).await?;
+        let events = self.events.events_after(stream, Version::NONE).await?;
+        let end = events.last().map_or(Version::NONE, |event| event.version);
+        let stamp = stored.as_ref().map(|stored| stored.stamp);
+        let applied = stamp.map_or(Version::NONE, |stamp| stamp.applied);
+
+        let (then, later): (Vec<&Envelope>, Vec<&Envelope>) =
+            events.iter().partition(|event| event.version <= applied);
+        let (expected, stopped) = Row::<P>::of(None).fold(then);
+        if let Some((version, error)) = stopped {
+            return Err(RebuildError::BadEvent(format!("{stream} version {version}: {error}")));
+        }
+        // Events that change no row are not sent to the view: it need not have heard of them.
+        let overdue = later.iter().any(|event| event.at <= settled && !is_irrelevant::<P>(event));
+        let what = match stored {
+            // Rows ahead of their stream are found among the rows.
+            _ if applied > end => None,
+            None if overdue => Some("is missing".to_owned()),
+            None => None,
+            Some(Stored { content: Content::Outdated, stamp }) => {
+                Some(format!("is of schema {}, not {}", stamp.schema, P::SCHEMA))
+            }
+            Some(Stored { content: Content::Row(row), .. }) if expected.content != Some(row.clone()) => {
+                Some(format!("is other than its {applied} events make it"))
+            }
+            Some(Stored { content: Content::Empty, .. }) if expected.content.is_some() => {
+                Some("is empty, and should not be".to_owned())
+            }
+            Some(Stored { content: Content::Row(_) | Content::Empty, .. }) if overdue => {
+                Some(format!("stands at version {applied} of {end}"))
+            }
+            Some(Stored { content: Content::Row(_) | Content::Empty, .. }) => None,
+        };
+        Ok(what.map(|what| Difference { what, events, stamp }))
+    }
+
+    /// Puts what these events make in the place of what was stored; says whether it was still there.
+    async fn repaired(
+        &self,
+        generation: Generation,
+        id: &str,
+        events: &[Envelope],
+        stamp: Option<Stamp>,
+    ) -> Result<bool, RebuildError> {
+        let (row, stopped) = Row::<P>::of(None).fold(events);
+        if let Some((version, error)) = stopped {
+            return Err(RebuildError::BadEvent(format!("row {id}, version {version}: {error}")));
+        }
+        let rows = &self.table(generation).rows;
+        Ok(rows.put(id, row.content.as_ref(), stamp, row.applied).await? == Put::Written)
+    }
+
+    /// Makes a row that is ahead of its events what they say: removes it, if there are none. Says whether it was still as it was
+    /// found.
+    async fn corrected(&self, generation: Generation, key: &RowKey) -> Result<bool, RebuildError> {
+        let events = match stream_of::<P>(&key.id) {
+            Ok(stream) => self.events.events_after(&stream, Version::NONE).await?,
+            Err(_) => Vec::new(),
+        };
+        if events.is_empty() {
+            return Ok(self.table(generation).whole.remove(key).await? == Put::Written);
+        }
+        self.repaired(generation, &key.id, &events, Some(key.stamp)).await
+    }
+}
+
+/// A row that is other than its events make it.
+struct Difference {
+    what: String,
+    /// All of them.
+    events: Vec<Envelope>,
+    /// Of what is stored.
+    stamp: Option<Stamp>,
 }
 
 #[async_trait]
@@ -97,13 +190,19 @@ impl<P: Projection> Rebuildable for ProjectedView<P> {
 
     async fn clear(&self, generation: Generation) -> Result<bool, RebuildError> {
         let table = &self.table(generation).whole;
+        let began = self.ports.clock.now();
         let page = table.keys(Segment::WHOLE, None, Some(CLEARED_AT_A_TIME)).await?;
         let removals: Vec<BoxFuture<'_, _>> = page.keys.iter().map(|key| table.remove(key)).collect();
         let mut removals = stream::iter(removals).buffer_unordered(REMOVALS);
         while let Some(removed) = removals.next().await {
             removed?;
+            let took = Duration::try_from(self.ports.clock.now().duration_since(began)).unwrap_or_default();
+            if took > CLEARING {
+                return Ok(false);
+            }
         }
-        Ok(page.keys.is_empty())
+        // A page may be empty, and more come after it.
+        Ok(page.keys.is_empty() && page.after.is_none())
     }
 
     async fn compare(
@@ -113,49 +212,22 @@ impl<P: Projection> Rebuildable for ProjectedView<P> {
         settled: Timestamp,
         repair: bool,
     ) -> Result<Option<String>, RebuildError> {
-        let id = stream.id();
-        // The row first: the events that are read afterwards reach at least as far.
-        let stored = self.table(generation).rows.get(id, Consistency::Strong).await?;
-        let events = self.events.events_after(stream, Version::NONE).await?;
-        let end = events.last().map_or(Version::NONE, |event| event.version);
-        let stamp = stored.as_ref().map(|stored| stored.stamp);
-        let applied = stamp.map_or(Version::NONE, |stamp| stamp.applied);
-
-        let (then, later): (Vec<&Envelope>, Vec<&Envelope>) =
-            events.iter().partition(|event| event.version <= applied);
-        let (expected, stopped) = Row::<P>::of(None).fold(then);
-        if let Some((version, error)) = stopped {
-            return Err(RebuildError::BadEvent(format!("{stream} version {version}: {error}")));
+        for _ in 0..REPAIRS {
+            let Some(Difference { what, events, stamp }) =
+                self.difference(generation, stream, settled).await?
+            else {
+                return Ok(None);
+            };
+            let id = stream.id();
+            if !repair || self.repaired(generation, id, &events, stamp).await? {
+                return Ok(Some(format!("row {id} {what}")));
+            }
+            // An event came in between: what it made of the row is compared.
         }
-        let overdue = later.first().is_some_and(|event| event.at <= settled);
-        let difference = match stored {
-            // Rows ahead of their stream are found among the rows.
-            _ if applied > end => None,
-            None if overdue => Some("is missing".to_owned()),
-            None => None,
-            Some(Stored { content: Content::Outdated, stamp }) => {
-                Some(format!("is of schema {}, not {}", stamp.schema, P::SCHEMA))
-            }
-            Some(Stored { content: Content::Row(row), .. }) if expected.content != Some(row.clone()) => {
-                Some(format!("is other than its {applied} events make it"))
-            }
-            Some(Stored { content: Content::Empty, .. }) if expected.content.is_some() => {
-                Some("is empty, and should not be".to_owned())
-            }
-            Some(Stored { content: Content::Row(_) | Content::Empty, .. }) if overdue => {
-                Some(format!("stands at version {applied} of {end}"))
-            }
-            Some(Stored { content: Content::Row(_) | Content::Empty, .. }) => None,
-        };
-        let Some(difference) = difference else { return Ok(None) };
-        if repair {
-            let (row, stopped) = Row::<P>::of(None).fold(&events);
-            if let Some((version, error)) = stopped {
-                return Err(RebuildError::BadEvent(format!("{stream} version {version}: {error}")));
-            }
-            self.put(generation, id, &Row { stamp, ..row }).await?;
-        }
-        Ok(Some(format!("row {id} {difference}")))
+        Err(RebuildError::Passing(format!(
+            "row {} was written by others in each of {REPAIRS} repairs",
+            stream.id()
+        )))
     }
 
     async fn strays(
@@ -167,20 +239,18 @@ impl<P: Projection> Rebuildable for ProjectedView<P> {
     ) -> Result<Strays, RebuildError> {
         let table = &self.table(generation).whole;
         let page = table.keys(segment, after, Some(STRAYS_AT_A_TIME)).await?;
+        let lookups: Vec<BoxFuture<'_, _>> = page.keys.iter().map(|key| self.is_there(key).boxed()).collect();
+        let there: Vec<bool> = stream::iter(lookups).buffered(LOOKUPS).try_collect().await?;
         let mut found = Vec::new();
-        for key in page.keys {
-            let RowKey { id, stamp } = &key;
-            let there = match stream_of::<P>(id) {
-                Ok(stream) => self.events.event(&stream, stamp.applied).await?.is_some(),
-                Err(_) => false,
-            };
-            if there {
+        for (key, there) in page.keys.iter().zip(there) {
+            // One that was written meanwhile is another row.
+            if there || repair && !self.corrected(generation, key).await? {
                 continue;
             }
-            found.push(format!("row {id} has applied {}, and there is no such event", stamp.applied));
-            if repair && table.remove(&key).await? == Put::Conflict {
-                tracing::info!(view = P::NAME, id, "a stray row was written meanwhile, and stays");
-            }
+            found.push(format!(
+                "row {} has applied {}, and there is no such event",
+                key.id, key.stamp.applied
+            ));
         }
         Ok(Strays { found, after: page.after })
     }

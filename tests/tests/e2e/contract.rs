@@ -82,6 +82,8 @@ async fn every_sort_of_no_is_a_problem_document_with_a_stable_code() {
         (Method::GET, format!("/api/orders/{nobody}"), None, 404, "ORDER_NOT_FOUND"),
         (Method::GET, format!("/api/payments/{nobody}"), None, 404, "PAYMENT_NOT_FOUND"),
         (Method::GET, "/api/orders".into(), None, 400, "CUSTOMER_ID_CANNOT_BE_BLANK"),
+        (Method::GET, "/api/payments/invoices?status=paid".into(), None, 400, "QUERY_IS_INVALID"),
+        (Method::GET, "/api/payments/invoices?customerId=".into(), None, 400, "CUSTOMER_ID_CANNOT_BE_BLANK"),
         (Method::GET, format!("/api/orders?customerId={nobody}&limit=0"), None, 400, "QUERY_IS_INVALID"),
         (
             Method::GET,

@@ -38,6 +38,33 @@ impl Ordered {
         until_shown(stack, &self.invoice(), "invoice", &json!({ "status": "pending" })).await;
     }
 
+    /// Its invoice, on whichever page of this list.
+    async fn listed(&self, stack: &Stack, question: &str) -> Option<Value> {
+        let mut cursor = String::new();
+        loop {
+            let reply = stack.get(&format!("/api/payments/invoices?{question}&limit=100{cursor}")).await;
+            assert_eq!(reply.status, 200, "{question}: {reply:?}");
+            let page = reply.body["invoices"].as_array().unwrap_or_else(|| panic!("no list: {reply:?}"));
+            if let Some(found) = page.iter().find(|invoice| invoice["orderId"] == self.order) {
+                return Some(found.clone());
+            }
+            cursor = format!("&cursor={}", reply.body["next"].as_str()?);
+        }
+    }
+
+    /// Waits until its invoice is in this list, or is not.
+    async fn until_listed(&self, stack: &Stack, question: &str, there: bool) -> Option<Value> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = self.listed(stack, question).await;
+            if found.is_some() == there {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "{question}: {} is listed as {found:?}", self.order);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     async fn cancel(&self, stack: &Stack) {
         done(stack, Method::DELETE, &format!("/api/ordering/{}", self.order), None).await;
     }
@@ -91,6 +118,30 @@ async fn the_life_of_an_order_that_is_paid_costs_three_transitions() {
     let code = refused.body["code"].as_str();
     assert!(matches!(code, Some("ORDER_IS_PAID" | "ORDER_CANNOT_BE_CANCELLED")), "{refused:?}");
     until_stock(&stack, &ordered.lamp, 2, 0).await;
+}
+
+#[tokio::test]
+#[ignore = "needs a deployed stack"]
+async fn a_paid_invoice_leaves_what_is_owed_and_stays_among_its_customers() {
+    let stack = Stack::deployed().await;
+    let ordered = Ordered::new(&stack).await;
+    let order = until_order(&stack, &ordered.order, "approved").await;
+    let customer = format!("customerId={}", order["customerId"].as_str().unwrap());
+    assert_eq!(ordered.listed(&stack, &customer).await, None, "nobody was asked to pay yet");
+    collect(&stack, &ordered.order).await;
+    let owed = ordered.until_listed(&stack, "status=pending", true).await.unwrap();
+    assert_eq!((&owed["status"], &owed["amount"]), (&json!("pending"), &json!(39.0)), "{owed}");
+    // What is shown in the list is what is read alone.
+    let alone = shown(&stack, &ordered.invoice(), "invoice").await;
+    assert_eq!((&owed["dueAt"], &owed["paymentId"]), (&alone["dueAt"], &json!(ordered.payment)), "{alone}");
+
+    done(&stack, Method::PUT, &format!("{}/pay", ordered.invoice()), Some(json!({}))).await;
+    ordered.until_listed(&stack, "status=pending", false).await;
+    let paid = ordered.until_listed(&stack, &format!("{customer}&status=paid"), true).await.unwrap();
+    assert_eq!((&paid["status"], &paid["amount"]), (&json!("paid"), &json!(39.0)), "{paid}");
+    assert!(paid["paidAt"].is_string() && paid.get("dueAt").is_none(), "{paid}");
+    assert_eq!(ordered.listed(&stack, &customer).await, Some(paid), "and among all of them");
+    assert_eq!(ordered.listed(&stack, &format!("{customer}&status=pending")).await, None);
 }
 
 #[tokio::test]

@@ -247,6 +247,7 @@ impl Stage {
         loop {
             match rebuilder.advance().await.unwrap() {
                 Next::Wait(pause) => self.world.advance(pause),
+                Next::Again => {}
                 Next::Segments(segments) => {
                     for segment in segments {
                         rebuilder.segment(segment).await.unwrap();

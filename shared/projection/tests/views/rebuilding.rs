@@ -9,11 +9,12 @@ use std::{
 use async_trait::async_trait;
 use contracts::Envelope;
 use event_store::Segment;
-use kernel::{RawEvent, Version};
+use kernel::{RawEvent, StreamId, Timestamp, Version};
 use projection::{
-    ApplyError, CACHE, Consistency, Content, DynamoViews, Generations, INVOCATION, Limits, MemoryRegistry,
-    MemoryViews, Next, Order, Phase, ProjectedView, Projection, Projector, Put, Rebuilder, Refused, Registry,
-    SegmentDone, Stamp, Task, ViewError, ViewState, ViewStore, ViewTable, create_table,
+    ApplyError, CACHE, Consistency, Content, DynamoViews, Generation, Generations, INVOCATION, Job, Limits,
+    MemoryRegistry, MemoryViews, Next, Order, Phase, ProjectedView, Projection, Projector, Put, RebuildError,
+    Rebuildable, Rebuilder, Refused, Registry, SegmentDone, Stamp, Strays, Task, ViewError, ViewState,
+    ViewStore, ViewTable, create_table,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -177,6 +178,7 @@ impl Site {
     async fn drive(&self, rebuilder: &Rebuilder) -> Next {
         loop {
             match rebuilder.advance().await.unwrap() {
+                Next::Again => {}
                 Next::Wait(pause) => self.stage.world.advance(pause),
                 Next::Segments(segments) => {
                     for segment in segments {
@@ -186,6 +188,22 @@ impl Site {
                 over @ (Next::Over(_) | Next::Stopped(_)) => return over,
             }
         }
+    }
+
+    /// The same, until it is in this phase.
+    async fn until(&self, rebuilder: &Rebuilder, phase: Phase) {
+        while self.job().await.phase != phase {
+            match rebuilder.advance().await.unwrap() {
+                Next::Again => {}
+                Next::Wait(pause) => self.stage.world.advance(pause),
+                Next::Segments(segments) => drop(rebuilder.segment(segments[0]).await.unwrap()),
+                over @ (Next::Over(_) | Next::Stopped(_)) => panic!("{over:?}"),
+            }
+        }
+    }
+
+    async fn job(&self) -> Job {
+        self.state().await.job.unwrap()
     }
 
     async fn state(&self) -> ViewState {
@@ -397,13 +415,7 @@ async fn what_is_live_already_cannot_be_cancelled() {
     site.history(3).await;
     let rebuilder = site.rebuilder(SMALL);
     rebuilder.begin(&order(Task::Rebuild)).await.unwrap();
-    while site.state().await.job.unwrap().phase != Phase::Switched {
-        match rebuilder.advance().await.unwrap() {
-            Next::Wait(pause) => site.stage.world.advance(pause),
-            Next::Segments(segments) => drop(rebuilder.segment(segments[0]).await.unwrap()),
-            over => panic!("{over:?}"),
-        }
-    }
+    site.until(&rebuilder, Phase::Switched).await;
     let refused = rebuilder.cancel().await;
     assert_eq!(refused, Err(Refused::TooLate { view: "ledgers".into(), phase: Phase::Switched }));
 }
@@ -463,10 +475,12 @@ async fn every_way_in_which_a_row_can_be_wrong_is_found_and_repaired() {
         assert_eq!(site.state().await.job.unwrap().differences, 0, "nothing is wrong yet");
 
         let damaged = damage(&site).await;
-        site.stage.world.advance(Duration::from_secs(61));
+        // What changes no row is not sent to the view, and is missed by nobody.
+        site.stage.commit("s01", vec![raw("Printed", json!({}))]).await;
+        site.stage.world.advance(Duration::from_secs(361));
         site.stage.commit("s00", vec![noted(1)]).await;
         for (task, expected, repaired) in
-            [(Task::Verify, damaged, 0), (Task::Repair, damaged, damaged), (Task::Verify, 1, 0)]
+            [(Task::Verify, damaged, 0), (Task::Repair, damaged, damaged), (Task::Verify, 0, 0)]
         {
             rebuilder.begin(&order(task)).await.unwrap();
             assert_eq!(site.drive(&rebuilder).await, Next::Over(Phase::Done));
@@ -474,12 +488,10 @@ async fn every_way_in_which_a_row_can_be_wrong_is_found_and_repaired() {
             let counted = (job.differences as usize, job.repaired as usize);
             assert_eq!(counted, (expected, repaired), "{}, {task:?}: {:#?}", site.stage.name, job.examples);
         }
-        // A row ahead of its stream is removed, and missing from then on: the second round puts it back. The event that was on
-        // its way at first is still no difference.
-        rebuilder.begin(&order(Task::Repair)).await.unwrap();
-        site.drive(&rebuilder).await;
-        let read = site.function().read("s00", Some(Version::new(2))).await.unwrap();
-        assert!(read.is_some());
+        // What is on its way, or changes no row, is no difference; who asks for it gets it.
+        for (id, version) in [("s00", 2), ("s01", 4)] {
+            assert!(site.function().read(id, Some(Version::new(version))).await.unwrap().is_some());
+        }
         site.is_whole(ids).await;
     }
 }
@@ -490,13 +502,7 @@ async fn a_generation_that_is_not_what_its_events_make_it_never_goes_live() {
     let ids = site.history(12).await;
     let rebuilder = site.rebuilder(SMALL);
     rebuilder.begin(&order(Task::RebuildAndVerify)).await.unwrap();
-    while site.state().await.job.unwrap().phase != Phase::Verifying {
-        match rebuilder.advance().await.unwrap() {
-            Next::Wait(pause) => site.stage.world.advance(pause),
-            Next::Segments(segments) => drop(rebuilder.segment(segments[0]).await.unwrap()),
-            over => panic!("{over:?}"),
-        }
-    }
+    site.until(&rebuilder, Phase::Verifying).await;
     let store = site.even.store();
     let Stamp { applied, .. } = store.get("s04", Consistency::Strong).await.unwrap().unwrap().stamp;
     let wrong = Ledger { entries: 99, ..site.stage.folded("s04").await.unwrap().0 };
@@ -507,6 +513,198 @@ async fn a_generation_that_is_not_what_its_events_make_it_never_goes_live() {
     rebuilder.cancel().await.unwrap();
     assert_eq!(site.drive(&rebuilder).await, Next::Over(Phase::Cancelled));
     site.is_whole(ids).await;
+}
+
+#[tokio::test]
+async fn one_bad_event_does_not_hide_what_else_differs_and_is_not_said_to_be_repaired() {
+    let site = Site::memory();
+    site.history(12).await;
+    let broken = site.rebuilder_of::<Broken>();
+    let store = site.odd.store();
+    let before = store.get("s04", Consistency::Strong).await.unwrap().unwrap().stamp;
+    store.put("s04", None, Some(before), before.applied).await.unwrap();
+    broken.begin(&order(Task::Repair)).await.unwrap();
+    assert_eq!(site.drive(&broken).await, Next::Over(Phase::Done));
+    let job = site.job().await;
+    assert_eq!((job.differences, job.repaired), (2, 1), "{:?}", job.examples);
+    assert!(
+        job.examples.iter().any(|found| found.contains("test.Ledger/s07 version 2")),
+        "{:?}",
+        job.examples
+    );
+}
+
+#[tokio::test]
+async fn a_comparison_is_neither_replaced_nor_taken_for_another() {
+    let site = Site::memory();
+    site.history(12).await;
+    let rebuilder = site.rebuilder(SMALL);
+    let begun = rebuilder.begin(&order(Task::Verify)).await.unwrap();
+    rebuilder.segment(0).await.unwrap();
+    for other in [Task::Repair, Task::Rebuild, Task::RebuildAndVerify] {
+        let refused = Err(Refused::Comparing { view: "ledgers".into() });
+        assert_eq!(rebuilder.begin(&order(other)).await, refused, "{other:?}");
+    }
+    let joined = rebuilder.begin(&order(Task::Verify)).await.unwrap().job.unwrap();
+    assert_eq!(joined.started_at, begun.job.unwrap().started_at);
+    assert!(joined.commits() > 0, "it goes on where it was");
+    rebuilder.cancel().await.unwrap();
+    rebuilder.begin(&order(Task::Rebuild)).await.unwrap();
+    assert_eq!(site.drive(&rebuilder).await, Next::Over(Phase::Done));
+}
+
+#[tokio::test]
+async fn a_rebuild_that_is_joined_is_as_careful_as_it_was_begun_and_its_comparison_does_not_begin_anew() {
+    let site = Site::memory();
+    site.history(12).await;
+    let rebuilder = site.rebuilder(SMALL);
+    let careful = Order { rate: Some(300), ..order(Task::RebuildAndVerify) };
+    rebuilder.begin(&careful).await.unwrap();
+    site.until(&rebuilder, Phase::Verifying).await;
+    rebuilder.segment(0).await.unwrap();
+    let before = site.job().await;
+    let joined = rebuilder.begin(&order(Task::Rebuild)).await.unwrap().job.unwrap();
+    assert_eq!((joined.task, joined.rate), (Task::RebuildAndVerify, Some(300)));
+    assert_eq!((joined.phase, joined.segments), (Phase::Verifying, before.segments));
+    let faster = Order { rate: Some(900), ..order(Task::Rebuild) };
+    assert_eq!(rebuilder.begin(&faster).await.unwrap().job.unwrap().rate, Some(900));
+}
+
+#[tokio::test]
+async fn a_deployment_in_the_middle_of_a_rebuild_does_not_make_a_generation_of_two_schemas() {
+    let site = Site::memory();
+    site.history(20).await;
+    let older = site.rebuilder(SMALL);
+    older.begin(&order(Task::Rebuild)).await.unwrap();
+    site.until(&older, Phase::Filling).await;
+    older.segment(0).await.unwrap();
+    let newer = site.rebuilder_of::<Newer>();
+    assert_eq!(newer.segment(1).await, Ok(SegmentDone::Yes));
+    let Ok(Next::Stopped(why)) = newer.advance().await else { panic!("it went on") };
+    assert!(why.contains("schema 3") && why.contains("begin anew"), "{why}");
+    newer.begin(&order(Task::Rebuild)).await.unwrap();
+    // A worker that is still of the older code waits for its end, and harms nothing.
+    assert!(matches!(older.segment(0).await, Ok(SegmentDone::Yes)));
+    assert!(matches!(older.advance().await, Err(RebuildError::Passing(_))));
+    assert_eq!(site.drive(&newer).await, Next::Over(Phase::Done));
+    assert_eq!(site.job().await.schema, 3);
+}
+
+#[tokio::test]
+async fn more_rows_than_fit_the_budget_are_removed_in_several_steps_that_say_so() {
+    let site = Site::memory();
+    let rebuilder = site.rebuilder(SMALL);
+    for n in 0..450 {
+        let row = Ledger { id: format!("left{n:03}"), ..Ledger::default() };
+        site.even.store().put(&row.id, Some(&row), None, Version::FIRST).await.unwrap();
+    }
+    rebuilder.begin(&order(Task::Rebuild)).await.unwrap();
+    let mut steps = 0;
+    while site.job().await.phase == Phase::Clearing {
+        assert!(matches!(rebuilder.advance().await, Ok(Next::Again | Next::Wait(Duration::ZERO))));
+        steps += 1;
+    }
+    assert!(steps > 2, "{steps} steps");
+    assert_eq!(site.even.ids().await, Vec::<String>::new());
+}
+
+/// A view whose rebuild is cancelled, and begun anew, while it finds a bad event.
+struct Meddled {
+    view: String,
+    operator: Rebuilder,
+}
+
+#[async_trait]
+impl Rebuildable for Meddled {
+    fn view(&self) -> &str {
+        &self.view
+    }
+
+    fn schema(&self) -> u16 {
+        2
+    }
+
+    fn follows(&self, _: &StreamId) -> bool {
+        true
+    }
+
+    async fn fill(&self, _: Generation, _: &[Envelope]) -> Result<(), RebuildError> {
+        self.operator.cancel().await.unwrap();
+        Err(RebuildError::BadEvent("of the rebuild before".into()))
+    }
+
+    async fn clear(&self, _: Generation) -> Result<bool, RebuildError> {
+        Ok(true)
+    }
+
+    async fn compare(
+        &self,
+        _: Generation,
+        _: &StreamId,
+        _: Timestamp,
+        _: bool,
+    ) -> Result<Option<String>, RebuildError> {
+        Ok(None)
+    }
+
+    async fn strays(
+        &self,
+        _: Generation,
+        _: Segment,
+        _: Option<&str>,
+        _: bool,
+    ) -> Result<Strays, RebuildError> {
+        Ok(Strays { found: vec![], after: None })
+    }
+}
+
+#[tokio::test]
+async fn a_slow_worker_does_not_stop_what_came_in_the_place_of_its_rebuild() {
+    let site = Site::memory();
+    let ids = site.history(12).await;
+    let operator = site.rebuilder(SMALL);
+    operator.begin(&order(Task::Rebuild)).await.unwrap();
+    site.until(&operator, Phase::Filling).await;
+    let meddled = Meddled { view: "ledgers".into(), operator: site.rebuilder(SMALL) };
+    let (store, ports) = (site.stage.store.clone(), site.stage.world.ports());
+    let slow = Rebuilder::new(Arc::new(meddled), site.registry.clone(), store, ports, SMALL);
+    assert_eq!(slow.segment(0).await, Ok(SegmentDone::Yes));
+    let job = site.job().await;
+    assert_eq!((job.phase, job.stopped), (Phase::Cancelling, None));
+    assert_eq!(site.drive(&operator).await, Next::Over(Phase::Cancelled));
+    site.is_whole(ids).await;
+}
+
+async fn what_a_gap_brings_into_one_generation_is_in_the_other_when_that_takes_over() {
+    for single in [true, false] {
+        let site = Site::memory();
+        let rebuilder = site.rebuilder(SMALL);
+        rebuilder.begin(&order(Task::Rebuild)).await.unwrap();
+        while site.state().await.job.unwrap().phase != Phase::Filling {
+            match rebuilder.advance().await.unwrap() {
+                Next::Wait(pause) => site.stage.world.advance(pause),
+                other => panic!("{other:?}"),
+            }
+        }
+        let events = [vec![opened("o", "1")], (1..8).map(noted).collect()].concat();
+        let events = site.stage.commit("s00", events).await;
+        let function = site.function();
+        assert!(function.deliver_batch(&events[..3]).await.failed.is_empty());
+        // The scan brings the new one further than the bus has brought the live one.
+        let world = &site.stage.world;
+        let scanned = Projector::new(site.even.store(), site.stage.store.clone(), world.ports());
+        assert!(scanned.deliver_batch(&events[..6]).await.failed.is_empty());
+        // The live one lacks some, and is read to the end; the new one does not.
+        if single {
+            function.deliver(&events[6]).await.unwrap();
+        } else {
+            assert!(function.deliver_batch(&events[6..7]).await.failed.is_empty());
+        }
+        for rows in [&site.odd, &site.even] {
+            let stored = rows.store().get("s00", Consistency::Strong).await.unwrap().unwrap();
+            assert_eq!(stored.stamp.applied.get(), 8);
+        }
+    }
 }
 
 // ---- everything at once

@@ -23,7 +23,7 @@ use testing::{EmbeddedDynamo, TestPorts};
 pub const BY_OWNER: Index = Index { name: "by-owner", partition: "ownerId", sort: "openedAt" };
 
 /// A row that shows every event that was lost, repeated or out of order.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Ledger {
     pub id: String,
