@@ -296,7 +296,7 @@ impl Rebuildable for ProductIndexView {
     ) -> Result<Option<String>, RebuildError> {
         let index = &**self.twins.of(generation);
         let Some(key) = key_of(stream) else {
-            return Ok(Some(format!("{stream} has no record: its id is not a UUID")));
+            return Err(RebuildError::BadEvent(format!("{stream} can have no record: its id is not a UUID")));
         };
         match key.kind {
             Kind::Product => self.compare_record::<Products>(index, (key, stream), settled, repair).await,
