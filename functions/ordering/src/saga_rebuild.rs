@@ -43,8 +43,10 @@ use futures::{
     future::BoxFuture,
     stream::{self, TryStreamExt},
 };
-use kernel::{StreamId, Timestamp, Version};
-use projection::{Consistency, Generation, Put, RebuildError, Rebuildable, Strays, ViewError};
+use kernel::{StreamId, Timestamp, Version, ports::Ports};
+use projection::{
+    Consistency, Generation, Put, RebuildError, Rebuildable, Strays, ViewError, remove_in_time,
+};
 
 use crate::saga_rows::{
     AllSagaRows, CATEGORIES, Change, Done, Fact, MAX_ROWS, MAX_WRITES, Parts, SagaRow, VIEW, contended, join,
@@ -55,7 +57,7 @@ const SCHEMA: u16 = 1;
 /// Rows that are written at a time, where nobody waits for an answer.
 const ROWS_AT_A_TIME: usize = 32;
 /// Rows that are removed before it is asked again whether to go on.
-const CLEARED_AT_A_TIME: u32 = 1000;
+const CLEARED_AT_A_TIME: u32 = 200;
 /// Rows on a page of a search for strays.
 const STRAYS_AT_A_TIME: u32 = 200;
 /// Reads of rows, and of streams, under way at a time.
@@ -68,6 +70,7 @@ pub struct SagasRebuild {
     odd: Arc<dyn AllSagaRows>,
     even: Arc<dyn AllSagaRows>,
     events: EventStore,
+    ports: Ports,
 }
 
 /// What one stream tells of one order.
@@ -118,8 +121,13 @@ fn changed(event: &Envelope) -> Result<Option<Change>, RebuildError> {
 
 impl SagasRebuild {
     /// The view in these tables.
-    pub fn new(odd: Arc<dyn AllSagaRows>, even: Arc<dyn AllSagaRows>, events: EventStore) -> Self {
-        Self { odd, even, events }
+    pub fn new(
+        odd: Arc<dyn AllSagaRows>,
+        even: Arc<dyn AllSagaRows>,
+        events: EventStore,
+        ports: Ports,
+    ) -> Self {
+        Self { odd, even, events, ports }
     }
 
     fn table(&self, generation: Generation) -> &dyn AllSagaRows {
@@ -360,11 +368,8 @@ impl Rebuildable for SagasRebuild {
         let rows = self.table(generation);
         let page = rows.ids(Segment::WHOLE, None, CLEARED_AT_A_TIME).await?;
         let removals: Vec<BoxFuture<'_, _>> = page.ids.iter().map(|id| rows.remove(id)).collect();
-        let mut removals = stream::iter(removals).buffer_unordered(ROWS_AT_A_TIME);
-        while let Some(removed) = removals.next().await {
-            removed?;
-        }
-        Ok(page.ids.is_empty())
+        remove_in_time(&self.ports, removals).await?;
+        Ok(page.ids.is_empty() && page.after.is_none())
     }
 
     async fn compare(

@@ -82,7 +82,7 @@ pub fn rebuilder(
     ports: &Ports,
 ) -> Result<Rebuilder, String> {
     let (odd, even) = tables(client)?;
-    let view = Arc::new(SagasRebuild::new(odd, even, store.clone()));
+    let view = Arc::new(SagasRebuild::new(odd, even, store.clone(), ports.clone()));
     Ok(Rebuilder::new(view, registry, store.clone(), ports.clone(), Limits::FUNCTION))
 }
 

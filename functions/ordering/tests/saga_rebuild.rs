@@ -385,7 +385,8 @@ impl Site {
 
     fn rebuilder(&self) -> Rebuilder {
         let (store, ports) = (self.store.clone(), self.world.ports());
-        let view = SagasRebuild::new(self.odd.whole.clone(), self.even.whole.clone(), store.clone());
+        let view =
+            SagasRebuild::new(self.odd.whole.clone(), self.even.whole.clone(), store.clone(), ports.clone());
         Rebuilder::new(Arc::new(view), self.registry.clone(), store, ports, SMALL)
     }
 
@@ -461,6 +462,7 @@ impl Site {
     async fn drive(&self, rebuilder: &Rebuilder) -> Next {
         loop {
             match rebuilder.advance().await.unwrap() {
+                Next::Again => {}
                 Next::Wait(pause) => self.world.advance(pause),
                 Next::Segments(segments) => {
                     for segment in segments {
@@ -476,6 +478,7 @@ impl Site {
     async fn drive_to_segments(&self, rebuilder: &Rebuilder) -> Vec<u32> {
         loop {
             match rebuilder.advance().await.unwrap() {
+                Next::Again => {}
                 Next::Wait(pause) => self.world.advance(pause),
                 Next::Segments(segments) => return segments,
                 over => panic!("{over:?}"),
@@ -670,7 +673,8 @@ impl kernel::Event for Exploded {
 #[test]
 fn no_event_that_makes_a_fact_is_in_a_stream_that_is_not_followed() {
     let site = Site::memory();
-    let view = SagasRebuild::new(site.odd.whole.clone(), site.even.whole.clone(), site.store.clone());
+    let (odd, even) = (site.odd.whole.clone(), site.even.whole.clone());
+    let view = SagasRebuild::new(odd, even, site.store.clone(), site.world.ports());
     let follows = |category: &str| {
         let stream: StreamId = format!("{category}/{}", order("a")).parse().unwrap();
         projection::Rebuildable::follows(&view, &stream)

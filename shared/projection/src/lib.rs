@@ -79,7 +79,9 @@ pub use projection::{ApplyError, Projection, row_id, sortable};
 pub use projector::{
     BatchOutcome, DeliverError, Delivered, Failed, ListError, Listing, Projector, ReadError, Versioned,
 };
-pub use rebuild::{Limits, Next, Order, RebuildError, Rebuildable, Rebuilder, Refused, SegmentDone, Strays};
+pub use rebuild::{
+    Limits, Next, Order, RebuildError, Rebuildable, Rebuilder, Refused, SegmentDone, Strays, remove_in_time,
+};
 pub use registry::{
     At, ChangeError, DynamoRegistry, Fed, Generation, Job, MemoryRegistry, Phase, Registry, SegmentState,
     Task, ViewState, change, create_registry,

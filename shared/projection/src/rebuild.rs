@@ -106,6 +106,32 @@ pub trait Rebuildable: Send + Sync {
     ) -> Result<Strays, RebuildError>;
 }
 
+/// Removals under way at a time.
+const REMOVALS: usize = 16;
+
+/// No removal begins later than this after the rows were read. With the eight seconds that a request may take it is over before
+/// [`GRACE`] is.
+const REMOVING: Duration = Duration::from_secs(5);
+
+/// Removes rows that were just read, as [`Rebuildable::clear`] has to: for a bounded time. Says whether it came to all of them.
+///
+/// # Errors
+/// That of a removal.
+pub async fn remove_in_time<T: Send>(
+    ports: &Ports,
+    removals: Vec<BoxFuture<'_, Result<T, ViewError>>>,
+) -> Result<bool, RebuildError> {
+    let began = ports.clock.now();
+    let mut removals = stream::iter(removals).buffer_unordered(REMOVALS);
+    while let Some(removed) = removals.next().await {
+        removed?;
+        if Duration::try_from(ports.clock.now().duration_since(began)).is_ok_and(|took| took > REMOVING) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// What [`Rebuildable::strays`] found on a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Strays {

@@ -1,6 +1,6 @@
 //! The view of a projection, as a rebuild sees it: two tables, and a projector into either.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use contracts::Envelope;
@@ -11,20 +11,13 @@ use kernel::{StreamId, Timestamp, Version, ports::Ports};
 use crate::{
     projection::Projection,
     projector::{Projector, Row, is_irrelevant, stream_of},
-    rebuild::{RebuildError, Rebuildable, Strays},
+    rebuild::{RebuildError, Rebuildable, Strays, remove_in_time},
     registry::Generation,
     store::{Consistency, Content, Put, RowKey, Stamp, Stored, ViewStore, ViewTable},
 };
 
 /// Rows that are removed before it is asked again whether to go on.
 const CLEARED_AT_A_TIME: u32 = 200;
-
-/// No removal of them begins later than this after they were read; with the eight seconds that a request may take it is over
-/// before [`GRACE`](crate::GRACE) is.
-const CLEARING: Duration = Duration::from_secs(5);
-
-/// Removals under way at a time.
-const REMOVALS: usize = 16;
 
 /// Rows whose events are looked up at a time.
 const LOOKUPS: usize = 8;
@@ -190,17 +183,9 @@ impl<P: Projection> Rebuildable for ProjectedView<P> {
 
     async fn clear(&self, generation: Generation) -> Result<bool, RebuildError> {
         let table = &self.table(generation).whole;
-        let began = self.ports.clock.now();
         let page = table.keys(Segment::WHOLE, None, Some(CLEARED_AT_A_TIME)).await?;
         let removals: Vec<BoxFuture<'_, _>> = page.keys.iter().map(|key| table.remove(key)).collect();
-        let mut removals = stream::iter(removals).buffer_unordered(REMOVALS);
-        while let Some(removed) = removals.next().await {
-            removed?;
-            let took = Duration::try_from(self.ports.clock.now().duration_since(began)).unwrap_or_default();
-            if took > CLEARING {
-                return Ok(false);
-            }
-        }
+        remove_in_time(&self.ports, removals).await?;
         // A page may be empty, and more come after it.
         Ok(page.keys.is_empty() && page.after.is_none())
     }

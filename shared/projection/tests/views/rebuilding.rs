@@ -675,17 +675,13 @@ async fn a_slow_worker_does_not_stop_what_came_in_the_place_of_its_rebuild() {
     site.is_whole(ids).await;
 }
 
+#[tokio::test]
 async fn what_a_gap_brings_into_one_generation_is_in_the_other_when_that_takes_over() {
     for single in [true, false] {
         let site = Site::memory();
         let rebuilder = site.rebuilder(SMALL);
         rebuilder.begin(&order(Task::Rebuild)).await.unwrap();
-        while site.state().await.job.unwrap().phase != Phase::Filling {
-            match rebuilder.advance().await.unwrap() {
-                Next::Wait(pause) => site.stage.world.advance(pause),
-                other => panic!("{other:?}"),
-            }
-        }
+        site.until(&rebuilder, Phase::Filling).await;
         let events = [vec![opened("o", "1")], (1..8).map(noted).collect()].concat();
         let events = site.stage.commit("s00", events).await;
         let function = site.function();
