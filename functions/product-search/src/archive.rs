@@ -339,6 +339,10 @@ impl ProductIndex for Archive {
         if objects.is_empty() {
             return Ok(true);
         }
+        let late = || self.ports.clock.now().duration_since(began).unsigned_abs() > CLEARING;
+        if late() {
+            return Ok(false);
+        }
         // The manifest first: bundles that nobody names are no index, but a manifest without its bundles is a damaged one.
         let manifest = self.manifest_name();
         self.objects.delete(&manifest).await?;
@@ -347,7 +351,7 @@ impl ProductIndex for Archive {
         let mut deletions = stream::iter(deletions).buffer_unordered(AT_A_TIME);
         while let Some(deleted) = deletions.next().await {
             deleted?;
-            if self.ports.clock.now().duration_since(began).unsigned_abs() > CLEARING {
+            if late() {
                 break;
             }
         }
