@@ -1,7 +1,7 @@
 //! What the index knows: a row for each product, for each store and for each product's stock, folded from their
 //! streams by the projections here (stores by that of the crate `catalogue`).
 
-use catalogue::{StoreCopy, Stores};
+use catalogue::Stores;
 use contracts::{
     Envelope,
     ids::{ProductId, StoreId},
@@ -19,9 +19,11 @@ pub trait Indexed: Projection {
     /// Which rows they are.
     const KIND: Kind;
 
-    /// Whether a search would see the difference between these two. Rows that look alike need not be saved each time.
-    fn looks_alike(before: &Self::Row, after: &Self::Row) -> bool {
-        before == after
+    /// Whether a search would see no difference between these two, **nor between any that were between them**. Rows that look alike
+    /// need not be saved each time; but a change that is taken back later is not nothing: were the row left as it was before both,
+    /// the first of them would have its effect when it came late, and the second, which is done with, would not come again.
+    fn looks_alike(_before: &Self::Row, _after: &Self::Row) -> bool {
+        false
     }
 }
 
@@ -83,10 +85,6 @@ impl Indexed for Products {
 
 impl Indexed for Stores {
     const KIND: Kind = Kind::Store;
-
-    fn looks_alike(before: &StoreCopy, after: &StoreCopy) -> bool {
-        before == after
-    }
 }
 
 /// The stock: one row for each product that is, or was, tracked.

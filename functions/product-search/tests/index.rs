@@ -112,6 +112,22 @@ proptest! {
 }
 
 #[tokio::test]
+async fn a_change_that_comes_after_it_was_taken_back_stays_taken_back() {
+    let stage = Stage::fruit().await;
+    let index = stage.index(MemoryObjects::new());
+    let writer = stage.writer(&index);
+    deliver(&writer, &stage.history().await).await;
+    let dearer = stage.price("Fruit", "Apple", 75, 90).await;
+    let as_before = stage.price("Fruit", "Apple", 90, 75).await;
+    let out = stage.participate("Fruit", false).await;
+    let in_again = stage.participate("Fruit", true).await;
+    for late in [[as_before, in_again], [dearer, out]] {
+        deliver(&writer, &late).await;
+        assert_eq!(seen(&index).await, seen(&*stage.indexed().await).await);
+    }
+}
+
+#[tokio::test]
 async fn two_writers_never_overwrite_each_other() {
     let stage = busy_mall(3).await;
     let orderly = seen(&*stage.indexed().await).await;
