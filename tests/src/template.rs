@@ -170,8 +170,9 @@ pub fn event_table_is_append_only(templates: &[Template]) -> Vec<String> {
         actions.sort_unstable();
         // A scan knows no leading keys: only what rebuilds views reads the whole table, and it writes nothing there.
         if actions == ["dynamodb:Scan"] {
-            if !is_of(holder, SCANNERS) {
-                problems.push(format!("{holder}: only the roles of {SCANNERS:?} may scan the event table"));
+            if !is_of(holder, &[REBUILD_WORKER]) {
+                problems
+                    .push(format!("{holder}: only the roles of {REBUILD_WORKER} may scan the event table"));
             }
             continue;
         }
@@ -210,8 +211,6 @@ fn leading_keys(context: &str) -> Value {
 
 /// The handler of the functions that rebuild views.
 const REBUILD_WORKER: &str = "rebuild-view";
-/// The handlers of the functions that read the whole event table: they build anew what is made of it.
-const SCANNERS: &[&str] = &[REBUILD_WORKER, "rebuild-product-index"];
 
 /// Tables that are no views, so that they need no twin: what they hold cannot be made of events.
 const NO_VIEWS: &[(&str, &str)] = &[
@@ -247,7 +246,8 @@ fn is_of(holder: &Resource<'_>, handlers: &[&str]) -> bool {
 }
 
 /// A view has two tables of one shape, whoever uses one of them may do the same with the other, and whoever does asks the registry which is
-/// live, and is done before it could have changed for long: in ten seconds ([`GRACE` of `shared/projection`] rests on it).
+/// live, and is done before it could have changed for long: in ten seconds ([`GRACE` of `shared/projection`] rests on it). A view in a
+/// bucket (`X_BUCKET` is its setting) has both generations there, and whoever uses it asks just the same.
 pub fn generations_are_twins(templates: &[Template]) -> Vec<String> {
     let mut problems = vec![];
     for template in templates {
@@ -278,12 +278,7 @@ pub fn generations_are_twins(templates: &[Template]) -> Vec<String> {
                 if of(view.id) != of(&format!("{}Even", view.id)) {
                     problems.push(format!("{holder}: does not treat both tables of {} alike", view.id));
                 }
-                let asks = template.statements().any(|other| {
-                    other.holder.id == holder.id
-                        && other.actions().contains(&"dynamodb:GetItem")
-                        && other.resources().all(|resource| *resource == json!({"Ref": "ViewsTableArn"}))
-                });
-                if !of(view.id).is_empty() && !asks {
+                if !of(view.id).is_empty() && !asks_the_registry(holder) {
                     problems.push(format!("{holder}: may use {} and not ask which is live", view.id));
                 }
             }
@@ -292,8 +287,13 @@ pub fn generations_are_twins(templates: &[Template]) -> Vec<String> {
             let variables = &function.properties["Environment"]["Variables"];
             let names: Vec<&String> =
                 variables.as_object().into_iter().flatten().map(|(name, _)| name).collect();
-            if !names.iter().any(|name| name.ends_with("_TABLE_EVEN")) {
+            let in_a_bucket = names.iter().any(|name| name.ends_with("_BUCKET"));
+            if !in_a_bucket && !names.iter().any(|name| name.ends_with("_TABLE_EVEN")) {
                 continue;
+            }
+            let role = template.target(&function.properties["Role"]);
+            if in_a_bucket && !role.is_some_and(asks_the_registry) {
+                problems.push(format!("{function}: may use a view in a bucket and not ask which is live"));
             }
             let long = function.properties["Timeout"].as_u64().is_none_or(|seconds| seconds > 10);
             if long && function.properties["Handler"] != REBUILD_WORKER {
@@ -302,6 +302,15 @@ pub fn generations_are_twins(templates: &[Template]) -> Vec<String> {
         }
     }
     problems
+}
+
+/// Whether this role may read which generation of a view is live.
+fn asks_the_registry(role: Resource<'_>) -> bool {
+    role.template.statements().any(|statement| {
+        statement.holder.id == role.id
+            && statement.actions().contains(&"dynamodb:GetItem")
+            && statement.resources().all(|resource| *resource == json!({"Ref": "ViewsTableArn"}))
+    })
 }
 
 /// The views that a context says it has: each with its worker, and fed by a queue whose name follows from its own.
@@ -317,7 +326,7 @@ pub fn views_are_listed(templates: &[Template]) -> Vec<String> {
             .and_then(Value::as_object)
             .into_iter()
             .flatten()
-            .filter_map(|(name, _)| name.strip_suffix("_TABLE"))
+            .filter_map(|(name, _)| name.strip_suffix("_TABLE").or(name.strip_suffix("_BUCKET")))
             .filter(|name| !["EVENT", "VIEWS"].contains(name))
             .map(|name| format!("{}.{}", template.context, name.to_lowercase().replace('_', "-")))
             .collect();
@@ -362,7 +371,7 @@ pub fn no_updates_and_no_deletes(templates: &[Template]) -> Vec<String> {
             && !statement
                 .resources()
                 .any(|resource| is_event_table(resource) || referred(resource) == Some("ViewsTableArn"));
-        let scans = is_of(&statement.holder, SCANNERS) && statement.actions() == ["dynamodb:Scan"];
+        let scans = is_of(&statement.holder, &[REBUILD_WORKER]) && statement.actions() == ["dynamodb:Scan"];
         for action in statement.actions() {
             let excused = scans || rebuilds && ["dynamodb:DeleteItem", "dynamodb:Scan"].contains(&action);
             if action.starts_with("dynamodb:") && !allowed(&statement, action) && !excused {

@@ -364,7 +364,7 @@ fn only_the_roles_of_rebuilds_may_scan_the_event_table() {
         "            Condition: {\"ForAllValues:StringLike\": {\"dynamodb:LeadingKeys\": [\"toys.*\"]}}\n";
     refuses(template::event_table_is_append_only, fence, scan, "may scan the event table");
     refuses(template::no_updates_and_no_deletes, fence, scan, "dynamodb:Scan");
-    let rebuilds = SOUND.replace("Handler: buy", "Handler: rebuild-product-index").replacen(
+    let rebuilds = SOUND.replace("Handler: buy", "Handler: rebuild-view").replacen(
         "Resource: !GetAtt BuyLog.Arn}\n",
         "Resource: !GetAtt BuyLog.Arn}
               - {Effect: Allow, Action: dynamodb:Scan, Resource: !Ref EventTableArn}
@@ -520,6 +520,30 @@ fn tables_of_a_view_that_are_not_treated_alike_are_found() {
         "which is live",
     );
     refuses_with_a_view(rule, "Timeout: 10", "Timeout: 11", "ten seconds");
+}
+
+#[test]
+fn a_view_in_a_bucket_is_held_to_the_same_rules() {
+    let in_a_bucket = WITH_A_VIEW
+        .replace("TOYS_TABLE: !Ref ToysTable, TOYS_TABLE_EVEN: !Ref ToysTableEven", "TOYS_BUCKET: !Ref Toys");
+    let sound = format!("{SOUND}{in_a_bucket}");
+    let (twins, listed) = (template::generations_are_twins as Rule, template::views_are_listed as Rule);
+    for (rule, from, to, about) in [
+        (
+            twins,
+            "Action: dynamodb:GetItem, Resource: !Ref ViewsTableArn",
+            "Action: s3:GetObject, Resource: x",
+            "which is live",
+        ),
+        (twins, "Timeout: 10", "Timeout: 11", "ten seconds"),
+        (listed, "Value: toys.toys", "Value: toys.boats", "lists the views"),
+        (listed, "-toys-project-toys", "-toys-feed-toys", "no queue"),
+    ] {
+        assert_eq!(rule(&toys(&sound)), Vec::<String>::new());
+        assert!(in_a_bucket.contains(from), "{from}");
+        let found = rule(&toys(&format!("{SOUND}{}", in_a_bucket.replacen(from, to, 1))));
+        assert!(found.iter().any(|problem| problem.contains(about)), "{from:?} -> {to:?}: {found:?}");
+    }
 }
 
 #[test]

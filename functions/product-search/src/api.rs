@@ -6,11 +6,13 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use contracts::ids::StoreId;
 use kernel::{Money, Uuid, id::derive};
 use lambda::{Answer, Call, Fault};
+use projection::Generations;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     docs::{ProductsFound, SearchedProduct},
-    index::{Place, ProductIndex, Wanted},
+    index::{Place, Wanted},
+    twins::Twins,
 };
 
 /// Products on a page when nothing is said.
@@ -45,7 +47,8 @@ impl Participation {
 
 /// The search, for shoppers.
 pub struct ProductSearch {
-    index: Arc<dyn ProductIndex>,
+    generations: Generations,
+    twins: Twins,
     participation: Participation,
 }
 
@@ -58,22 +61,23 @@ struct Cursor {
 }
 
 impl ProductSearch {
-    /// The search in `index`.
-    pub fn new(index: Arc<dyn ProductIndex>, participation: Participation) -> Self {
-        Self { index, participation }
+    /// The search in the generation of the index that is live.
+    pub fn new(generations: Generations, twins: Twins, participation: Participation) -> Self {
+        Self { generations, twins, participation }
     }
 
     /// `GET /api/search/products?q=&storeId=&minPrice=&maxPrice=&available=&limit=&cursor=`: see [`Wanted`] for what fits
     /// and in which order. It lags behind the stores by the time events take to travel, and some seconds.
     ///
     /// # Errors
-    /// 400 when a parameter is wrong; 503 when the index does not answer.
+    /// 400 when a parameter is wrong; 503 when the index does not answer, or nobody knows which generation of it is live.
     pub async fn search_products(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let (mut wanted, search) = self.wanted(&call)?;
         if let Some(text) = parameter(&call, "cursor") {
             wanted.after = Some(opened(text, search)?);
         }
-        let found = self.index.search(&wanted).await?;
+        let live = self.generations.fed().await?.live;
+        let found = self.twins.only(live).await.search(&wanted).await?;
         let next = found.next.map(|after| closed(&Cursor { search, after })).transpose()?;
         let products = found.products.into_iter().map(SearchedProduct::of).collect();
         Answer::view(&ProductsFound { products, next }, None)

@@ -28,8 +28,10 @@ use std::{
 };
 
 use async_trait::async_trait;
+use event_store::Segment;
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use kernel::{Timestamp, ports::Ports};
+use projection::Consistency;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
@@ -47,11 +49,18 @@ pub const REFRESH: Duration = Duration::from_secs(5);
 /// to its manifest, or a reader from the manifest to its bundles.
 const GRACE: Duration = Duration::from_secs(3600);
 
-/// A sweep lists the archive; it is made every so many changes, and by every rebuild.
+/// A sweep lists the archive; it is made every so many changes.
 const SWEEP_EVERY: u64 = 64;
 
-/// Bundles that are fetched at a time.
-const FETCHES_AT_A_TIME: usize = 8;
+/// Bundles that are fetched, or deleted, at a time.
+const AT_A_TIME: usize = 8;
+
+/// Objects that a step of [`Archive::clear`](ProductIndex::clear) deletes at most.
+const CLEARED: usize = 500;
+
+/// No deletion of them begins later than this after they were listed; with the eight seconds that a request may take it is over
+/// before [`projection::GRACE`] is.
+const CLEARING: Duration = Duration::from_secs(5);
 
 /// How often the manifest is read again when a bundle that it names is gone: swept away, by a writer that is further.
 const ATTEMPTS: u32 = 3;
@@ -93,6 +102,13 @@ struct Span {
     length: usize,
 }
 
+impl Held {
+    /// The manifest's tag: it names bundles whose names never come again, so no manifest is like an earlier one.
+    fn revision(&self) -> Revision {
+        Revision(self.tag.as_ref().map(|tag| tag.0.clone()).unwrap_or_default())
+    }
+}
+
 impl Manifest {
     fn bundles(&self) -> BTreeSet<&str> {
         self.files.values().map(|span| span.bundle.as_str()).collect()
@@ -100,8 +116,8 @@ impl Manifest {
 }
 
 impl Archive {
-    /// The index under `prefix`. What it is called has to change with the engine's fields: newer code then starts beside
-    /// the old index, and a rebuild fills it.
+    /// The index under `prefix`. What it is called has to change with the engine's fields: newer code then starts with an empty
+    /// index, and a rebuild fills it.
     pub fn new(objects: Arc<dyn Objects>, ports: Ports, prefix: impl Into<String>) -> Self {
         Self { objects, ports, prefix: prefix.into(), held: Mutex::new(None) }
     }
@@ -111,29 +127,27 @@ impl Archive {
     /// # Errors
     /// [`IndexError`].
     pub async fn segments(&self) -> Result<usize, IndexError> {
-        Ok(self.held(REFRESH).await?.edition.segments())
+        Ok(self.held(Consistency::Eventual).await?.edition.segments())
     }
 
     fn manifest_name(&self) -> String {
         format!("{}/manifest.json", self.prefix)
     }
 
-    /// What is in memory, if it is not older than `age`; otherwise what is in the archive.
-    async fn held(&self, age: Duration) -> Result<Arc<Held>, IndexError> {
+    /// What is in the archive: read strongly as it is now, else perhaps as it was [`REFRESH`] ago. Files that are in memory are
+    /// not read again.
+    async fn held(&self, consistency: Consistency) -> Result<Arc<Held>, IndexError> {
         let mut held = self.held.lock().await;
         let now = self.ports.clock.now();
         if let Some(held) = &*held
-            && now.duration_since(held.checked).unsigned_abs() <= age
+            && consistency == Consistency::Eventual
+            && now.duration_since(held.checked).unsigned_abs() <= REFRESH
         {
             return Ok(held.clone());
         }
         let fresh = Arc::new(self.read(held.as_deref()).await?);
         *held = Some(fresh.clone());
         Ok(fresh)
-    }
-
-    async fn forget(&self) {
-        *self.held.lock().await = None;
     }
 
     async fn read(&self, known: Option<&Held>) -> Result<Held, IndexError> {
@@ -193,7 +207,7 @@ impl Archive {
                 async move { Ok((self.objects.get(bundle, None).await?, bundle, spans)) }.boxed()
             })
             .collect();
-        let mut fetched = stream::iter(fetches).buffered(FETCHES_AT_A_TIME);
+        let mut fetched = stream::iter(fetches).buffered(AT_A_TIME);
         while let Some((got, bundle, spans)) = fetched.try_next().await? {
             let bytes = match got {
                 Got::Object { bytes, .. } => bytes,
@@ -208,10 +222,15 @@ impl Archive {
         Ok(Ok(files))
     }
 
-    /// What is in memory, if it is still of this revision.
-    async fn at(&self, revision: &Revision) -> Result<Option<Arc<Held>>, IndexError> {
-        let held = self.held(Duration::MAX).await?;
-        Ok((held.manifest.revision == revision.0).then_some(held))
+    /// Changes what is in memory, if that is still of this revision, and puts it in the place of what is in the archive.
+    async fn change(
+        &self,
+        revision: &Revision,
+        change: impl FnOnce(&Edition) -> Result<Edition, IndexError> + Send,
+    ) -> Result<Saved, IndexError> {
+        let held = self.held.lock().await.clone();
+        let Some(base) = held.filter(|held| held.revision() == *revision) else { return Ok(Saved::Conflict) };
+        self.publish(&base, change(&base.edition)?).await
     }
 
     /// Puts `edition` in the place of `base`.
@@ -239,16 +258,9 @@ impl Archive {
         }
         let text = serde_json::to_vec(&manifest).map_err(|e| IndexError::Damaged(e.to_string()))?;
         let condition = base.tag.as_ref().map_or(Condition::Missing, Condition::Still);
-        let wrote = match self.objects.put(&self.manifest_name(), text, condition).await {
-            Ok(wrote) => wrote,
-            Err(error) => {
-                // It may have been written: whoever comes next looks.
-                self.forget().await;
-                return Err(error);
-            }
-        };
-        let Wrote::Written(tag) = wrote else {
-            self.forget().await;
+        // After an error it may have been written. Whoever comes next looks; what is in memory is what the archive was, and
+        // spares them most of what they would read.
+        let Wrote::Written(tag) = self.objects.put(&self.manifest_name(), text, condition).await? else {
             return Ok(Saved::Conflict);
         };
         if revision.is_multiple_of(SWEEP_EVERY) {
@@ -286,7 +298,7 @@ impl Archive {
 impl ProductIndex for Archive {
     /// At most [`REFRESH`] behind, but while the archive does not answer: then as it was when it last did.
     async fn search(&self, wanted: &Wanted) -> Result<Found, IndexError> {
-        let held = match self.held(REFRESH).await {
+        let held = match self.held(Consistency::Eventual).await {
             Ok(held) => held,
             Err(error) => {
                 let old = self.held.lock().await.clone().ok_or_else(|| error.clone())?;
@@ -297,38 +309,56 @@ impl ProductIndex for Archive {
         held.edition.search(wanted)
     }
 
-    async fn records(&self, keys: &[Key]) -> Result<Records, IndexError> {
-        let held = self.held(Duration::MAX).await?;
-        let records = held.edition.records(keys)?;
-        Ok(Records { revision: Revision(held.manifest.revision), records })
+    async fn records(&self, keys: &[Key], consistency: Consistency) -> Result<Records, IndexError> {
+        let held = self.held(consistency).await?;
+        Ok(Records { revision: held.revision(), records: held.edition.records(keys)? })
     }
 
-    async fn everything(&self) -> Result<Records, IndexError> {
-        let held = self.held(Duration::ZERO).await?;
-        let records = held.edition.everything()?;
-        Ok(Records { revision: Revision(held.manifest.revision), records })
+    async fn page(
+        &self,
+        segment: Segment,
+        after: Option<Key>,
+        limit: usize,
+        consistency: Consistency,
+    ) -> Result<Vec<Record>, IndexError> {
+        self.held(consistency).await?.edition.page(segment, after, limit)
     }
 
     async fn save(&self, revision: &Revision, records: &[Record]) -> Result<Saved, IndexError> {
-        let Some(base) = self.at(revision).await? else {
-            self.forget().await;
-            return Ok(Saved::Conflict);
-        };
-        let edition = base.edition.with(records)?;
-        self.publish(&base, edition).await
+        self.change(revision, |edition| edition.with(records)).await
     }
 
-    async fn replace(&self, revision: &Revision, records: &[Record]) -> Result<Saved, IndexError> {
-        let Some(base) = self.at(revision).await? else {
-            self.forget().await;
-            return Ok(Saved::Conflict);
-        };
-        let edition = Edition::empty()?.with(records)?;
-        let saved = self.publish(&base, edition).await?;
-        if saved == Saved::Saved {
-            let held = self.held(Duration::MAX).await?;
-            self.sweep(&held.manifest).await;
+    async fn remove(&self, revision: &Revision, keys: &[Key]) -> Result<Saved, IndexError> {
+        self.change(revision, |edition| edition.without(keys)).await
+    }
+
+    async fn clear(&self) -> Result<bool, IndexError> {
+        self.rest().await;
+        let began = self.ports.clock.now();
+        let objects = self.objects.list(&format!("{}/", self.prefix)).await?;
+        if objects.is_empty() {
+            return Ok(true);
         }
-        Ok(saved)
+        let late = || self.ports.clock.now().duration_since(began).unsigned_abs() > CLEARING;
+        if late() {
+            return Ok(false);
+        }
+        // The manifest first: bundles that nobody names are no index, but a manifest without its bundles is a damaged one.
+        let manifest = self.manifest_name();
+        self.objects.delete(&manifest).await?;
+        let deletions: Vec<BoxFuture<'_, Result<(), IndexError>>> =
+            objects.iter().take(CLEARED).map(|object| self.objects.delete(&object.name)).collect();
+        let mut deletions = stream::iter(deletions).buffer_unordered(AT_A_TIME);
+        while let Some(deleted) = deletions.next().await {
+            deleted?;
+            if late() {
+                break;
+            }
+        }
+        Ok(false)
+    }
+
+    async fn rest(&self) {
+        *self.held.lock().await = None;
     }
 }

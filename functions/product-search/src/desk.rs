@@ -91,6 +91,12 @@ fn key<P: Indexed>(id: &str) -> Result<Key, ViewError> {
     Ok(Key { kind: P::KIND, id: id.parse().map_err(|e| malformed::<P>(id, e))? })
 }
 
+/// Whether two records hold the same row of the same events. Rows are compared as what they mean, not as they are written.
+pub fn same<P: Indexed>(one: &Record, other: &Record) -> bool {
+    let (a, b) = (row::<P>(one), row::<P>(other));
+    (one.schema, one.applied) == (other.schema, other.applied) && a.is_ok() && a == b
+}
+
 fn row<P: Indexed>(record: &Record) -> Result<Option<P::Row>, String> {
     record.row.clone().map(serde_json::from_value).transpose().map_err(|e| e.to_string())
 }

@@ -9,11 +9,12 @@ use std::{
     collections::{BTreeMap, BinaryHeap, HashMap},
     io::Write,
     path::Path,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use catalogue::{StoreCopy, Stores};
 use contracts::ids::StoreId;
+use event_store::Segment;
 use kernel::Uuid;
 use projection::Projection;
 use serde::{Deserialize, Serialize};
@@ -90,6 +91,8 @@ pub struct Edition {
     analyzers: TokenizerManager,
     searcher: Searcher,
     stores: HashMap<StoreId, StoreCopy>,
+    /// Where each record is, in the order of the keys; made when it is first asked for.
+    listing: OnceLock<Vec<(Key, DocAddress)>>,
 }
 
 #[derive(Clone, Copy)]
@@ -206,7 +209,8 @@ impl Edition {
         let reader: IndexReader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
         let (_, fields) = schema();
         let (analyzers, searcher) = (index.tokenizers().clone(), reader.searcher());
-        let mut edition = Self { files, meta, fields, analyzers, searcher, stores: HashMap::new() };
+        let (stores, listing) = (HashMap::new(), OnceLock::new());
+        let mut edition = Self { files, meta, fields, analyzers, searcher, stores, listing };
         edition.stores = edition.all_stores()?;
         Ok(edition)
     }
@@ -231,6 +235,37 @@ impl Edition {
     /// # Errors
     /// [`IndexError::Damaged`].
     pub fn with(&self, records: &[Record]) -> Result<Self, IndexError> {
+        let mut documents: BTreeMap<String, Vec<Record>> = BTreeMap::new();
+        for record in records {
+            documents.entry(document_of(record.key)).or_default().push(record.clone());
+        }
+        for (key, records) in &mut documents {
+            // A product and its stock share a document: what is not replaced stays.
+            for kept in self.document(key)? {
+                if !records.iter().any(|record| record.key == kept.key) {
+                    records.push(kept);
+                }
+            }
+        }
+        self.rewritten(documents)
+    }
+
+    /// The next edition: this one without the records under these keys.
+    ///
+    /// # Errors
+    /// [`IndexError::Damaged`].
+    pub fn without(&self, keys: &[Key]) -> Result<Self, IndexError> {
+        let mut documents = BTreeMap::new();
+        for key in keys {
+            let document = document_of(*key);
+            let kept = self.document(&document)?;
+            documents.insert(document, kept.into_iter().filter(|kept| !keys.contains(&kept.key)).collect());
+        }
+        self.rewritten(documents)
+    }
+
+    /// The next edition: this one with these documents made anew of these records, or left out where there are none.
+    fn rewritten(&self, documents: BTreeMap<String, Vec<Record>>) -> Result<Self, IndexError> {
         let directory = directory(&self.files, &self.meta)?;
         let mut index = Index::open(directory.clone())?;
         index.set_tokenizers(analyzers());
@@ -242,19 +277,11 @@ impl Edition {
         let mut writer: IndexWriter = index.writer_with_options(options)?;
         // Merges are made below, before the edition is: nothing goes on behind anybody's back.
         writer.set_merge_policy(Box::new(NoMergePolicy));
-        let mut documents: BTreeMap<String, Vec<Record>> = BTreeMap::new();
-        for record in records {
-            documents.entry(document_of(record.key)).or_default().push(record.clone());
-        }
-        for (key, mut records) in documents {
-            // A product and its stock share a document: what is not replaced stays.
-            for kept in self.document(&key)? {
-                if !records.iter().any(|record| record.key == kept.key) {
-                    records.push(kept);
-                }
-            }
+        for (key, records) in documents {
             writer.delete_term(Term::from_field_text(self.fields.key, &key));
-            writer.add_document(self.written(&key, records)?)?;
+            if !records.is_empty() {
+                writer.add_document(self.written(&key, records)?)?;
+            }
         }
         writer.commit()?;
         let mut policy = LogMergePolicy::default();
@@ -281,14 +308,39 @@ impl Edition {
         Ok(found)
     }
 
-    /// All records.
+    /// The first records of a segment after a key, in the order of their keys.
     ///
     /// # Errors
     /// [`IndexError::Damaged`].
-    pub fn everything(&self) -> Result<Vec<Record>, IndexError> {
-        let mut records = self.all(&AllQuery)?;
-        records.sort_by_key(|record| record.key);
+    pub fn page(
+        &self,
+        segment: Segment,
+        after: Option<Key>,
+        limit: usize,
+    ) -> Result<Vec<Record>, IndexError> {
+        let listing = self.listing()?;
+        let from = after.map_or(0, |after| listing.partition_point(|(key, _)| *key <= after));
+        let total = u128::from(segment.total.max(1));
+        // Ids are random at their ends, so segments are of about one size.
+        let ours = |key: &Key| key.id.as_u128() % total == u128::from(segment.index);
+        let mut records = Vec::new();
+        for (key, address) in listing[from..].iter().filter(|(key, _)| ours(key)).take(limit) {
+            let found = self.body(*address)?.into_iter().find(|record| record.key == *key);
+            records.push(found.ok_or_else(|| damaged(format!("{key} is gone from {address:?}")))?);
+        }
         Ok(records)
+    }
+
+    fn listing(&self) -> Result<&[(Key, DocAddress)], IndexError> {
+        if let Some(listing) = self.listing.get() {
+            return Ok(listing);
+        }
+        let mut listing = Vec::new();
+        for address in self.searcher.search(&AllQuery, &DocSetCollector)? {
+            listing.extend(self.body(address)?.iter().map(|record| (record.key, address)));
+        }
+        listing.sort_unstable();
+        Ok(self.listing.get_or_init(|| listing))
     }
 
     /// The products that fit, best first.

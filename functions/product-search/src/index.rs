@@ -4,9 +4,13 @@
 //! docs/decisions/0012) would be another implementation, and nothing else would change: what is indexed, in which version,
 //! and what is searched for is decided on this side of the port.
 
+use std::{fmt, str::FromStr};
+
 use async_trait::async_trait;
 use contracts::ids::{ProductId, StoreId};
+use event_store::Segment;
 use kernel::{Money, Uuid, Version};
+use projection::{Consistency, DeliverError, RebuildError, ViewError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -20,18 +24,25 @@ pub trait ProductIndex: Send + Sync {
     /// [`IndexError`].
     async fn search(&self, wanted: &Wanted) -> Result<Found, IndexError>;
 
-    /// What is kept under these keys. Keys of which nothing is known are left out. It may be older than what others have
-    /// saved: [`ProductIndex::save`] notices.
+    /// What is kept under these keys. Keys of which nothing is known are left out. Read strongly, it is as it is now; else it may
+    /// be as far behind as a search.
     ///
     /// # Errors
     /// [`IndexError`].
-    async fn records(&self, keys: &[Key]) -> Result<Records, IndexError>;
+    async fn records(&self, keys: &[Key], consistency: Consistency) -> Result<Records, IndexError>;
 
-    /// Everything that is kept, as it is now.
+    /// The first `limit` records of a segment after a key, in the order of their keys; as new as [`ProductIndex::records`] are.
+    /// Segments are a partition of the ids.
     ///
     /// # Errors
     /// [`IndexError`].
-    async fn everything(&self) -> Result<Records, IndexError>;
+    async fn page(
+        &self,
+        segment: Segment,
+        after: Option<Key>,
+        limit: usize,
+        consistency: Consistency,
+    ) -> Result<Vec<Record>, IndexError>;
 
     /// Replaces these records, all of them or none, if nobody saved anything since `revision`. When it returns, they
     /// survive a crash.
@@ -40,11 +51,21 @@ pub trait ProductIndex: Send + Sync {
     /// [`IndexError`]. After [`IndexError::Unavailable`] they may have been saved.
     async fn save(&self, revision: &Revision, records: &[Record]) -> Result<Saved, IndexError>;
 
-    /// Replaces the whole index by one of these records, at once, if nobody saved anything since `revision`.
+    /// Removes the records under these keys, all of them or none, if nobody saved anything since `revision`.
     ///
     /// # Errors
-    /// [`IndexError`]. After [`IndexError::Unavailable`] it may have been replaced.
-    async fn replace(&self, revision: &Revision, records: &[Record]) -> Result<Saved, IndexError>;
+    /// [`IndexError`]. After [`IndexError::Unavailable`] they may have been removed.
+    async fn remove(&self, revision: &Revision, keys: &[Key]) -> Result<Saved, IndexError>;
+
+    /// Removes what is kept, a bounded part of it at a time; says whether nothing was left to remove. Nobody may search or save
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    async fn clear(&self) -> Result<bool, IndexError>;
+
+    /// Lets go of what is in this process's memory. What comes next is answered as if it were a new one.
+    async fn rest(&self);
 }
 
 /// What a record is about.
@@ -68,6 +89,34 @@ pub struct Key {
     pub id: Uuid,
 }
 
+/// As operators read it, for example `stock 0198c0de-0000-7000-8000-000000000001`.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            Kind::Product => "product",
+            Kind::Store => "store",
+            Kind::Stock => "stock",
+        };
+        write!(f, "{kind} {}", self.id)
+    }
+}
+
+impl FromStr for Key {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let why = || format!("{text:?} does not name a record of the product index");
+        let (kind, id) = text.split_once(' ').ok_or_else(why)?;
+        let kind = match kind {
+            "product" => Kind::Product,
+            "store" => Kind::Store,
+            "stock" => Kind::Stock,
+            _ => return Err(why()),
+        };
+        Ok(Self { kind, id: id.parse().map_err(|_| why())? })
+    }
+}
+
 /// A row with its version, as [`projection::ViewStore`] keeps it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -81,9 +130,9 @@ pub struct Record {
     pub row: Option<Value>,
 }
 
-/// State of an index: another one after each change.
+/// State of an index: another one after each change, and never one that was before.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Revision(pub u64);
+pub struct Revision(pub String);
 
 /// Records, and what they are as of.
 #[derive(Debug, Clone, PartialEq)]
@@ -185,4 +234,29 @@ pub enum IndexError {
     /// What was read makes no sense. A rebuild replaces it.
     #[error("the product index is damaged: {0}")]
     Damaged(String),
+}
+
+/// What the index is called as a view: in the registry, in errors and by operators.
+pub const VIEW: &str = "product-index";
+
+impl From<IndexError> for ViewError {
+    fn from(error: IndexError) -> Self {
+        match error {
+            IndexError::Unavailable { operation, why } => Self::Unavailable { view: VIEW, operation, why },
+            IndexError::Refused { operation, why } => Self::Refused { view: VIEW, operation, why },
+            IndexError::Damaged(why) => Self::Malformed { view: VIEW, id: "manifest".to_owned(), why },
+        }
+    }
+}
+
+impl From<IndexError> for DeliverError {
+    fn from(error: IndexError) -> Self {
+        ViewError::from(error).into()
+    }
+}
+
+impl From<IndexError> for RebuildError {
+    fn from(error: IndexError) -> Self {
+        ViewError::from(error).into()
+    }
 }

@@ -7,9 +7,11 @@
 //! | room | what is in it |
 //! | --- | --- |
 //! | [`api`] | the query |
-//! | [`views`] | what keeps the index up to date, and what makes it anew |
+//! | [`views`] | what keeps the index up to date |
+//! | [`rebuild`] | what makes it anew, and compares it with the events |
 //! | [`rows`] | the rows, and how events change them |
-//! | [`desk`] | where the events of a batch become rows |
+//! | [`desk`], `writer` | where the events of a batch become rows, and how those get into one index |
+//! | [`twins`] | the index of odd generations, and that of even ones |
 //! | [`index`] | the port: what an index has to be able to do |
 //! | [`engine`] | one edition of the index, with Tantivy |
 //! | [`archive`], [`objects`], [`s3`] | where editions are kept, and how one follows the other |
@@ -22,6 +24,9 @@ pub mod docs;
 pub mod engine;
 pub mod index;
 pub mod objects;
+pub mod rebuild;
 pub mod rows;
 pub mod s3;
+pub mod twins;
 pub mod views;
+mod writer;

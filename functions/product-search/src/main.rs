@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use lambda::{Function, aws, batch_consumer, serve, system_ports, use_case};
+use lambda::{Function, aws, batch_consumer, rebuild_view, serve, system_ports, use_case};
 use product_search::{
     api::{Participation, ProductSearch},
     archive::Archive,
+    index::VIEW,
+    rebuild::ProductIndexView,
     s3::S3Objects,
+    twins::Twins,
     views::Indexing,
 };
+use projection::{Generations, Limits, Rebuilder};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
@@ -18,22 +22,29 @@ async fn main() -> Result<(), lambda_runtime::Error> {
 async fn function(name: String) -> Result<Option<Function>, String> {
     let ports = system_ports();
     let config = aws::config();
-    let index = || {
-        let objects = S3Objects::of(&config, aws::setting("INDEX_BUCKET")?);
-        Ok::<_, String>(Arc::new(Archive::new(Arc::new(objects), ports.clone(), "products/v1")))
+    let store = || aws::event_store(&config, &ports);
+    let twins = || {
+        let objects = Arc::new(S3Objects::of(&config, aws::setting("PRODUCT_INDEX_BUCKET")?));
+        let archive = |prefix| Arc::new(Archive::new(objects.clone(), ports.clone(), prefix));
+        Ok::<_, String>(Twins::new(archive("products/v1"), archive("products/v1-even")))
     };
-    let indexing = || {
-        let store = aws::event_store(&config, &ports)?;
-        Ok::<_, String>(Arc::new(Indexing::new(index()?, store, ports.clone())))
-    };
+    let generations =
+        || Ok::<_, String>(Generations::new(VIEW, aws::registry(&config)?, ports.clock.clone()));
+    let indexing =
+        || Ok::<_, String>(Arc::new(Indexing::new(generations()?, twins()?, store()?, ports.clone())));
     let search = || {
         let participation = Participation::of_setting(&aws::setting("ONLY_PARTICIPATING_STORES")?)?;
-        Ok::<_, String>(Arc::new(ProductSearch::new(index()?, participation)))
+        Ok::<_, String>(Arc::new(ProductSearch::new(generations()?, twins()?, participation)))
+    };
+    let rebuilder = || {
+        let view = Arc::new(ProductIndexView::new(twins()?, store()?, ports.clone()));
+        let registry = aws::registry(&config)?;
+        Ok::<_, String>(Rebuilder::new(view, registry, store()?, ports.clone(), Limits::FUNCTION))
     };
     Ok(Some(match name.as_str() {
         "search-products" => use_case(&search()?, &ports, ProductSearch::search_products),
-        "index-products" => batch_consumer(&indexing()?, Indexing::index_products),
-        "rebuild-product-index" => use_case(&indexing()?, &ports, Indexing::rebuild_product_index),
+        "project-product-index" => batch_consumer(&indexing()?, Indexing::project_product_index),
+        "rebuild-view" => rebuild_view(vec![rebuilder()?], &ports),
         _ => return Ok(None),
     }))
 }

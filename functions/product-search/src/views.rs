@@ -1,35 +1,27 @@
-//! What keeps the index up to date with the streams of products, stores and stock, and what makes it anew.
+//! What keeps the index up to date with the streams of products, stores and stock.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use catalogue::Stores;
 use contracts::Envelope;
-use event_store::{EventStore, Segment};
-use futures::{StreamExt, TryStreamExt, stream};
-use kernel::{
-    Uuid,
-    ports::{Backoff, Ports},
-};
-use lambda::{Answer, Call, Fault};
-use projection::{Projection, Projector};
-use serde::Serialize;
+use event_store::EventStore;
+use kernel::ports::{Backoff, Ports};
+use lambda::{Fault, settled};
+use projection::{BatchOutcome, DeliverError, Fed, Generation, Generations};
 
 use crate::{
-    desk::Desk,
-    index::{IndexError, Key, Kind, ProductIndex, Record, Revision, Saved},
-    rows::{Indexed, ProductRow, Products, Stock},
+    index::IndexError,
+    twins::Twins,
+    writer::{Patience, Writer, all_failed},
 };
 
-/// Pauses before a batch is done again because somebody else changed the index meanwhile. There are two writers at most,
-/// and a change takes a tenth of a second.
-const BACKOFF: Backoff =
-    Backoff { base: Duration::from_millis(50), cap: Duration::from_millis(800), retries: 6 };
-
-/// Parts of the event table that a rebuild reads at a time.
-const SEGMENTS: u32 = 4;
-
-/// Events that a rebuild folds at a time.
-const CHUNK: usize = 500;
+/// How a batch is tried again because somebody else changed the index meanwhile. There are two writers at most, and a change
+/// takes a tenth of a second; but one that is given batch after batch leaves the other little time between two of its changes, so
+/// that one has to try often, and soon. What fills the next generation leaves longer pauses, and so the right of way. With all this
+/// on both generations a batch is done within the function's ten seconds.
+const PATIENCE: Patience = Patience {
+    pauses: Backoff { base: Duration::from_millis(20), cap: Duration::from_millis(160), retries: 30 },
+    time: Duration::from_secs(4),
+};
 
 impl From<IndexError> for Fault {
     fn from(error: IndexError) -> Self {
@@ -40,221 +32,73 @@ impl From<IndexError> for Fault {
     }
 }
 
-/// The one who writes the index.
+/// Who keeps the index up to date.
 pub struct Indexing {
-    index: Arc<dyn ProductIndex>,
+    generations: Generations,
+    twins: Twins,
     events: EventStore,
     ports: Ports,
 }
 
-/// What a rebuild did.
-#[derive(Debug, Serialize, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct Rebuilt {
-    /// Events that were folded.
-    pub events: usize,
-    /// Records in the new index.
-    pub records: usize,
-    /// Streams that went on meanwhile, and were read again to their ends.
-    pub caught_up: usize,
-}
-
 impl Indexing {
-    /// A writer of `index`, which heals from `events`.
-    pub fn new(index: Arc<dyn ProductIndex>, events: EventStore, ports: Ports) -> Self {
-        Self { index, events, ports }
+    /// The writer of the generations that `generations` names; it heals from `events`.
+    pub fn new(generations: Generations, twins: Twins, events: EventStore, ports: Ports) -> Self {
+        Self { generations, twins, events, ports }
     }
 
     /// Brings the index up to date with a batch of events: all that came of them is saved at once, before the queue hears
-    /// that they are done with. An event that cannot be applied fails alone.
-    pub async fn index_products(self: Arc<Self>, events: Vec<Envelope>) -> Vec<Result<(), Fault>> {
-        match self.bring_up_to_date(&events).await {
-            Ok(results) => results,
-            Err(fault) => events.iter().map(|_| Err(fault.clone())).collect(),
+    /// that they are done with, in each generation that is fed. An event that cannot be applied fails alone.
+    pub async fn project_product_index(self: Arc<Self>, events: Vec<Envelope>) -> Vec<Result<(), Fault>> {
+        let mut outcome = self.deliver(&events).await;
+        if outcome.lag.is_none() {
+            outcome.lag = self.age(&events);
         }
+        settled(&events, outcome)
     }
 
-    async fn bring_up_to_date(&self, events: &[Envelope]) -> Result<Vec<Result<(), Fault>>, Fault> {
-        for attempt in 0..=BACKOFF.retries {
-            let desk = Desk::default();
-            let revision = self.lay_out(&desk, events).await?;
-            let results = self.fold(&desk, events).await;
-            self.fetch_sellers(&desk).await?;
-            let changed = desk.to_save();
-            if changed.is_empty() {
-                return Ok(results);
+    async fn deliver(&self, events: &[Envelope]) -> BatchOutcome {
+        let Fed { live, also } = match self.generations.fed().await {
+            Ok(fed) => fed,
+            Err(error) => {
+                tracing::error!(%error, "nobody knows where events go");
+                return all_failed(events, &error.into());
             }
-            match self.index.save(&revision, &changed).await? {
-                Saved::Saved => {
-                    tracing::info!(records = changed.len(), "index changed");
-                    return Ok(results);
-                }
-                Saved::Conflict => {
-                    tracing::info!(attempt, "somebody else changed the index");
-                    self.ports.timer.sleep(BACKOFF.pause(attempt, &*self.ports.random)).await;
-                }
-            }
-        }
-        Err(Fault::unavailable("others changed the index at the same time, in every attempt"))
+        };
+        let Some(also) = also else {
+            self.twins.only(live).await;
+            return whole(events, self.writer(live).write(events).await);
+        };
+        // The newer one first: whatever a search sees in the older one is in the newer one when that takes over.
+        let (writer, older) = (self.writer(live.max(also)), self.writer(live.min(also)));
+        let newer = whole(events, writer.write(events).await);
+        let older = whole(events, older.write_after(Some(&writer), events).await);
+        let (mut outcome, other) = if live > also { (newer, older) } else { (older, newer) };
+        let news = other
+            .failed
+            .into_iter()
+            .filter(|failed| outcome.failed.iter().all(|known| known.index != failed.index));
+        let news: Vec<_> = news.collect();
+        outcome.failed.extend(news);
+        outcome.failed.sort_by_key(|failed| failed.index);
+        outcome
     }
 
-    /// Lays the rows out that these events are about.
-    async fn lay_out(&self, desk: &Desk, events: &[Envelope]) -> Result<Revision, Fault> {
-        let keys: BTreeSet<Key> = events.iter().filter_map(key_of).collect();
-        let found = self.index.records(&keys.into_iter().collect::<Vec<_>>()).await?;
-        desk.lay_out(found.records);
-        Ok(found.revision)
+    fn writer(&self, generation: Generation) -> Writer {
+        Writer::new(self.twins.of(generation).clone(), self.events.clone(), self.ports.clone(), PATIENCE)
     }
 
-    /// Folds events into the rows on the desk: one result for each event, in order.
-    async fn fold(&self, desk: &Desk, events: &[Envelope]) -> Vec<Result<(), Fault>> {
-        let mut results: Vec<Result<(), Fault>> = events
-            .iter()
-            .map(|event| match key_of(event) {
-                Some(_) => Ok(()),
-                None => Err(Fault::internal(format!("the product index does not follow {}", event.stream))),
-            })
-            .collect();
-        self.fold_into::<Products>(desk, events, &mut results).await;
-        self.fold_into::<Stores>(desk, events, &mut results).await;
-        self.fold_into::<Stock>(desk, events, &mut results).await;
-        results
-    }
-
-    async fn fold_into<P: Indexed>(
-        &self,
-        desk: &Desk,
-        events: &[Envelope],
-        results: &mut [Result<(), Fault>],
-    ) {
-        let (places, own): (Vec<usize>, Vec<Envelope>) = events
-            .iter()
-            .enumerate()
-            .filter(|(_, event)| event.stream.category() == P::CATEGORY && key_of(event).is_some())
-            .map(|(place, event)| (place, event.clone()))
-            .unzip();
-        let outcome = self.projector::<P>(desk).deliver_batch(&own).await;
-        for failed in outcome.failed {
-            results[places[failed.index]] = Err(Fault::internal(&failed.error));
-        }
-    }
-
-    /// Sees to it that the stores of all products on the desk are known: a product may come before its store does.
-    async fn fetch_sellers(&self, desk: &Desk) -> Result<(), Fault> {
-        let stores: BTreeSet<Uuid> = desk.everything().iter().filter_map(seller).collect();
-        let keys: Vec<Key> = stores.into_iter().map(|id| Key { kind: Kind::Store, id }).collect();
-        let keys: Vec<Key> = keys.into_iter().filter(|key| !desk.knows(*key)).collect();
-        if keys.is_empty() {
-            return Ok(());
-        }
-        let known = self.index.records(&keys).await?.records;
-        let missing = keys.into_iter().filter(|key| !known.iter().any(|record| record.key == *key));
-        for key in missing {
-            self.projector::<Stores>(desk).read_latest(&key.id.to_string()).await?;
-        }
-        Ok(())
-    }
-
-    /// Folds the whole event table into a fresh index and puts it in the place of the live one, which answers and takes
-    /// events in until then: it also is what makes the first index of a mall that is already running. It takes as long as
-    /// reading the event table does; when it does not come to its end, nothing has changed.
-    ///
-    /// # Errors
-    /// 500 with the event that cannot be applied; 503 when the event table or the index fails, or others change the index all
-    /// the time.
-    pub async fn rebuild_product_index(self: Arc<Self>, _: Call) -> Result<Answer, Fault> {
-        Answer::view(&self.rebuild().await?, None)
-    }
-
-    /// See [`Indexing::rebuild_product_index`].
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn rebuild(&self) -> Result<Rebuilt, Fault> {
-        let desk = Desk::default();
-        let segments =
-            (0..SEGMENTS).map(|index| self.fold_segment(&desk, Segment { index, total: SEGMENTS }));
-        let folded: Vec<usize> = stream::iter(segments.collect::<Vec<_>>())
-            .buffer_unordered(SEGMENTS as usize)
-            .try_collect()
-            .await?;
-        let mut caught_up = 0;
-        for attempt in 0..=BACKOFF.retries {
-            // What the live index has heard of since is not in what was read of the table. After this, every row is as new as
-            // the live one, and nobody has saved anything newer if the swap succeeds.
-            let live = self.index.everything().await?;
-            for record in &live.records {
-                caught_up += usize::from(self.catch_up(&desk, record).await?);
-            }
-            let records = desk.everything();
-            if self.index.replace(&live.revision, &records).await? == Saved::Saved {
-                let rebuilt = Rebuilt { events: folded.iter().sum(), records: records.len(), caught_up };
-                tracing::info!(?rebuilt, "index rebuilt");
-                return Ok(rebuilt);
-            }
-            self.ports.timer.sleep(BACKOFF.pause(attempt, &*self.ports.random)).await;
-        }
-        Err(Fault::unavailable("others changed the index at the same time, in every attempt"))
-    }
-
-    async fn fold_segment(&self, desk: &Desk, segment: Segment) -> Result<usize, Fault> {
-        let (mut after, mut count) = (None, 0);
-        loop {
-            let page = self.events.scan(segment, after.as_ref(), None).await?;
-            let commits = page.commits.iter().filter(|commit| category(commit.stream.category()).is_some());
-            let events: Vec<Envelope> =
-                commits.flat_map(|commit| commit.envelopes().collect::<Vec<_>>()).collect();
-            for chunk in events.chunks(CHUNK) {
-                self.fold(desk, chunk).await.into_iter().collect::<Result<Vec<()>, Fault>>()?;
-            }
-            count += events.len();
-            after = page.after;
-            if after.is_none() {
-                return Ok(count);
-            }
-        }
-    }
-
-    /// Reads a stream to its end, if the live index is further than the desk.
-    async fn catch_up(&self, desk: &Desk, live: &Record) -> Result<bool, Fault> {
-        if desk.record(live.key).is_some_and(|record| record.applied >= live.applied) {
-            return Ok(false);
-        }
-        let id = live.key.id.to_string();
-        match live.key.kind {
-            Kind::Product => self.read_to_the_end::<Products>(desk, &id).await?,
-            Kind::Store => self.read_to_the_end::<Stores>(desk, &id).await?,
-            Kind::Stock => self.read_to_the_end::<Stock>(desk, &id).await?,
-        }
-        Ok(true)
-    }
-
-    async fn read_to_the_end<P: Indexed>(&self, desk: &Desk, id: &str) -> Result<(), Fault> {
-        self.projector::<P>(desk).read_latest(id).await?;
-        Ok(())
-    }
-
-    fn projector<P: Indexed>(&self, desk: &Desk) -> Projector<P> {
-        Projector::new(Arc::new(desk.clone()), self.events.clone(), self.ports.clone())
+    /// How long ago the oldest of these was committed.
+    fn age(&self, events: &[Envelope]) -> Option<Duration> {
+        let now = self.ports.clock.now();
+        let oldest = events.iter().map(|event| event.at).min();
+        oldest.map(|oldest| Duration::try_from(now.duration_since(oldest)).unwrap_or_default())
     }
 }
 
-fn category(category: &str) -> Option<Kind> {
-    match category {
-        Products::CATEGORY => Some(Kind::Product),
-        Stores::CATEGORY => Some(Kind::Store),
-        Stock::CATEGORY => Some(Kind::Stock),
-        _ => None,
-    }
-}
-
-/// What an event is about; none when it is nothing that the index follows.
-fn key_of(event: &Envelope) -> Option<Key> {
-    Some(Key { kind: category(event.stream.category())?, id: event.stream.id().parse().ok()? })
-}
-
-fn seller(record: &Record) -> Option<Uuid> {
-    let row = record.row.as_ref().filter(|_| record.key.kind == Kind::Product)?;
-    let product: ProductRow = serde_json::from_value(row.clone()).ok()?;
-    Some(product.store_id.uuid())
+/// What a batch comes to, saved or not.
+fn whole(events: &[Envelope], written: Result<BatchOutcome, DeliverError>) -> BatchOutcome {
+    written.unwrap_or_else(|error| {
+        tracing::error!(%error, "batch not saved");
+        all_failed(events, &error)
+    })
 }

@@ -19,10 +19,10 @@ use product_search::{
     engine::Edition,
     index::{IndexError, ProductIndex, Revision, Saved},
     objects::{Condition, Got, Listed, MemoryObjects, Objects, Tag, Wrote},
-    views::Indexing,
 };
+use projection::{Consistency, Limits, Task};
 use proptest::prelude::*;
-use stage::{Stage, deliver, money, names, seen, text};
+use stage::{Process, Stage, deliver, names, records, seen, text};
 use testing::{Hostility, Seeded, hostile};
 
 /// A mall in which everything happens that can happen to products, stores and stock.
@@ -97,75 +97,17 @@ proptest! {
             let index = stage.index(MemoryObjects::new());
             let writer = stage.writer(&index);
             for batch in hostile(&stage.history().await, seed, Hostility::WORST).chunks(size) {
-                for result in writer.clone().index_products(batch.to_vec()).await {
+                for result in writer.clone().project_product_index(batch.to_vec()).await {
                     result.unwrap();
                 }
             }
-            let live = seen(&index).await;
-            let rebuilt = writer.rebuild().await.unwrap();
-            assert_eq!(rebuilt.caught_up, 0);
-            assert_eq!(seen(&index).await, live);
-            let fresh = stage.index(MemoryObjects::new());
-            stage.writer(&fresh).rebuild().await.unwrap();
-            assert_eq!(seen(&fresh).await, live);
+            let rebuilder = stage.rebuilder(stage.twins(stage.objects.clone()), Limits::FUNCTION);
+            stage.job(&rebuilder, Task::RebuildAndVerify).await;
+            assert_eq!(seen(&*stage.live().await).await, seen(&index).await);
+            let at_once = stage.index(MemoryObjects::new());
+            stage.fill(&at_once).await;
+            assert_eq!(seen(&at_once).await, seen(&index).await);
         });
-    }
-}
-
-#[tokio::test]
-async fn a_rebuild_mends_what_is_damaged_and_loses_nothing_that_came_meanwhile() {
-    let stage = Stage::fruit().await;
-    let index = stage.index(stage.objects.clone());
-    let writer = stage.writer(&index);
-    deliver(&writer, &stage.history().await).await;
-    let whole = seen(&index).await;
-    // Half of the index is lost, and what is left is older than the events.
-    let live = index.everything().await.unwrap();
-    let half: Vec<_> = live.records.into_iter().step_by(2).collect();
-    assert_eq!(index.replace(&live.revision, &half).await.unwrap(), Saved::Saved);
-    assert_ne!(seen(&index).await, whole);
-    writer.rebuild().await.unwrap();
-    assert_eq!(seen(&index).await, whole);
-    // While a rebuild works, a price changes and the live index hears of it: the rebuild has read that stream already, and
-    // reads it again.
-    let stage = Arc::new(stage);
-    let (objects, once) = (stage.objects.clone(), AtomicU32::new(0));
-    let racing = stage.index(Racing { objects, once, stage: stage.clone(), writer });
-    let rebuilt = stage.writer(&racing).rebuild().await.unwrap();
-    assert_eq!(rebuilt.caught_up, 1);
-    let again = stage.index(stage.objects.clone());
-    assert_eq!(again.search(&text("FR-100")).await.unwrap().products[0].product.price, money(99));
-    assert_eq!(seen(&again).await, seen(&*stage.indexed().await).await);
-}
-
-/// Objects beside which another writer changes the index, once, between the reading and the writing of a manifest.
-struct Racing {
-    objects: MemoryObjects,
-    once: AtomicU32,
-    stage: Arc<Stage>,
-    writer: Arc<Indexing>,
-}
-
-#[async_trait]
-impl Objects for Racing {
-    async fn get(&self, name: &str, known: Option<&Tag>) -> Result<Got, IndexError> {
-        self.objects.get(name, known).await
-    }
-
-    async fn put(&self, name: &str, bytes: Vec<u8>, condition: Condition<'_>) -> Result<Wrote, IndexError> {
-        if name.ends_with("manifest.json") && self.once.fetch_add(1, Ordering::Relaxed) == 0 {
-            let event = self.stage.price("Fruit", "Apple", 75, 99).await;
-            deliver(&self.writer, &[event]).await;
-        }
-        self.objects.put(name, bytes, condition).await
-    }
-
-    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, IndexError> {
-        self.objects.list(prefix).await
-    }
-
-    async fn delete(&self, name: &str) -> Result<(), IndexError> {
-        self.objects.delete(name).await
     }
 }
 
@@ -173,17 +115,15 @@ impl Objects for Racing {
 async fn two_writers_never_overwrite_each_other() {
     let stage = busy_mall(3).await;
     let orderly = seen(&*stage.indexed().await).await;
-    let (one, other) = (stage.index(stage.objects.clone()), stage.index(stage.objects.clone()));
+    let open = || stage.index(Process::over(&stage.objects));
+    let (one, other) = (open(), open());
     let (first, second) = (stage.writer(&one), stage.writer(&other));
     let delivered = hostile(&stage.history().await, 9, Hostility::WORST);
-    let (mut turns, mut random) = (0, Seeded::new(4));
-    for batch in delivered.chunks(10) {
-        // Either has an old picture of the index most of the time.
-        let writer = if random.chance(0.5) { &first } else { &second };
-        deliver(writer, batch).await;
-        turns += 1;
+    for both in delivered.chunks(20) {
+        let (mine, theirs) = both.split_at(both.len() / 2);
+        futures::future::join(deliver(&first, mine), deliver(&second, theirs)).await;
     }
-    assert!(turns > 5 && !stage.world.slept().is_empty(), "they met, and one of them waited");
+    assert!(!stage.world.slept().is_empty(), "they met, and one of them waited");
     assert_eq!(seen(&one).await, orderly);
     assert_eq!(seen(&other).await, orderly);
 }
@@ -194,9 +134,18 @@ async fn a_change_that_is_based_on_an_old_picture_is_refused_whole() {
     let (one, other) = (stage.index(stage.objects.clone()), stage.index(stage.objects.clone()));
     deliver(&stage.writer(&one), &stage.history().await).await;
     let before = seen(&one).await;
-    let records = one.everything().await.unwrap().records;
-    assert_eq!(other.save(&Revision(0), &records[..1]).await.unwrap(), Saved::Conflict);
-    assert_eq!(other.replace(&Revision(0), &[]).await.unwrap(), Saved::Conflict);
+    let all = records(&one).await;
+    let key = all[0].key;
+    let old = other.records(&[key], Consistency::Strong).await.unwrap().revision;
+    deliver(&stage.writer(&one), &[stage.price("Fruit", "Apple", 75, 80).await]).await;
+    assert_ne!(seen(&one).await, before);
+    let before = seen(&one).await;
+    assert_eq!(other.save(&old, &all[..1]).await.unwrap(), Saved::Conflict);
+    assert_eq!(other.remove(&old, &[key]).await.unwrap(), Saved::Conflict);
+    for unknown in ["", "another"] {
+        let unknown = Revision(unknown.to_owned());
+        assert_eq!(other.save(&unknown, &all[..1]).await.unwrap(), Saved::Conflict);
+    }
     assert_eq!(seen(&one).await, before);
     assert_eq!(seen(&other).await, before);
 }
@@ -261,7 +210,7 @@ async fn a_crash_at_any_call_loses_nothing_that_the_queue_heard_was_done() {
             while let Some(batch) = queue.pop() {
                 // The process is gone after each batch; what was not acknowledged comes again, to another one.
                 let writer = stage.writer(&stage.index(objects.clone()));
-                let results = writer.index_products(batch.clone()).await;
+                let results = writer.project_product_index(batch.clone()).await;
                 let failed: Vec<Envelope> =
                     batch.into_iter().zip(results).filter(|(_, r)| r.is_err()).map(|(e, _)| e).collect();
                 failures += failed.len();
@@ -287,7 +236,7 @@ async fn an_event_that_cannot_be_applied_stops_its_own_stream_only() {
     stray.stream = "ordering.Order/0198c0de-0000-7000-8000-000000000001".parse().unwrap();
     history.push(stray);
     let index = stage.index(MemoryObjects::new());
-    let results = stage.writer(&index).index_products(history.clone()).await;
+    let results = stage.writer(&index).project_product_index(history.clone()).await;
     for (event, result) in history.iter().zip(results) {
         let bad = event.stream == poisoned || event.stream.context() == "ordering";
         assert_eq!(result.is_err(), bad, "{}", event.stream);
@@ -327,7 +276,7 @@ async fn a_change_of_a_large_index_writes_a_small_part_of_it() {
     }
     let index = stage.index(stage.objects.clone());
     let writer = stage.writer(&index);
-    writer.rebuild().await.unwrap();
+    stage.fill(&index).await;
     let (_, size) = stage.objects.written();
     let mut written = Vec::new();
     for n in 0..40 {
@@ -349,7 +298,7 @@ async fn old_bundles_are_swept_away_and_no_reader_misses_them() {
     let stage = Stage::fruit().await;
     let index = stage.index(stage.objects.clone());
     let writer = stage.writer(&index);
-    writer.rebuild().await.unwrap();
+    stage.fill(&index).await;
     let slow_reader = stage.index(stage.objects.clone());
     assert_eq!(names(&slow_reader, &text("quince")).await.len(), 0);
     for n in 0..200 {
@@ -392,12 +341,13 @@ async fn a_reader_is_some_seconds_behind_and_goes_on_when_the_archive_does_not_a
 #[tokio::test]
 async fn an_index_that_was_never_written_is_empty_and_not_an_error() {
     let stage = Stage::new();
-    let index = stage.index(MemoryObjects::new());
+    let index = stage.index(stage.objects.clone());
     assert_eq!(names(&index, &text("apple")).await, Vec::<String>::new());
     assert_eq!(Edition::empty().unwrap().segments(), 0);
     let writer = stage.writer(&index);
-    assert_eq!(writer.clone().index_products(Vec::new()).await.len(), 0);
-    assert_eq!(writer.rebuild().await.unwrap().records, 0);
+    assert_eq!(writer.clone().project_product_index(Vec::new()).await.len(), 0);
+    stage.fill(&index).await;
+    assert_eq!(stage.objects.kept().0, 0);
 }
 
 /// Both archives behave alike: the one in memory, and S3 through the SDK.

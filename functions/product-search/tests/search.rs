@@ -253,8 +253,8 @@ async fn search(search: &Arc<ProductSearch>, query: &[(&str, &str)]) -> Result<V
 
 #[tokio::test]
 async fn a_page_has_a_cursor_that_opens_the_next_page_of_this_search_only() {
-    let index = Stage::fruit().await.indexed().await;
-    let shop = Arc::new(ProductSearch::new(index, Participation::NotRequired));
+    let stage = Stage::fruit().await;
+    let shop = stage.search(&stage.indexed().await, Participation::NotRequired);
     let mut read = Vec::new();
     let mut cursor = String::new();
     loop {
@@ -281,8 +281,8 @@ async fn a_page_has_a_cursor_that_opens_the_next_page_of_this_search_only() {
 
 #[tokio::test]
 async fn a_parameter_that_makes_no_sense_is_refused_and_an_empty_one_is_not_there() {
-    let index = Stage::fruit().await.indexed().await;
-    let shop = Arc::new(ProductSearch::new(index, Participation::Required));
+    let stage = Stage::fruit().await;
+    let shop = stage.search(&stage.indexed().await, Participation::Required);
     let long = "x".repeat(201);
     for wrong in [
         ("storeId", "fruit"),

@@ -66,6 +66,12 @@ pub trait Rebuildable: Send + Sync {
     /// [`RebuildError::BadEvent`] when an event cannot be applied.
     async fn fill(&self, generation: Generation, events: &[Envelope]) -> Result<(), RebuildError>;
 
+    /// How many commits are filled in, or compared, before it is asked whether there is time for more. A view of which each
+    /// filling is a change of the whole may want more than a view of rows.
+    fn at_a_time(&self) -> usize {
+        AT_A_TIME
+    }
+
     /// Removes rows of a generation, a bounded number for a bounded time: less than [`GRACE`], so that nothing is removed any more of
     /// a table that is filled again. Says whether none is left.
     ///
@@ -707,7 +713,7 @@ impl Rebuilder {
         let paced = |share: u32| share.saturating_mul(5).max(PACED_PAGE).min(self.limits.page);
         let limit = at_work.share().map_or(self.limits.page, paced);
         let page = self.events.scan(segment, after.as_ref(), Some(limit)).await?;
-        let mut left = page.commits.chunks(AT_A_TIME).peekable();
+        let mut left = page.commits.chunks(self.view.at_a_time().max(1)).peekable();
         while let Some(commits) = left.next() {
             let ours: Vec<&Commit> =
                 commits.iter().filter(|commit| self.view.follows(&commit.stream)).collect();

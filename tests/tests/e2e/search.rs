@@ -1,11 +1,19 @@
 //! What the shop sells and what was ordered is found on the deployed stack.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
 
+use projection::{DynamoRegistry, Phase, Registry};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{
+    dead_letters::mall,
     shopper::{check_out, id, sell, settled},
     stack::Stack,
 };
@@ -65,6 +73,71 @@ async fn a_product_is_found_with_a_typo_at_its_price_and_gone_once_it_is_removed
         stack.insist(Method::DELETE, &format!("/api/stores/products/{product}"), &id(), None).await;
     assert_eq!(removed.status, 200, "{removed:?}");
     until(&stack, Method::GET, &path, None, |found| names(found).is_empty()).await;
+}
+
+/// Searches until told to stop; counts the searches, and those that did not find what was there before they began.
+async fn shop(stack: Arc<Stack>, path: String, name: String, stop: Arc<AtomicBool>) -> (u32, u32) {
+    let (mut searches, mut missed) = (0, 0);
+    while !stop.load(Relaxed) {
+        let (reply, sent) = stack.insist(Method::GET, &path, &id(), None).await;
+        searches += 1;
+        if sent > 1 || reply.status != 200 || names(&reply.body) != [name.as_str()] {
+            missed += 1;
+            println!("{path}: sent {sent} times, {} {}", reply.status, reply.body);
+        }
+    }
+    (searches, missed)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a deployed stack"]
+async fn the_product_index_is_rebuilt_and_verified_while_shoppers_search_and_none_of_them_notices() {
+    let stack = Stack::deployed().await;
+    let registry = DynamoRegistry::new(stack.dynamo(), stack.output("ViewsTable"));
+    let live = async || registry.get("product-index").await.expect("the registry").live;
+    let word: String = id().chars().rev().filter(char::is_ascii_alphanumeric).take(10).collect();
+    let name = format!("Medlar {word}");
+    let product = sell(&stack, &name, 4.0).await;
+    let path = format!("/api/search/products?q=mdelar%20{word}");
+    until(&stack, Method::GET, &path, None, |found| names(found) == [name.as_str()]).await;
+
+    let (before, stop) = (live().await, Arc::new(AtomicBool::new(false)));
+    let shopper = tokio::spawn(shop(stack.clone(), path.clone(), name.clone(), stop.clone()));
+    let operate = |arguments: &'static [&'static str]| tokio::task::spawn_blocking(|| mall(arguments));
+    let rebuild = operate(&["view", "rebuild", "product-index", "--verify"]);
+    // What is done meanwhile is in the new index, too.
+    let raise = format!("/api/stores/products/{product}/increasePrice");
+    let mut price = 4.0;
+    while !rebuild.is_finished() {
+        price += 0.25;
+        stack.insist(Method::PUT, &raise, &id(), Some(json!({ "price": price }))).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    println!("{}", rebuild.await.expect("the product index is rebuilt"));
+    let state = registry.get("product-index").await.expect("the registry");
+    let job = state.job.expect("a job");
+    assert_eq!(
+        (state.live, job.phase, job.differences),
+        (before.next(), Phase::Done, 0),
+        "{:?}",
+        job.examples
+    );
+    until(&stack, Method::GET, &path, None, |found| found["products"][0]["price"] == json!(price)).await;
+
+    // It fails when anything differs.
+    println!("{}", operate(&["verify", "product-index"]).await.expect("nothing differs"));
+    let job = registry.get("product-index").await.expect("the registry").job.expect("a job");
+    assert_eq!((job.generation, job.differences), (before.next(), 0), "{:?}", job.examples);
+    assert!(job.events() > 0, "nothing was compared");
+    let listed = operate(&["view", "list"]).await.expect("the views");
+    let line = listed.lines().find(|line| line.contains("product-index")).expect("it is one of them");
+    assert!(line.contains("product-search") && line.contains(&before.next().to_string()), "{line}");
+    assert!(!line.contains("none in an hour"), "its batches are measured: {line}");
+
+    stop.store(true, Relaxed);
+    let (searches, missed) = shopper.await.expect("the shopper comes home");
+    println!("{searches} searches meanwhile, {missed} of them failed or missed the product");
+    assert_eq!(missed, 0);
 }
 
 #[tokio::test]

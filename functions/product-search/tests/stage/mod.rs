@@ -2,8 +2,15 @@
 
 #![allow(dead_code, reason = "each test uses what it needs of the stage")]
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
+use async_trait::async_trait;
 use contracts::{
     Envelope,
     ids::{OrderId, ProductId, StoreId, reservation_of},
@@ -20,20 +27,30 @@ use contracts::{
 use event_store::{EventStore, MemoryLog, Segment};
 use kernel::{Event, Id, Money, StreamId};
 use product_search::{
+    api::{Participation, ProductSearch},
     archive::Archive,
-    index::{Found, Kind, ProductIndex, Record, Wanted},
-    objects::{MemoryObjects, Objects},
+    index::{Found, IndexError, Kind, ProductIndex, Record, VIEW, Wanted},
+    objects::{Condition, Got, Listed, MemoryObjects, Objects, Tag, Wrote},
+    rebuild::ProductIndexView,
     rows::Stock,
+    twins::Twins,
     views::Indexing,
 };
-use projection::Projection;
+use projection::{
+    Consistency, Generation, Generations, Limits, MemoryRegistry, Next, Order, Projection, Rebuildable,
+    Rebuilder, Registry, Task, ViewState,
+};
 use testing::{TestPorts, tell};
 
 pub struct Stage {
     pub world: TestPorts,
     pub store: EventStore,
     pub objects: MemoryObjects,
+    pub registry: Arc<MemoryRegistry>,
 }
+
+/// Where the index of odd generations is, and that of even ones.
+pub const PLACES: [&str; 2] = ["products/v1", "products/v1-even"];
 
 pub fn money(minor: i64) -> Money {
     Money::from_minor(minor).unwrap()
@@ -57,7 +74,7 @@ impl Stage {
         let store = EventStore::new(Arc::new(MemoryLog::new()), world.ports());
         let objects = MemoryObjects::new();
         objects.at(world.now());
-        Self { world, store, objects }
+        Self { world, store, objects, registry: Arc::new(MemoryRegistry::new()) }
     }
 
     /// Two stores with some fruit, of which "Late" does not take part.
@@ -178,13 +195,95 @@ impl Stage {
         page.commits.iter().flat_map(|commit| commit.envelopes().collect::<Vec<_>>()).collect()
     }
 
-    /// An index over these objects, as another process opens it.
+    /// The index of the first generation over these objects, as another process opens it.
     pub fn index(&self, objects: impl Objects + 'static) -> Arc<Archive> {
-        Arc::new(Archive::new(Arc::new(objects), self.world.ports(), "products/v1"))
+        Arc::new(Archive::new(Arc::new(objects), self.world.ports(), PLACES[0]))
     }
 
+    /// Both generations over these objects, as another process opens them.
+    pub fn twins(&self, objects: impl Objects + 'static) -> Twins {
+        let objects = Arc::new(objects);
+        let archive = |place| Arc::new(Archive::new(objects.clone(), self.world.ports(), place));
+        Twins::new(archive(PLACES[0]), archive(PLACES[1]))
+    }
+
+    /// What a function knows of the generations.
+    pub fn generations(&self) -> Generations {
+        Generations::new(VIEW, self.registry.clone(), self.world.ports().clock)
+    }
+
+    fn never_rebuilt(&self) -> Generations {
+        Generations::new(VIEW, Arc::new(MemoryRegistry::new()), self.world.ports().clock)
+    }
+
+    /// Who feeds this index, which is live for good.
     pub fn writer(&self, index: &Arc<Archive>) -> Arc<Indexing> {
-        Arc::new(Indexing::new(index.clone(), self.store.clone(), self.world.ports()))
+        self.writer_of(self.never_rebuilt(), Twins::new(index.clone(), self.index(MemoryObjects::new())))
+    }
+
+    /// Who feeds these.
+    pub fn writer_of(&self, generations: Generations, twins: Twins) -> Arc<Indexing> {
+        Arc::new(Indexing::new(generations, twins, self.store.clone(), self.world.ports()))
+    }
+
+    /// Who searches this index, which is live for good.
+    pub fn search(&self, index: &Arc<Archive>, participation: Participation) -> Arc<ProductSearch> {
+        let twins = Twins::new(index.clone(), self.index(MemoryObjects::new()));
+        Arc::new(ProductSearch::new(self.never_rebuilt(), twins, participation))
+    }
+
+    /// What rebuilds these, and compares them with the events.
+    pub fn view(&self, twins: Twins) -> ProductIndexView {
+        ProductIndexView::new(twins, self.store.clone(), self.world.ports())
+    }
+
+    pub fn rebuilder(&self, twins: Twins, limits: Limits) -> Rebuilder {
+        let (view, registry) = (Arc::new(self.view(twins)), self.registry.clone());
+        Rebuilder::new(view, registry, self.store.clone(), self.world.ports(), limits)
+    }
+
+    /// Does what the state machine does, until the job is over or stopped.
+    pub async fn drive(&self, rebuilder: &Rebuilder) -> Next {
+        loop {
+            match rebuilder.advance().await.unwrap() {
+                Next::Wait(pause) => self.world.advance(pause),
+                Next::Again => {}
+                Next::Segments(segments) => {
+                    for segment in segments {
+                        rebuilder.segment(segment).await.unwrap();
+                    }
+                }
+                over @ (Next::Over(_) | Next::Stopped(_)) => return over,
+            }
+        }
+    }
+
+    /// Has a job done from its beginning, in three segments.
+    pub async fn job(&self, rebuilder: &Rebuilder, task: Task) -> Next {
+        rebuilder.begin(&Order { task, segments: 3, rate: None }).await.unwrap();
+        self.drive(rebuilder).await
+    }
+
+    pub async fn state(&self) -> ViewState {
+        self.registry.get(VIEW).await.unwrap()
+    }
+
+    /// The place of the live generation, and that of the other one.
+    pub async fn places(&self) -> [&'static str; 2] {
+        let [odd, even] = PLACES;
+        if self.state().await.live.is_odd() { [odd, even] } else { [even, odd] }
+    }
+
+    /// The live index, as another process opens it.
+    pub async fn live(&self) -> Arc<Archive> {
+        let [live, _] = self.places().await;
+        Arc::new(Archive::new(Arc::new(self.objects.clone()), self.world.ports(), live))
+    }
+
+    /// Brings everything that happened into an index at once, as a page of the event table.
+    pub async fn fill(&self, index: &Arc<Archive>) {
+        let view = self.view(Twins::new(index.clone(), self.index(MemoryObjects::new())));
+        view.fill(Generation::FIRST, &self.history().await).await.unwrap();
     }
 
     /// An index of everything that happened, delivered in order.
@@ -198,7 +297,7 @@ impl Stage {
 /// Delivers events in batches of ten; all of them have to be applied.
 pub async fn deliver(writer: &Arc<Indexing>, events: &[Envelope]) {
     for batch in events.chunks(10) {
-        for result in writer.clone().index_products(batch.to_vec()).await {
+        for result in writer.clone().project_product_index(batch.to_vec()).await {
             result.unwrap();
         }
     }
@@ -215,7 +314,12 @@ pub async fn seen(index: &Archive) -> Vec<(String, serde_json::Value)> {
         }
         (key, row)
     };
-    index.everything().await.unwrap().records.into_iter().map(look).collect()
+    records(index).await.into_iter().map(look).collect()
+}
+
+/// Everything that is in the index.
+pub async fn records(index: &Archive) -> Vec<Record> {
+    index.page(Segment::WHOLE, None, usize::MAX, Consistency::Strong).await.unwrap()
 }
 
 pub fn text(text: &str) -> Wanted {
@@ -228,4 +332,58 @@ pub async fn names(index: &Archive, wanted: &Wanted) -> Vec<String> {
 
 pub fn named(found: &Found) -> Vec<String> {
     found.products.iter().map(|found| found.product.name.clone()).collect()
+}
+
+/// Objects as one process sees them. Others get their turn at each call; and after so many calls the process is dead, and none
+/// of its calls does anything any more.
+#[derive(Clone)]
+pub struct Process {
+    objects: MemoryObjects,
+    left: Arc<AtomicI64>,
+}
+
+impl Process {
+    /// One that lives on.
+    pub fn over(objects: &MemoryObjects) -> Self {
+        Self { objects: objects.clone(), left: Arc::new(AtomicI64::new(i64::MAX)) }
+    }
+
+    /// It dies at the call after these.
+    pub fn dies_after(&self, calls: u32) {
+        self.left.store(i64::from(calls), Ordering::Relaxed);
+    }
+
+    pub fn is_dead(&self) -> bool {
+        self.left.load(Ordering::Relaxed) < 0
+    }
+
+    async fn call(&self) -> Result<&MemoryObjects, IndexError> {
+        tokio::task::yield_now().await;
+        match self.left.fetch_sub(1, Ordering::Relaxed) > 0 {
+            true => Ok(&self.objects),
+            false => {
+                self.left.store(-1, Ordering::Relaxed);
+                Err(IndexError::Unavailable { operation: "test", why: "the process is dead".into() })
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Objects for Process {
+    async fn get(&self, name: &str, known: Option<&Tag>) -> Result<Got, IndexError> {
+        self.call().await?.get(name, known).await
+    }
+
+    async fn put(&self, name: &str, bytes: Vec<u8>, condition: Condition<'_>) -> Result<Wrote, IndexError> {
+        self.call().await?.put(name, bytes, condition).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, IndexError> {
+        self.call().await?.list(prefix).await
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), IndexError> {
+        self.call().await?.delete(name).await
+    }
 }
