@@ -24,6 +24,7 @@ pub enum Unit {
     BackedUpGbMonth,
     KeptLogGbMonth,
     AlarmMonth,
+    MetricMonth,
     DashboardMonth,
 }
 
@@ -60,6 +61,7 @@ pub const PRICES: &[Price] = &[
     Price { unit: Unit::BackedUpGbMonth, service: "DynamoDB", name: "GB with point-in-time recovery", rule: "the event table", dollars: 0.20, listed: "$0.20 per GB-month" },
     Price { unit: Unit::KeptLogGbMonth, service: "CloudWatch", name: "log GB kept", rule: "as taken in, for the retention (AWS compresses them)", dollars: 0.03, listed: "$0.03 per GB-month" },
     Price { unit: Unit::AlarmMonth, service: "CloudWatch", name: "alarms", rule: "standard resolution, one metric", dollars: 0.10, listed: "$0.10 per month" },
+    Price { unit: Unit::MetricMonth, service: "CloudWatch", name: "metrics of our own", rule: "a name with its dimensions", dollars: 0.30, listed: "$0.30 per month" },
     Price { unit: Unit::DashboardMonth, service: "CloudWatch", name: "dashboards", rule: "", dollars: 3.00, listed: "$3.00 per month" },
 ];
 
@@ -93,6 +95,7 @@ mod tests {
             BackedUpGbMonth,
             KeptLogGbMonth,
             AlarmMonth,
+            MetricMonth,
             DashboardMonth,
         ] {
             assert_eq!(unit.price().unit, unit);

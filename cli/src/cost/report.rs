@@ -436,6 +436,7 @@ fn is_per_order(unit: Unit) -> bool {
         | Unit::BackedUpGbMonth
         | Unit::KeptLogGbMonth
         | Unit::AlarmMonth
+        | Unit::MetricMonth
         | Unit::DashboardMonth => false,
     }
 }

@@ -15,6 +15,8 @@ const MONTH_SECONDS: f64 = 30.0 * 24.0 * 3600.0;
 pub struct Standing {
     pub alarms: u32,
     pub dashboards: u32,
+    /// Each view measures its lag.
+    pub metrics: u32,
     /// Queues that Lambda polls.
     pub polled: u32,
     pub tables: u32,
@@ -43,6 +45,7 @@ impl Standing {
         Self {
             alarms: all("Type: AWS::CloudWatch::Alarm"),
             dashboards: all("Type: AWS::CloudWatch::Dashboard"),
+            metrics: u32::try_from(views_fed(texts)).unwrap_or(u32::MAX),
             polled: all("Type: SQS"),
             tables: all("Type: AWS::DynamoDB::Table"),
             retention: retention.unwrap_or(0),
@@ -55,6 +58,11 @@ impl Standing {
         vec![
             ("alarms", f64::from(self.alarms), f64::from(self.alarms) * Unit::AlarmMonth.price().dollars),
             (
+                "metrics: the lag of each view",
+                f64::from(self.metrics),
+                f64::from(self.metrics) * Unit::MetricMonth.price().dollars,
+            ),
+            (
                 "dashboards",
                 f64::from(self.dashboards),
                 f64::from(self.dashboards) * Unit::DashboardMonth.price().dollars,
@@ -63,6 +71,13 @@ impl Standing {
             ("tables, on demand, without their bytes", f64::from(self.tables), 0.0),
         ]
     }
+}
+
+/// Queues that feed views.
+fn views_fed(texts: &[String]) -> usize {
+    let named =
+        texts.iter().flat_map(|text| text.lines()).filter_map(|line| line.trim().strip_prefix("QueueName: "));
+    named.filter(|name| name.contains("-project-") && !name.ends_with("-dead")).count()
 }
 
 /// The root template and those of the contexts.
@@ -100,7 +115,10 @@ mod tests {
     #[test]
     fn the_templates_have_what_is_billed_by_the_month() {
         let standing = Standing::of(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))).unwrap();
-        assert!(standing.alarms > 20 && standing.polled > 15 && standing.tables > 5, "{standing:?}");
+        assert!(
+            standing.alarms > 20 && standing.polled > 15 && standing.tables > 5 && standing.metrics > 10,
+            "{standing:?}"
+        );
         assert!(standing.retention > 0);
     }
 }

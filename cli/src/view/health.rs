@@ -14,9 +14,11 @@ use crate::{
     ui,
 };
 
-/// How far back the last batch is looked for.
-const LOOK_BACK: Duration = Duration::from_secs(3600);
-/// Pages of a log that are read for it.
+/// How far back the last batch is looked for: first where a busy view has it. A log is read from its older end, so a longer
+/// look at a busy one would end before the newest.
+const LOOKS_BACK: [Duration; 3] =
+    [Duration::from_secs(60), Duration::from_secs(600), Duration::from_secs(3600)];
+/// Pages of a log that are read for one look.
 const PAGES: usize = 5;
 
 /// How a view is.
@@ -148,7 +150,20 @@ async fn depth(mall: &Mall, queue: &str) -> Result<u64> {
 
 /// The last line of metrics that the view's projection wrote.
 async fn last_batch(mall: &Mall, queue: &str) -> Result<Option<(Timestamp, Duration)>> {
-    let since = Timestamp::now().checked_sub(LOOK_BACK).unwrap_or(Timestamp::UNIX_EPOCH);
+    for look_back in LOOKS_BACK {
+        if let Some(last) = last_batch_within(mall, queue, look_back).await? {
+            return Ok(Some(last));
+        }
+    }
+    Ok(None)
+}
+
+async fn last_batch_within(
+    mall: &Mall,
+    queue: &str,
+    look_back: Duration,
+) -> Result<Option<(Timestamp, Duration)>> {
+    let since = Timestamp::now().checked_sub(look_back).unwrap_or(Timestamp::UNIX_EPOCH);
     let mut pages = mall
         .logs
         .filter_log_events()

@@ -62,14 +62,20 @@ pub async fn rebuild(
     Ok(())
 }
 
-/// Compares views with their events.
+/// Compares views with their events, all of them, also when one cannot be compared.
 pub async fn verify(mall: &Mall, views: &[View], segments: u32, repair: bool) -> Result<()> {
     let task = if repair { Task::Repair } else { Task::Verify };
-    let (mut differences, mut repaired) = (0, 0);
+    let (mut differences, mut repaired, mut trouble) = (0, 0, None);
     for view in views {
-        let order = json!({ "task": task, "segments": segments, "rate": null });
-        let seen = look_on(mall, view, order, &format!("Comparing {} with its events", view.name)).await?;
-        let Some(job) = seen.job else { continue };
+        let job = match compared(mall, view, segments, task).await {
+            Ok(job) => job,
+            Err(error @ Error::ViewNotNow { .. }) => {
+                ui::line(format!("  {}: {}", view.name, ui::bad(&error)));
+                trouble.get_or_insert(error);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         let found = match job.differences {
             0 => ui::good("no differences".to_owned()),
             n => ui::bad(format!("{n} rows differ")),
@@ -82,17 +88,28 @@ pub async fn verify(mall: &Mall, views: &[View], segments: u32, repair: bool) ->
         differences += job.differences;
         repaired += job.repaired;
     }
-    match differences - repaired {
-        0 if repaired > 0 => {
-            ui::line(format!(
-                "{} {repaired} rows were put right. Compare once more: what was removed may be missing now.",
-                ui::good("✓")
-            ));
-            Ok(())
-        }
-        0 => Ok(()),
-        left => Err(Error::ViewsDiffer { rows: left }),
+    if repaired > 0 {
+        ui::line(format!("{} {repaired} rows were put right", ui::good("✓")));
     }
+    match (trouble, differences - repaired) {
+        (Some(trouble), _) => Err(trouble),
+        (None, 0) => Ok(()),
+        (None, left) => Err(Error::ViewsDiffer { rows: left }),
+    }
+}
+
+/// A comparison that came to its end: anything else says nothing of the rows.
+async fn compared(mall: &Mall, view: &View, segments: u32, task: Task) -> Result<Job> {
+    let order = json!({ "task": task, "segments": segments, "rate": null });
+    let seen = look_on(mall, view, order, &format!("Comparing {} with its events", view.name)).await?;
+    let finished = |job: &Job| job.task == task && job.phase == Phase::Done;
+    seen.job.filter(finished).ok_or_else(|| Error::ViewNotNow {
+        why: format!("the comparison of {} was given up before its end", view.name),
+        advice: format!(
+            "Somebody cancelled it (cargo mall view list). Once more: cargo mall verify {}",
+            view.name
+        ),
+    })
 }
 
 /// Gives a rebuild up.
@@ -158,6 +175,9 @@ async fn look_on(mall: &Mall, view: &View, order: Value, title: &str) -> Result<
         match described.status() {
             ExecutionStatus::Running => {}
             ExecutionStatus::Succeeded => {
+                if let Some(why) = refusal(described.output().unwrap_or_default()) {
+                    return Err(failed(view, REFUSED, &why));
+                }
                 // The registry was read before: once more, for the end of it.
                 let state = mall.state(view).await?;
                 (seen.live, seen.job) = (state.live.to_string(), state.job);
@@ -184,30 +204,39 @@ async fn look_on(mall: &Mall, view: &View, order: Value, title: &str) -> Result<
     }
 }
 
+/// The error of what is asked for at a wrong time.
+const REFUSED: &str = "REBUILD_REFUSED";
+
+/// Why nothing was begun: an execution that was refused ends well, because nothing is wrong with the view.
+fn refusal(output: &str) -> Option<String> {
+    let output: Value = serde_json::from_str(output).ok()?;
+    Some(output["refused"]["Cause"].as_str()?.to_owned())
+}
+
 fn failed(view: &View, error: &str, cause: &str) -> Error {
     // A function's error comes as JSON.
     let told: Option<Value> = serde_json::from_str(cause).ok();
     let told = told.as_ref().and_then(|told| told["errorMessage"].as_str()).unwrap_or(cause).to_owned();
     let view = view.name.clone();
     match error {
-        "REBUILD_REFUSED" => Error::ViewNotNow {
+        REFUSED => Error::ViewNotNow {
             why: told,
             advice: format!(
                 "See how far it is: cargo mall view list. Give it up: cargo mall view cancel {view}"
             ),
         },
         "ViewRebuildStopped" => Error::ViewNotNow {
-            why: format!("the rebuild of {view} stopped: {told}"),
+            why: format!("the rebuild of {view}, or its comparison, stopped: {told}"),
             advice: format!(
-                "Queries still read the old rows. Mend what reads the event, deploy, and go on: cargo mall view rebuild {view}; \
+                "Queries read the rows that they read before. Mend what it names, deploy, and go on with the same command; \
                  or give it up: cargo mall view cancel {view}"
             ),
         },
         _ => Error::ViewNotNow {
-            why: format!("the rebuild of {view} was interrupted: {error} {told}"),
-            advice: format!(
-                "It goes on where it was: cargo mall view rebuild {view}. What the worker says: cargo mall logs rebuild-view"
-            ),
+            why: format!("{view}: the execution was interrupted: {error} {told}"),
+            advice:
+                "The same command goes on where it was. What the worker says: cargo mall logs rebuild-view"
+                    .to_owned(),
         },
     }
 }
@@ -283,6 +312,9 @@ mod tests {
             failed(&view, "REBUILD_REFUSED", cause).to_string(),
             "view orders is being rebuilt (filling)"
         );
+        let output = json!({ "view": "orders", "refused": { "Error": REFUSED, "Cause": cause } }).to_string();
+        assert_eq!(refusal(&output).as_deref(), Some(cause));
+        assert_eq!(refusal(r#"{"step":{"next":"over"}}"#), None);
         let stopped = failed(&view, "ViewRebuildStopped", "ordering.Order/1 version 2: broken");
         assert!(stopped.to_string().ends_with("ordering.Order/1 version 2: broken"), "{stopped}");
     }

@@ -301,7 +301,8 @@ impl<P: Projection> Projector<P> {
     /// What is told of a batch: whose it was, and how old.
     fn told(&self, batch: &[Envelope], outcome: BatchOutcome) -> BatchOutcome {
         let now = self.ports.clock.now();
-        let oldest = batch.iter().map(|event| event.at).min();
+        // What the rows had already says nothing of how far they are behind: a replay of old events, for example.
+        let oldest = batch.iter().map(|event| event.at).min().filter(|_| outcome.applied > 0);
         // An event of a clock that is ahead is no older than now.
         let lag = oldest.map(|oldest| Duration::try_from(now.duration_since(oldest)).unwrap_or_default());
         BatchOutcome { view: self.rows.view().to_owned(), lag, ..outcome }
