@@ -709,7 +709,7 @@ fn done(second: i64) -> Done {
 async fn every_way_in_which_a_row_can_be_wrong_is_found_and_repaired_and_what_was_told_stays() {
     for mut site in Site::both().await {
         site.history(2).await;
-        site.world.advance(Duration::from_secs(61));
+        site.world.advance(Duration::from_secs(361));
         assert_eq!(site.runs(Task::Verify).await.job.unwrap().differences, 0, "nothing is wrong yet");
         let id = |way: &str| order(&format!("{way} 0"));
         let rows = site.odd.clone();
@@ -786,7 +786,7 @@ async fn what_may_be_on_its_way_is_no_difference() {
         site.happens(id, what).await;
     }
     assert_eq!(site.runs(Task::Verify).await.job.unwrap().differences, 0);
-    site.world.advance(Duration::from_secs(61));
+    site.world.advance(Duration::from_secs(361));
     let late = site.runs(Task::Verify).await.job.unwrap();
     assert!(late.differences > 0, "by now it should be there");
     assert_eq!(late.examples.iter().filter(|example| !example.contains("is missing")).count(), 0);
@@ -1078,7 +1078,7 @@ impl Mall {
             other => panic!("{other:?}"),
         }
         self.site.is_whole().await;
-        self.site.world.advance(Duration::from_secs(61));
+        self.site.world.advance(Duration::from_secs(361));
         let compared = self.site.runs(Task::Verify).await.job.unwrap();
         assert_eq!(compared.differences, 0, "{:#?}", compared.examples);
         self.site.state().await

@@ -29,7 +29,11 @@ use std::{
 
 use async_trait::async_trait;
 use event_store::Segment;
-use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
+use futures::{
+    FutureExt, StreamExt, TryStreamExt,
+    future::{BoxFuture, Either, select},
+    stream,
+};
 use kernel::{Timestamp, ports::Ports};
 use projection::Consistency;
 use serde::{Deserialize, Serialize};
@@ -61,6 +65,10 @@ const CLEARED: usize = 500;
 /// No deletion of them begins later than this after they were listed; with the eight seconds that a request may take it is over
 /// before [`projection::GRACE`] is.
 const CLEARING: Duration = Duration::from_secs(5);
+
+/// How long a search waits for the archive when there is an older edition that it can search. A worker has ten seconds, and the
+/// client of the archive takes eight to give up.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often the manifest is read again when a bundle that it names is gone: swept away, by a writer that is further.
 const ATTEMPTS: u32 = 3;
@@ -148,6 +156,24 @@ impl Archive {
         let fresh = Arc::new(self.read(held.as_deref()).await?);
         *held = Some(fresh.clone());
         Ok(fresh)
+    }
+
+    /// The same, for a search: what is in memory, if the archive does not answer soon; it is asked again in [`REFRESH`].
+    async fn held_or_older(&self) -> Result<Arc<Held>, IndexError> {
+        let Some(old) = self.held.lock().await.clone() else { return self.held(Consistency::Eventual).await };
+        let patience = self.ports.timer.sleep(PATIENCE);
+        let why = match select(self.held(Consistency::Eventual).boxed(), patience).await {
+            Either::Left((Err(IndexError::Unavailable { why, .. }), _)) => why,
+            Either::Left((held, _)) => return held,
+            Either::Right(_) => format!("no answer in {PATIENCE:?}"),
+        };
+        tracing::warn!(why, since = %old.checked, "the archive does not answer: searching what is known");
+        let Held { tag, manifest, edition, .. } = &*old;
+        let checked = self.ports.clock.now();
+        let old = Held { tag: tag.clone(), manifest: manifest.clone(), edition: edition.clone(), checked };
+        let old = Arc::new(old);
+        *self.held.lock().await = Some(old.clone());
+        Ok(old)
     }
 
     async fn read(&self, known: Option<&Held>) -> Result<Held, IndexError> {
@@ -251,10 +277,10 @@ impl Archive {
         }
         let revision = base.manifest.revision + 1;
         let manifest = Manifest { revision, meta: edition.meta().to_owned(), files };
-        if manifest.bundles().contains(bundle.as_str())
-            && self.objects.put(&bundle, bytes, Condition::Missing).await? == Wrote::Refused
-        {
-            return Err(IndexError::Damaged(format!("{bundle} is there already")));
+        if manifest.bundles().contains(bundle.as_str()) {
+            // Nobody else knows its name: if it is there already, this is the repeat of a request whose answer was lost.
+            let (Wrote::Written(_) | Wrote::Refused) =
+                self.objects.put(&bundle, bytes, Condition::Missing).await?;
         }
         let text = serde_json::to_vec(&manifest).map_err(|e| IndexError::Damaged(e.to_string()))?;
         let condition = base.tag.as_ref().map_or(Condition::Missing, Condition::Still);
@@ -298,15 +324,7 @@ impl Archive {
 impl ProductIndex for Archive {
     /// At most [`REFRESH`] behind, but while the archive does not answer: then as it was when it last did.
     async fn search(&self, wanted: &Wanted) -> Result<Found, IndexError> {
-        let held = match self.held(Consistency::Eventual).await {
-            Ok(held) => held,
-            Err(error) => {
-                let old = self.held.lock().await.clone().ok_or_else(|| error.clone())?;
-                tracing::warn!(%error, since = %old.checked, "the archive does not answer: searching what is known");
-                old
-            }
-        };
-        held.edition.search(wanted)
+        self.held_or_older().await?.edition.search(wanted)
     }
 
     async fn records(&self, keys: &[Key], consistency: Consistency) -> Result<Records, IndexError> {

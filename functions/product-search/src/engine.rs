@@ -63,6 +63,11 @@ const MAX_WORD: usize = 64;
 const ONE_TYPO: usize = 4;
 /// From this many letters on a word may have two.
 const TWO_TYPOS: usize = 8;
+/// Up to this many letters. What finds typos grows with a word's letters, and with their bytes: a page of Chinese would take hundreds of
+/// megabytes. So a word that is not plain Latin once its accents are gone is found as it is, and by its beginning.
+const LONGEST_WITH_TYPOS: usize = 20;
+/// Words of a text that may have typos: the others are found as they are, and by their beginnings.
+const WORDS_WITH_TYPOS: usize = 4;
 
 /// How much a word counts, by where it is found and how. Each step is larger than the one from the name to the description.
 const EXACT: f32 = 100.0;
@@ -164,6 +169,12 @@ impl From<TantivyError> for IndexError {
     fn from(error: TantivyError) -> Self {
         Self::Damaged(error.to_string())
     }
+}
+
+/// A text without its accents, where these are letters of their own: `e` and U+0301 for `é`, as some keyboards send it, and the dot
+/// that is left of `İ` when it is made small.
+fn plain(text: &str) -> String {
+    text.to_lowercase().chars().filter(|letter| !('\u{300}'..='\u{36f}').contains(letter)).collect()
 }
 
 fn damaged(why: impl ToString) -> IndexError {
@@ -354,17 +365,20 @@ impl Edition {
         let more = found.len() > wanted.limit;
         found.truncate(wanted.limit);
         let next = found.last().filter(|_| more).map(|(rank, _)| rank.place());
-        let products = found.into_iter().map(|(_, address)| self.found(address)).collect::<Result<_, _>>()?;
-        Ok(Found { products, next })
+        let products = found.into_iter().filter_map(|(_, address)| self.found(address).transpose());
+        Ok(Found { products: products.collect::<Result<_, _>>()?, next })
     }
 
-    fn found(&self, address: DocAddress) -> Result<FoundProduct, IndexError> {
+    /// What is shown of a product; none of one whose row is of other code, and cannot be read by this.
+    fn found(&self, address: DocAddress) -> Result<Option<FoundProduct>, IndexError> {
         let records = self.body(address)?;
-        let product: ProductRow = row::<Products>(&records, Kind::Product)?
-            .ok_or_else(|| damaged(format!("there is no product in {address:?}")))?;
+        let Some(product): Option<ProductRow> = row::<Products>(&records, Kind::Product)? else {
+            tracing::warn!(?address, "a product's row is of another schema: rebuild the product index");
+            return Ok(None);
+        };
         let available = row::<Stock>(&records, Kind::Stock)?.is_none_or(|stock: StockRow| stock.available());
         let store_name = self.stores.get(&product.store_id).map(|store| store.name.clone());
-        Ok(FoundProduct { product, store_name: store_name.unwrap_or_default(), available })
+        Ok(Some(FoundProduct { product, store_name: store_name.unwrap_or_default(), available }))
     }
 
     fn query(&self, wanted: &Wanted) -> Result<BooleanQuery, IndexError> {
@@ -397,8 +411,9 @@ impl Edition {
             // Nothing but signs: it fits nothing, rather than everything.
             only(Box::new(tantivy::query::EmptyQuery));
         }
-        for word in words.iter().take(MAX_WORDS) {
-            parts.push((Occur::Must, self.word(word)));
+        for (place, word) in words.iter().take(MAX_WORDS).enumerate() {
+            let plain = word.is_ascii() && word.len() <= LONGEST_WITH_TYPOS;
+            parts.push((Occur::Must, self.word(word, plain && place < WORDS_WITH_TYPOS)));
         }
         for whole in self.words(WHOLE, wanted.text.trim())?.iter().filter(|whole| !whole.is_empty()) {
             let mut more = |query: Box<dyn Query>, score| {
@@ -413,14 +428,14 @@ impl Edition {
     }
 
     /// One word, in the best way in which it is found.
-    fn word(&self, word: &str) -> Box<dyn Query> {
+    fn word(&self, word: &str, may_have_typos: bool) -> Box<dyn Query> {
         let letters = word.chars().count();
         let mut ways: Vec<Box<dyn Query>> = Vec::new();
         let fields = [
-            (self.fields.name, 0.0, true),
+            (self.fields.name, 0.0, may_have_typos),
             // Who types a number that is nearly right is not helped by another product.
             (self.fields.sku, 0.0, false),
-            (self.fields.description, IN_DESCRIPTION, true),
+            (self.fields.description, IN_DESCRIPTION, may_have_typos),
         ];
         for (field, less, typos) in fields {
             let of = || Term::from_field_text(field, word);
@@ -443,7 +458,7 @@ impl Edition {
         let missing = || damaged(format!("there is no analyzer {analyzer}"));
         let mut analyzer = self.analyzers.get(analyzer).ok_or_else(missing)?;
         let mut words = Vec::new();
-        analyzer.token_stream(text).process(&mut |token| words.push(token.text.clone()));
+        analyzer.token_stream(&plain(text)).process(&mut |token| words.push(token.text.clone()));
         Ok(words)
     }
 
@@ -464,11 +479,12 @@ impl Edition {
         };
         document.add_text(fields.role, role);
         if let Some(product) = product.filter(|product| product.on_sale) {
-            document.add_text(fields.name, &product.name);
-            document.add_text(fields.name_whole, product.name.trim());
-            document.add_text(fields.description, &product.description);
-            document.add_text(fields.sku, &product.sku);
-            document.add_text(fields.sku_whole, product.sku.trim());
+            let (name, sku) = (plain(&product.name), plain(&product.sku));
+            document.add_text(fields.name, &name);
+            document.add_text(fields.name_whole, name.trim());
+            document.add_text(fields.description, plain(&product.description));
+            document.add_text(fields.sku, &sku);
+            document.add_text(fields.sku_whole, sku.trim());
             document.add_text(fields.store, product.store_id.to_string());
             document.add_text(fields.available, stock.is_none_or(|stock| stock.available()).to_string());
             document.add_i64(fields.price, product.price.minor());
@@ -539,10 +555,12 @@ fn document_of(key: Key) -> String {
 /// The row of this kind, if the document has one of today's schema.
 fn row<P: Projection>(records: &[Record], kind: Kind) -> Result<Option<P::Row>, IndexError> {
     let Some(record) = records.iter().find(|record| record.key.kind == kind) else { return Ok(None) };
-    if record.schema != P::SCHEMA {
-        return Ok(None);
+    let row = record.row.clone().map(serde_json::from_value).transpose();
+    match record.schema == P::SCHEMA {
+        true => row.map_err(damaged),
+        // Of other code: as far as this code can read it, until its next event or a rebuild.
+        false => Ok(row.ok().flatten()),
     }
-    record.row.clone().map(serde_json::from_value).transpose().map_err(damaged)
 }
 
 /// Where a document stands: the more it counts the earlier, then by id.

@@ -7,7 +7,7 @@ mod stage;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -211,6 +211,53 @@ impl Objects for Failing {
     }
 }
 
+/// Objects that answer no reads from some time on.
+#[derive(Clone)]
+struct Silent {
+    objects: MemoryObjects,
+    silent: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl Objects for Silent {
+    async fn get(&self, name: &str, known: Option<&Tag>) -> Result<Got, IndexError> {
+        if self.silent.load(Ordering::Relaxed) {
+            return std::future::pending().await;
+        }
+        self.objects.get(name, known).await
+    }
+
+    async fn put(&self, name: &str, bytes: Vec<u8>, condition: Condition<'_>) -> Result<Wrote, IndexError> {
+        self.objects.put(name, bytes, condition).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, IndexError> {
+        self.objects.list(prefix).await
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), IndexError> {
+        self.objects.delete(name).await
+    }
+}
+
+#[tokio::test]
+async fn an_archive_that_hangs_does_not_keep_shoppers_from_searching_what_is_known() {
+    let stage = Stage::fruit().await;
+    deliver(&stage.writer(&stage.index(stage.objects.clone())), &stage.history().await).await;
+    let silent = Arc::new(AtomicBool::new(false));
+    let index = stage.index(Silent { objects: stage.objects.clone(), silent: silent.clone() });
+    let before = names(&index, &text("apple")).await;
+    assert!(!before.is_empty());
+    silent.store(true, Ordering::Relaxed);
+    for _ in 0..3 {
+        stage.world.advance(REFRESH * 2);
+        assert_eq!(names(&index, &text("apple")).await, before);
+    }
+    silent.store(false, Ordering::Relaxed);
+    stage.world.advance(REFRESH * 2);
+    assert_eq!(names(&index, &text("apple")).await, before);
+}
+
 #[tokio::test]
 async fn a_crash_at_any_call_loses_nothing_that_the_queue_heard_was_done() {
     let stage = Stage::fruit().await;
@@ -351,6 +398,7 @@ async fn a_reader_is_some_seconds_behind_and_goes_on_when_the_archive_does_not_a
     calls.store(3, Ordering::Relaxed);
     stage.world.advance(REFRESH + Duration::from_secs(1));
     assert_eq!(names(&reader, &text("pear")).await, ["Pear"], "the archive did not answer");
+    stage.world.advance(REFRESH + Duration::from_secs(1));
     assert_eq!(names(&reader, &text("quince")).await, ["Quince"], "now it did");
 }
 

@@ -239,7 +239,7 @@ mod tests {
         let desk = Desk::new();
         desk.note("a", "Noted").await;
         desk.ask(begin("rebuildAndVerify")).await;
-        assert_eq!(desk.drive().await, ["wait", "segments", "segments", "wait", "wait", "over"]);
+        assert_eq!(desk.drive().await, ["wait", "segments", "segments", "wait", "wait", "wait", "over"]);
         assert_eq!(desk.drive().await, ["over"]);
     }
 
