@@ -62,6 +62,29 @@ fn no_view_is_without_a_worker_that_builds_it_anew() {
     holds(template::views_are_listed);
 }
 
+/// The registry knows views by their names alone, and the tool knows those that the root template lists.
+#[test]
+fn no_view_shares_its_name_with_another_or_is_unknown_to_the_tool() {
+    let templates = templates_of(repository());
+    let of_contexts = |template: &Template| {
+        let views = template.document["Outputs"]["Views"]["Value"].as_str()?;
+        Some((template.context.clone(), views.split(',').map(str::to_owned).collect::<Vec<_>>()))
+    };
+    let contexts: Vec<(String, Vec<String>)> = templates.iter().filter_map(of_contexts).collect();
+    let mut names: Vec<&str> =
+        contexts.iter().flat_map(|(_, views)| views).filter_map(|view| Some(view.split_once('.')?.1)).collect();
+    names.sort_unstable();
+    let all = names.len();
+    names.dedup();
+    assert!(all > 10 && names.len() == all, "two views share a name: {contexts:?}");
+    let root = templates.iter().find(|template| template.context == "template").expect("the root template");
+    let listed = root.document["Outputs"]["Views"]["Value"].to_string().to_lowercase();
+    for (context, _) in &contexts {
+        let output = format!("{}.outputs.views", context.replace('-', ""));
+        assert!(listed.contains(&output), "template.yaml, output Views: nothing of {context}");
+    }
+}
+
 #[test]
 fn no_role_reaches_further_than_it_must() {
     holds(template::policies_are_exact);

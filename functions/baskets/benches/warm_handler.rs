@@ -1,4 +1,4 @@
-//! What a warm handler costs beyond its two requests to DynamoDB: `cargo bench -p baskets`.
+//! What a warm handler costs beyond its two requests to DynamoDB: `cargo bench --workspace --bench warm_handler`.
 //!
 //! One command (taking a piece of a product out) goes through the whole function: HTTP event in, HTTP answer out. Beside
 //! it, in the same process, with the same client and the same embedded DynamoDB, the two requests that it makes, bare: the

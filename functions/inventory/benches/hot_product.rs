@@ -1,4 +1,4 @@
-//! What a product costs that everybody wants: `cargo bench -p inventory --profile dev`.
+//! What a product costs that everybody wants: `cargo bench --workspace --bench hot_product --profile dev`.
 //!
 //! One product's stock, in the embedded DynamoDB, which answers one request at a time in about a millisecond; orders reserve
 //! one piece each. First every order asks once, then it asks as the order saga does, which repeats what is contended, after a pause

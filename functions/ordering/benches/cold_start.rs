@@ -1,4 +1,4 @@
-//! What a cold start costs: `cargo bench -p ordering --profile dev` (the profile of the bench itself, which only measures).
+//! What a cold start costs: `cargo bench --workspace --bench cold_start --profile dev` (the profile of the bench itself, which only measures).
 //!
 //! From starting the process to its first poll for work, of the release `ordering` binary and of a function with
 //! no SDK, in turns, behind the same runtime API. Also the sizes that are uploaded. Builds both in the release profile

@@ -1,4 +1,4 @@
-//! What the event table costs: `cargo bench -p event-store` prints a table of measured capacity and requests
+//! What the event table costs: `cargo bench --workspace --bench capacity` prints a table of measured capacity and requests
 //! beside their budgets. Capacity is what the embedded DynamoDB reports as consumed, through the real SDK; no
 //! number here depends on the machine.
 

@@ -1,4 +1,4 @@
-//! What a rebuild costs: `cargo bench -p projection` prints two tables.
+//! What a rebuild costs: `cargo bench --workspace --bench rebuild` prints two tables.
 //!
 //! The first is of one core and memory: the rebuilder as it is, over a log that makes its commits as they are asked for, into a
 //! store that encodes each row as the item of a table and forgets it. So what is measured is scan, fold and encode, and a
