@@ -71,8 +71,11 @@ fn no_view_shares_its_name_with_another_or_is_unknown_to_the_tool() {
         Some((template.context.clone(), views.split(',').map(str::to_owned).collect::<Vec<_>>()))
     };
     let contexts: Vec<(String, Vec<String>)> = templates.iter().filter_map(of_contexts).collect();
-    let mut names: Vec<&str> =
-        contexts.iter().flat_map(|(_, views)| views).filter_map(|view| Some(view.split_once('.')?.1)).collect();
+    let mut names: Vec<&str> = contexts
+        .iter()
+        .flat_map(|(_, views)| views)
+        .filter_map(|view| Some(view.split_once('.')?.1))
+        .collect();
     names.sort_unstable();
     let all = names.len();
     names.dedup();

@@ -45,7 +45,7 @@ use futures::{
 };
 use kernel::{StreamId, Timestamp, Version, ports::Ports};
 use projection::{
-    Consistency, Generation, Put, RebuildError, Rebuildable, Strays, ViewError, remove_in_time,
+    Consistency, Generation, Put, RebuildError, Rebuildable, Stray, Strays, ViewError, remove_in_time,
 };
 
 use crate::saga_rows::{
@@ -224,9 +224,25 @@ impl SagasRebuild {
         stream: &StreamId,
         settled: Timestamp,
     ) -> Result<BTreeMap<OrderId, Told>, RebuildError> {
-        let mut orders: BTreeMap<OrderId, Told> = BTreeMap::new();
+        Ok(self.told_by_those_that_make_sense(stream, settled).await?.0)
+    }
+
+    /// The same, with the events that make no sense, in sentences.
+    async fn told_by_those_that_make_sense(
+        &self,
+        stream: &StreamId,
+        settled: Timestamp,
+    ) -> Result<(BTreeMap<OrderId, Told>, Vec<String>), RebuildError> {
+        let (mut orders, mut bad): (BTreeMap<OrderId, Told>, _) = (BTreeMap::new(), Vec::new());
         for event in self.events.events_after(stream, Version::NONE).await? {
-            let Some(Change { order_id, parts }) = changed(&event)? else { continue };
+            let change = match changed(&event) {
+                Err(RebuildError::BadEvent(why)) => {
+                    bad.push(why);
+                    continue;
+                }
+                change => change?,
+            };
+            let Some(Change { order_id, parts }) = change else { continue };
             let told = orders.entry(order_id).or_default();
             for (fact, done) in parts.done.clone() {
                 told.done.entry(fact).or_default().insert(done);
@@ -235,7 +251,7 @@ impl SagasRebuild {
                 told.overdue.join(parts);
             }
         }
-        Ok(orders)
+        Ok((orders, bad))
     }
 
     /// What is wrong with the row of an order, as far as one stream knows.
@@ -380,7 +396,7 @@ impl Rebuildable for SagasRebuild {
         repair: bool,
     ) -> Result<Option<String>, RebuildError> {
         let rows = self.table(generation);
-        let orders = self.told_by(stream, settled).await?;
+        let (orders, mut bad) = self.told_by_those_that_make_sense(stream, settled).await?;
         let ids: Vec<OrderId> = orders.keys().copied().collect();
         let found = self.read(rows, &ids).await?;
         let mut differences = Vec::new();
@@ -399,6 +415,12 @@ impl Rebuildable for SagasRebuild {
         if more > 0 {
             differences.push(format!("and {more} more rows"));
         }
+        // The other orders of the stream are compared, and mended, all the same.
+        if !bad.is_empty() {
+            bad.truncate(EXAMPLES);
+            bad.extend(differences);
+            return Err(RebuildError::BadEvent(bad.join("; ")));
+        }
         Ok((!differences.is_empty()).then(|| format!("{stream}: {}", differences.join("; "))))
     }
 
@@ -416,10 +438,10 @@ impl Rebuildable for SagasRebuild {
             match id.parse() {
                 Ok(id) => ids.push(id),
                 Err(_) => {
-                    found.push(format!("row {id} is of no order"));
                     if repair {
                         rows.remove(id).await?;
                     }
+                    found.push(Stray { what: format!("row {id} is of no order"), repaired: repair });
                 }
             }
         }
@@ -430,11 +452,11 @@ impl Rebuildable for SagasRebuild {
             .collect();
         let looks: Vec<_> = stream::iter(looks).buffered(LOOKS_AT_A_TIME).try_collect().await?;
         for (row, stray) in looks {
-            let Some((difference, left)) = stray else { continue };
-            if repair && rows.mend(row, left.as_ref()).await? == Put::Conflict {
-                tracing::info!(view = VIEW, order = %row.order_id, "a stray row was written meanwhile, and stays");
+            let Some((what, left)) = stray else { continue };
+            // One that was written meanwhile is another row, for the next comparison to judge.
+            if !repair || rows.mend(row, left.as_ref()).await? == Put::Written {
+                found.push(Stray { what, repaired: repair });
             }
-            found.push(difference);
         }
         Ok(Strays { found, after: page.after })
     }

@@ -66,9 +66,12 @@ const CLEARED: usize = 500;
 /// before [`projection::GRACE`] is.
 const CLEARING: Duration = Duration::from_secs(5);
 
-/// How long a search waits for the archive when there is an older edition that it can search. A worker has ten seconds, and the
-/// client of the archive takes eight to give up.
+/// How long a search waits to hear whether there is a newer edition when it has one. A worker has ten seconds, and the client of the
+/// archive takes eight to give up.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How old what it has may be for that: an environment that slept for an hour waits for as long as it takes.
+const OLD: Duration = Duration::from_secs(60);
 
 /// How often the manifest is read again when a bundle that it names is gone: swept away, by a writer that is further.
 const ATTEMPTS: u32 = 3;
@@ -87,7 +90,10 @@ struct Held {
     tag: Option<Tag>,
     manifest: Manifest,
     edition: Arc<Edition>,
+    /// When it was last asked whether there is a newer one.
     checked: Timestamp,
+    /// When the archive last said that this is the latest.
+    read_at: Timestamp,
 }
 
 /// Which files count, and where they are.
@@ -124,7 +130,7 @@ impl Manifest {
 }
 
 impl Archive {
-    /// The index under `prefix`. What it is called has to change with the engine's fields: newer code then starts with an empty
+    /// The index under `prefix`. What it is called has to change with the engine's fields, and with what it makes of texts: newer code then starts with an empty
     /// index, and a rebuild fills it.
     pub fn new(objects: Arc<dyn Objects>, ports: Ports, prefix: impl Into<String>) -> Self {
         Self { objects, ports, prefix: prefix.into(), held: Mutex::new(None) }
@@ -153,35 +159,50 @@ impl Archive {
         {
             return Ok(held.clone());
         }
-        let fresh = Arc::new(self.read(held.as_deref()).await?);
+        let fresh = Arc::new(self.read(held.as_deref(), consistency).await?);
         *held = Some(fresh.clone());
         Ok(fresh)
     }
 
-    /// The same, for a search: what is in memory, if the archive does not answer soon; it is asked again in [`REFRESH`].
+    /// The same, for a search: what is in memory, if the archive does not answer; it is asked again in [`REFRESH`].
     async fn held_or_older(&self) -> Result<Arc<Held>, IndexError> {
-        let Some(old) = self.held.lock().await.clone() else { return self.held(Consistency::Eventual).await };
-        let patience = self.ports.timer.sleep(PATIENCE);
-        let why = match select(self.held(Consistency::Eventual).boxed(), patience).await {
-            Either::Left((Err(IndexError::Unavailable { why, .. }), _)) => why,
-            Either::Left((held, _)) => return held,
-            Either::Right(_) => format!("no answer in {PATIENCE:?}"),
+        let error = match self.held(Consistency::Eventual).await {
+            Err(error @ IndexError::Unavailable { .. }) => error,
+            held => return held,
         };
-        tracing::warn!(why, since = %old.checked, "the archive does not answer: searching what is known");
-        let Held { tag, manifest, edition, .. } = &*old;
-        let checked = self.ports.clock.now();
-        let old = Held { tag: tag.clone(), manifest: manifest.clone(), edition: edition.clone(), checked };
-        let old = Arc::new(old);
-        *self.held.lock().await = Some(old.clone());
+        let mut held = self.held.lock().await;
+        let Some(old) = held.as_deref() else { return Err(error) };
+        tracing::warn!(%error, since = %old.read_at, "the archive does not answer: searching what is known");
+        let (tag, manifest, edition) = (old.tag.clone(), old.manifest.clone(), old.edition.clone());
+        let old =
+            Arc::new(Held { tag, manifest, edition, checked: self.ports.clock.now(), read_at: old.read_at });
+        *held = Some(old.clone());
         Ok(old)
     }
 
-    async fn read(&self, known: Option<&Held>) -> Result<Held, IndexError> {
+    /// The manifest, if it is not that of `known`.
+    async fn manifest(&self, known: Option<&Held>, consistency: Consistency) -> Result<Got, IndexError> {
+        let name = self.manifest_name();
+        let tag = known.and_then(|known| known.tag.as_ref());
+        let asked = self.objects.get(&name, tag);
+        let age = known.map(|known| self.ports.clock.now().duration_since(known.read_at).unsigned_abs());
+        if consistency == Consistency::Strong || age.is_none_or(|age| age > OLD) {
+            return asked.await;
+        }
+        match select(asked, self.ports.timer.sleep(PATIENCE)).await {
+            Either::Left((got, _)) => got,
+            Either::Right(_) => {
+                let why = format!("no answer in {PATIENCE:?}");
+                Err(IndexError::Unavailable { operation: "GetObject", why })
+            }
+        }
+    }
+
+    async fn read(&self, known: Option<&Held>, consistency: Consistency) -> Result<Held, IndexError> {
         let mut gone = None;
         for _ in 0..ATTEMPTS {
             let checked = self.ports.clock.now();
-            let tag = known.and_then(|known| known.tag.as_ref());
-            let (tag, manifest) = match self.objects.get(&self.manifest_name(), tag).await? {
+            let (tag, manifest) = match self.manifest(known, consistency).await? {
                 Got::Missing => (None, Manifest::default()),
                 Got::Unchanged => match known {
                     Some(known) => (known.tag.clone(), known.manifest.clone()),
@@ -199,7 +220,7 @@ impl Archive {
                         None if manifest.meta.is_empty() => Arc::new(Edition::empty()?),
                         None => Arc::new(Edition::open(files, &manifest.meta)?),
                     };
-                    return Ok(Held { tag, manifest, edition, checked });
+                    return Ok(Held { tag, manifest, edition, checked, read_at: checked });
                 }
                 Err(missing) => gone = Some(missing),
             }
@@ -278,9 +299,10 @@ impl Archive {
         let revision = base.manifest.revision + 1;
         let manifest = Manifest { revision, meta: edition.meta().to_owned(), files };
         if manifest.bundles().contains(bundle.as_str()) {
-            // Nobody else knows its name: if it is there already, this is the repeat of a request whose answer was lost.
-            let (Wrote::Written(_) | Wrote::Refused) =
-                self.objects.put(&bundle, bytes, Condition::Missing).await?;
+            // Nobody else knows its name: so the repeat of a request whose answer was lost writes the same once more.
+            if self.objects.put(&bundle, bytes, Condition::Any).await? == Wrote::Refused {
+                return Ok(Saved::Conflict);
+            }
         }
         let text = serde_json::to_vec(&manifest).map_err(|e| IndexError::Damaged(e.to_string()))?;
         let condition = base.tag.as_ref().map_or(Condition::Missing, Condition::Still);
@@ -293,7 +315,7 @@ impl Archive {
             self.sweep(&manifest).await;
         }
         let checked = self.ports.clock.now();
-        let held = Held { tag: Some(tag), manifest, edition: Arc::new(edition), checked };
+        let held = Held { tag: Some(tag), manifest, edition: Arc::new(edition), checked, read_at: checked };
         *self.held.lock().await = Some(Arc::new(held));
         Ok(Saved::Saved)
     }

@@ -65,6 +65,8 @@ pub enum Condition<'a> {
     Missing,
     /// It still has this tag.
     Still(&'a Tag),
+    /// Always.
+    Any,
 }
 
 /// What became of a write.
@@ -141,7 +143,7 @@ impl Objects for MemoryObjects {
     async fn put(&self, name: &str, bytes: Vec<u8>, condition: Condition<'_>) -> Result<Wrote, IndexError> {
         let mut inner = self.inner();
         let holds = match (inner.objects.get(name), condition) {
-            (None, Condition::Missing) => true,
+            (_, Condition::Any) | (None, Condition::Missing) => true,
             (Some((tag, _)), Condition::Still(known)) => tag == known,
             (None, Condition::Still(_)) | (Some(_), Condition::Missing) => false,
         };

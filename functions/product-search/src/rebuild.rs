@@ -12,8 +12,8 @@ use kernel::{
     ports::{Backoff, Ports},
 };
 use projection::{
-    Consistency, DeliverError, Generation, Limits, Projection, Projector, RebuildError, Rebuildable, Strays,
-    ViewError,
+    Consistency, DeliverError, Generation, Limits, Projection, Projector, RebuildError, Rebuildable, Stray,
+    Strays, ViewError,
 };
 use tokio::sync::Mutex;
 
@@ -197,27 +197,40 @@ impl ProductIndexView {
         Ok(self.events.event(&stream_of(record.key)?, record.applied).await?.is_some())
     }
 
-    /// Puts records right that are ahead of their events, or have none: those that are still what they were, which it gives.
-    async fn mended(&self, index: &dyn ProductIndex, strays: &[Record]) -> Result<Vec<Record>, RebuildError> {
-        let mut wholes = Vec::new();
-        for Record { key, .. } in strays {
-            let events = self.events.events_after(&stream_of(*key)?, Version::NONE).await?;
-            wholes.extend(match key.kind {
-                Kind::Product => self.folded::<Products>(*key, &events).await?,
-                Kind::Store => self.folded::<Stores>(*key, &events).await?,
-                Kind::Stock => self.folded::<Stock>(*key, &events).await?,
-            });
+    /// Puts records right that are ahead of their events, or have none: those that are still what they were, which it gives, and those
+    /// whose events cannot be applied, with the reason.
+    async fn mended(
+        &self,
+        index: &dyn ProductIndex,
+        strays: &[Record],
+    ) -> Result<(Vec<Record>, Vec<(Record, String)>), RebuildError> {
+        let (mut wholes, mut bad) = (Vec::new(), Vec::new());
+        for record in strays {
+            let key = record.key;
+            let events = self.events.events_after(&stream_of(key)?, Version::NONE).await?;
+            let whole = match key.kind {
+                Kind::Product => self.folded::<Products>(key, &events).await,
+                Kind::Store => self.folded::<Stores>(key, &events).await,
+                Kind::Stock => self.folded::<Stock>(key, &events).await,
+            };
+            match whole {
+                Ok(whole) => wholes.extend(whole),
+                Err(RebuildError::BadEvent(why)) => bad.push((record.clone(), why)),
+                Err(error) => return Err(error),
+            }
         }
+        let strays: Vec<&Record> =
+            strays.iter().filter(|record| bad.iter().all(|(bad, _)| bad != *record)).collect();
         let has_events = |key: &Key| wholes.iter().any(|whole| whole.key == *key);
         let (made, gone): (Vec<&Record>, Vec<&Record>) =
-            strays.iter().partition(|record| has_events(&record.key));
+            strays.iter().copied().partition(|record| has_events(&record.key));
         let mut mended = Vec::new();
         for (group, removed) in [(gone, true), (made, false)] {
             let keys: Vec<Key> = group.iter().map(|record| record.key).collect();
             for attempt in 0.. {
                 let found = index.records(&keys, Consistency::Strong).await?;
                 let still: Vec<Record> =
-                    found.records.into_iter().filter(|record| strays.contains(record)).collect();
+                    found.records.into_iter().filter(|record| strays.contains(&record)).collect();
                 if still.is_empty() {
                     break;
                 }
@@ -240,7 +253,7 @@ impl ProductIndexView {
                 }
             }
         }
-        Ok(mended)
+        Ok((mended, bad))
     }
 }
 
@@ -328,13 +341,19 @@ impl Rebuildable for ProductIndexView {
             let now = index.records(&keys, Consistency::Strong).await?.records;
             strays.retain(|record| now.contains(record));
         }
-        if repair && !strays.is_empty() {
-            let _turn = self.mending.lock().await;
-            strays = self.mended(index, &strays).await?;
-        }
         let told = |Record { key, applied, .. }: &Record| {
             format!("{key} has applied {applied}, and there is no such event")
         };
-        Ok(Strays { found: strays.iter().map(told).collect(), after })
+        if !repair || strays.is_empty() {
+            let found = strays.iter().map(|record| Stray { what: told(record), repaired: false });
+            return Ok(Strays { found: found.collect(), after });
+        }
+        let _turn = self.mending.lock().await;
+        let (mended, bad) = self.mended(index, &strays).await?;
+        let mended = mended.iter().map(|record| Stray { what: told(record), repaired: true });
+        let bad = bad
+            .iter()
+            .map(|(record, why)| Stray { what: format!("{}; {why}", told(record)), repaired: false });
+        Ok(Strays { found: mended.chain(bad).collect(), after })
     }
 }

@@ -63,6 +63,7 @@ impl Objects for S3Objects {
         let put = match condition {
             Condition::Missing => put.if_none_match("*"),
             Condition::Still(tag) => put.if_match(&tag.0),
+            Condition::Any => put,
         };
         match put.send().await {
             Ok(put) => Ok(Wrote::Written(Tag(put.e_tag.unwrap_or_default()))),

@@ -50,7 +50,8 @@ impl Indexing {
     /// that they are done with, in each generation that is fed. An event that cannot be applied fails alone.
     pub async fn project_product_index(self: Arc<Self>, events: Vec<Envelope>) -> Vec<Result<(), Fault>> {
         let mut outcome = self.deliver(&events).await;
-        if outcome.lag.is_none() {
+        // What could not even be read is behind; what the index had already says nothing.
+        if outcome.lag.is_none() && !outcome.failed.is_empty() {
             outcome.lag = self.age(&events);
         }
         settled(&events, outcome)

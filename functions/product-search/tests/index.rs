@@ -253,9 +253,12 @@ async fn an_archive_that_hangs_does_not_keep_shoppers_from_searching_what_is_kno
         stage.world.advance(REFRESH * 2);
         assert_eq!(names(&index, &text("apple")).await, before);
     }
+    let writer = stage.writer(&stage.index(stage.objects.clone()));
+    deliver(&writer, &[stage.rename("Fruit", "Pear", "Quince", "").await]).await;
+    assert_eq!(names(&index, &text("quince")).await, Vec::<String>::new());
     silent.store(false, Ordering::Relaxed);
     stage.world.advance(REFRESH * 2);
-    assert_eq!(names(&index, &text("apple")).await, before);
+    assert_eq!(names(&index, &text("quince")).await, ["Quince"]);
 }
 
 #[tokio::test]

@@ -80,7 +80,8 @@ pub use projector::{
     BatchOutcome, DeliverError, Delivered, Failed, ListError, Listing, Projector, ReadError, Versioned,
 };
 pub use rebuild::{
-    Limits, Next, Order, RebuildError, Rebuildable, Rebuilder, Refused, SegmentDone, Strays, remove_in_time,
+    Limits, Next, Order, RebuildError, Rebuildable, Rebuilder, Refused, SegmentDone, Stray, Strays,
+    remove_in_time,
 };
 pub use registry::{
     At, ChangeError, DynamoRegistry, Fed, Generation, Job, MemoryRegistry, Phase, Registry, SegmentState,

@@ -92,8 +92,8 @@ pub trait Rebuildable: Send + Sync {
         repair: bool,
     ) -> Result<Option<String>, RebuildError>;
 
-    /// Looks for rows without events, or ahead of them, on one page of a segment of the view. With `repair`, what is told of was
-    /// put right: removed, or made what its events say.
+    /// Looks for rows without events, or ahead of them, on one page of a segment of the view. With `repair`, they are put
+    /// right: removed, or made what their events say, if these can be applied.
     ///
     /// # Errors
     /// [`RebuildError`].
@@ -132,11 +132,20 @@ pub async fn remove_in_time<T: Send>(
     Ok(true)
 }
 
+/// A row without events, or ahead of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stray {
+    /// In a sentence.
+    pub what: String,
+    /// Whether it was put right.
+    pub repaired: bool,
+}
+
 /// What [`Rebuildable::strays`] found on a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Strays {
-    /// Each in a sentence.
-    pub found: Vec<String>,
+    /// Each of them.
+    pub found: Vec<Stray>,
     /// Where to go on; `None` at the segment's end.
     pub after: Option<String>,
 }
@@ -308,11 +317,14 @@ const SETTLED: Duration = Duration::from_secs(360);
 /// longer than the budget where the tables are slow, and would be done over and over.
 const AT_A_TIME: usize = 100;
 
+/// Commits whose streams are compared before it is asked whether there is time for more: each may have to be repaired.
+const COMPARED_BETWEEN_LOOKS: usize = 32;
+
 /// Streams that are compared at a time.
 const COMPARED_AT_A_TIME: usize = 8;
 
 /// Fewest commits on a page, however low the rate.
-const PACED_PAGE: u32 = 10;
+const PACED_PAGE: u32 = 3;
 
 /// Longest pause between two pages: what [`Limits::FUNCTION`] leaves of a minute.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
@@ -416,12 +428,13 @@ impl Rebuilder {
         if order.task == Task::RebuildAndVerify {
             joined.task = order.task;
         }
+        let unverified = job.phase == Phase::Settling && job.task != joined.task;
         if job.schema != schema {
             joined.schema = schema;
             joined.restart(order.segments);
             joined.enter(Phase::Clearing, now);
-        } else if job.phase == Phase::Verifying && job.stopped.is_some() {
-            // What was found stopped it; now it is looked for anew.
+        } else if unverified || job.phase == Phase::Verifying && job.stopped.is_some() {
+            // What was found stopped it, or nobody looked: now it is looked for.
             (joined.differences, joined.examples) = (0, Vec::new());
             joined.restart(u32::try_from(job.segments.len()).unwrap_or(order.segments));
             joined.enter(Phase::Verifying, now);
@@ -713,7 +726,11 @@ impl Rebuilder {
         let paced = |share: u32| share.saturating_mul(5).max(PACED_PAGE).min(self.limits.page);
         let limit = at_work.share().map_or(self.limits.page, paced);
         let page = self.events.scan(segment, after.as_ref(), Some(limit)).await?;
-        let mut left = page.commits.chunks(self.view.at_a_time().max(1)).peekable();
+        let at_a_time = match at_work.job.phase {
+            Phase::Verifying => COMPARED_BETWEEN_LOOKS,
+            _ => self.view.at_a_time().max(1),
+        };
+        let mut left = page.commits.chunks(at_a_time).peekable();
         while let Some(commits) = left.next() {
             let ours: Vec<&Commit> =
                 commits.iter().filter(|commit| self.view.follows(&commit.stream)).collect();
@@ -770,7 +787,7 @@ impl Rebuilder {
         let repair = at_work.job.task == Task::Repair;
         let Strays { found, after } =
             self.view.strays(at_work.job.generation, segment, after, repair).await?;
-        found.into_iter().for_each(|stray| at_work.found(Some(stray), repair));
+        found.into_iter().for_each(|Stray { what, repaired }| at_work.found(Some(what), repaired));
         Ok(after.map_or(At::End, |id| At::Row { id }))
     }
 

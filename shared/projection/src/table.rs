@@ -11,7 +11,7 @@ use kernel::{StreamId, Timestamp, Version, ports::Ports};
 use crate::{
     projection::Projection,
     projector::{Projector, Row, is_irrelevant, stream_of},
-    rebuild::{RebuildError, Rebuildable, Strays, remove_in_time},
+    rebuild::{RebuildError, Rebuildable, Stray, Strays, remove_in_time},
     registry::Generation,
     store::{Consistency, Content, Put, RowKey, Stamp, Stored, ViewStore, ViewTable},
 };
@@ -228,14 +228,24 @@ impl<P: Projection> Rebuildable for ProjectedView<P> {
         let there: Vec<bool> = stream::iter(lookups).buffered(LOOKUPS).try_collect().await?;
         let mut found = Vec::new();
         for (key, there) in page.keys.iter().zip(there) {
-            // One that was written meanwhile is another row.
-            if there || repair && !self.corrected(generation, key).await? {
+            if there {
                 continue;
             }
-            found.push(format!(
-                "row {} has applied {}, and there is no such event",
-                key.id, key.stamp.applied
-            ));
+            let what =
+                format!("row {} has applied {}, and there is no such event", key.id, key.stamp.applied);
+            if !repair {
+                found.push(Stray { what, repaired: false });
+                continue;
+            }
+            match self.corrected(generation, key).await {
+                Ok(true) => found.push(Stray { what, repaired: true }),
+                // One that was written meanwhile is another row.
+                Ok(false) => {}
+                Err(RebuildError::BadEvent(why)) => {
+                    found.push(Stray { what: format!("{what}; {why}"), repaired: false });
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(Strays { found, after: page.after })
     }

@@ -571,6 +571,20 @@ async fn a_rebuild_that_is_joined_is_as_careful_as_it_was_begun_and_its_comparis
 }
 
 #[tokio::test]
+async fn nothing_goes_live_unverified_that_somebody_was_told_is_verified() {
+    for phase in [Phase::Clearing, Phase::Feeding, Phase::Filling, Phase::Settling] {
+        let site = Site::memory();
+        site.history(12).await;
+        let rebuilder = site.rebuilder(SMALL);
+        rebuilder.begin(&order(Task::Rebuild)).await.unwrap();
+        site.until(&rebuilder, phase).await;
+        rebuilder.begin(&order(Task::RebuildAndVerify)).await.unwrap();
+        site.until(&rebuilder, Phase::Verifying).await;
+        assert_eq!(site.drive(&rebuilder).await, Next::Over(Phase::Done));
+    }
+}
+
+#[tokio::test]
 async fn a_deployment_in_the_middle_of_a_rebuild_does_not_make_a_generation_of_two_schemas() {
     let site = Site::memory();
     site.history(20).await;
