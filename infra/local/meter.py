@@ -16,6 +16,7 @@ embedded DynamoDB. Off unless `--meter` names a file.
 | events   | a PutEvents entry, and one of AWS's own            | who asked, type, bytes |
 | mapping  | a queue's consumer that waits for batches to fill  | how long, and how large they get |
 | sqs      | a request, those of rules and of Lambda's poller included | queue, messages, bytes |
+| s3       | a request                                          | who asked, its method |
 | states   | a state entered, an attempt, a start, an end       | machine, its type, execution |
 | asked    | a request to Step Functions, which is free         | who asked |
 
@@ -94,6 +95,7 @@ def plug_in(path, existing):
     count_lambda(meter, existing)
     count_events(meter, existing)
     count_sqs(meter, existing)
+    count_s3(meter, existing)
     count_states(meter, existing)
 
 
@@ -355,6 +357,23 @@ def count_sqs(meter, existing):
     sqs._receive_messages_for_esm = receive_and_count
     sqs._delete_messages_for_esm = delete_and_count
     sqs.handle_request = handle_and_count
+
+
+def count_s3(meter, existing):
+    from ministack.services import s3
+
+    handle = existing(s3, "handle_request")
+
+    @functools.wraps(handle)
+    async def handle_and_count(method, path, headers, body, query_params, *more, **named):
+        answer = await handle(method, path, headers, body, query_params, *more, **named)
+        if who := caller(headers):
+            # A listing is billed as a write is.
+            listing = method == "GET" and path.strip("/").count("/") == 0
+            meter.note("s3", op="LIST" if listing else method, caller=who)
+        return answer
+
+    s3.handle_request = handle_and_count
 
 
 def count_states(meter, existing):

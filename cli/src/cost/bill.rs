@@ -14,10 +14,11 @@ use super::{
 /// What is taken for what the local cloud cannot show. Each is in docs/COSTS.md with its reason.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Assumed {
-    /// How long AWS takes to answer a function, in seconds: DynamoDB, EventBridge (for each event), Step Functions.
+    /// How long AWS takes to answer a function, in seconds: DynamoDB, EventBridge (for each event), Step Functions, S3.
     pub dynamodb: f64,
     pub events: f64,
     pub states: f64,
+    pub s3: f64,
     /// A function's own time for an invocation.
     pub own: f64,
     /// Between two steps of an Express execution, beside the step itself.
@@ -26,7 +27,7 @@ pub struct Assumed {
 
 /// Twice what is usual within a region, so that it is rather too much.
 pub const ASSUMED: Assumed =
-    Assumed { dynamodb: 0.010, events: 0.030, states: 0.040, own: 0.002, step: 0.050 };
+    Assumed { dynamodb: 0.010, events: 0.030, states: 0.040, s3: 0.060, own: 0.002, step: 0.050 };
 
 /// Lambda's own lines about an invocation, at its usual log level: with an id, a time and a function's numbers, as long as these.
 const PLATFORM_LINES: [&str; 2] = [
@@ -167,6 +168,16 @@ impl Bill {
                     let name = short(queue);
                     let resource = format!("{op} {name}");
                     bill.add(Unit::QueueRequest, &resource, &name, count(chunks(*bytes)));
+                }
+                What::S3 { op, caller } => {
+                    waits.entry(caller.clone()).or_default().seconds += assumed.s3;
+                    let unit = match op.as_str() {
+                        "GET" | "HEAD" => Unit::ObjectRead,
+                        // Free.
+                        "DELETE" => continue,
+                        _ => Unit::ObjectWrite,
+                    };
+                    bill.add(unit, op, &short(caller), 1.0);
                 }
                 What::States { event, machine, machine_type } => {
                     let machine = short(machine);

@@ -62,6 +62,8 @@ pub enum What {
     },
     /// A request to a queue.
     Sqs { op: String, queue: String, bytes: u64 },
+    /// A request to S3, by its method; `LIST` for a listing.
+    S3 { op: String, caller: String },
     /// Something happened to an execution.
     States {
         event: String,
@@ -135,6 +137,7 @@ impl Meter {
             | What::Lambda { .. }
             | What::Events { .. }
             | What::Sqs { .. }
+            | What::S3 { .. }
             | What::States { .. }
             | What::Asked { .. } => {}
         }

@@ -428,6 +428,8 @@ fn is_per_order(unit: Unit) -> bool {
         | Unit::Read
         | Unit::BusEvent
         | Unit::QueueRequest
+        | Unit::ObjectRead
+        | Unit::ObjectWrite
         | Unit::Transition
         | Unit::ExpressRequest
         | Unit::ExpressGbSecond
