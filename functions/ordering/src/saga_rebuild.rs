@@ -58,6 +58,8 @@ const SCHEMA: u16 = 1;
 const ROWS_AT_A_TIME: usize = 32;
 /// Rows that are removed before it is asked again whether to go on.
 const CLEARED_AT_A_TIME: u32 = 200;
+/// Removals under way at a time.
+const REMOVALS: usize = 16;
 /// Rows on a page of a search for strays.
 const STRAYS_AT_A_TIME: u32 = 200;
 /// Reads of rows, and of streams, under way at a time.
@@ -382,9 +384,10 @@ impl Rebuildable for SagasRebuild {
 
     async fn clear(&self, generation: Generation) -> Result<bool, RebuildError> {
         let rows = self.table(generation);
+        let read = self.ports.clock.now();
         let page = rows.ids(Segment::WHOLE, None, CLEARED_AT_A_TIME).await?;
         let removals: Vec<BoxFuture<'_, _>> = page.ids.iter().map(|id| rows.remove(id)).collect();
-        remove_in_time(&self.ports, removals).await?;
+        remove_in_time(&self.ports, read, removals, REMOVALS).await?;
         Ok(page.ids.is_empty() && page.after.is_none())
     }
 

@@ -35,7 +35,7 @@ use futures::{
     stream,
 };
 use kernel::{Timestamp, ports::Ports};
-use projection::Consistency;
+use projection::{Consistency, is_late_to_remove, remove_in_time};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
@@ -61,10 +61,6 @@ const AT_A_TIME: usize = 8;
 
 /// Objects that a step of [`Archive::clear`](ProductIndex::clear) deletes at most.
 const CLEARED: usize = 500;
-
-/// No deletion of them begins later than this after they were listed; with the eight seconds that a request may take it is over
-/// before [`projection::GRACE`] is.
-const CLEARING: Duration = Duration::from_secs(5);
 
 /// How long a search waits to hear whether there is a newer edition when it has one. A worker has ten seconds, and the client of the
 /// archive takes eight to give up.
@@ -374,27 +370,19 @@ impl ProductIndex for Archive {
 
     async fn clear(&self) -> Result<bool, IndexError> {
         self.rest().await;
-        let began = self.ports.clock.now();
+        let read = self.ports.clock.now();
         let objects = self.objects.list(&format!("{}/", self.prefix)).await?;
         if objects.is_empty() {
             return Ok(true);
         }
-        let late = || self.ports.clock.now().duration_since(began).unsigned_abs() > CLEARING;
-        if late() {
+        if is_late_to_remove(&self.ports, read) {
             return Ok(false);
         }
         // The manifest first: bundles that nobody names are no index, but a manifest without its bundles is a damaged one.
-        let manifest = self.manifest_name();
-        self.objects.delete(&manifest).await?;
-        let deletions: Vec<BoxFuture<'_, Result<(), IndexError>>> =
+        self.objects.delete(&self.manifest_name()).await?;
+        let deletions =
             objects.iter().take(CLEARED).map(|object| self.objects.delete(&object.name)).collect();
-        let mut deletions = stream::iter(deletions).buffer_unordered(AT_A_TIME);
-        while let Some(deleted) = deletions.next().await {
-            deleted?;
-            if late() {
-                break;
-            }
-        }
+        remove_in_time(&self.ports, read, deletions, AT_A_TIME).await?;
         Ok(false)
     }
 

@@ -81,7 +81,7 @@ pub use projector::{
 };
 pub use rebuild::{
     Limits, Next, Order, RebuildError, Rebuildable, Rebuilder, Refused, SegmentDone, Stray, Strays,
-    remove_in_time,
+    is_late_to_remove, remove_in_time,
 };
 pub use registry::{
     At, ChangeError, DynamoRegistry, Fed, Generation, Job, MemoryRegistry, Phase, Registry, SegmentState,

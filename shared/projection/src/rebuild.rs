@@ -106,30 +106,34 @@ pub trait Rebuildable: Send + Sync {
     ) -> Result<Strays, RebuildError>;
 }
 
-/// Removals under way at a time.
-const REMOVALS: usize = 16;
-
-/// No removal begins later than this after the rows were read. With the eight seconds that a request may take it is over before
-/// [`GRACE`] is.
+/// No removal begins later than this after what is removed was read. With the eight seconds that a request may take it is over
+/// before [`GRACE`] is.
 const REMOVING: Duration = Duration::from_secs(5);
 
-/// Removes rows that were just read, as [`Rebuildable::clear`] has to: for a bounded time. Says whether it came to all of them.
+/// Whether it is too late for [`Rebuildable::clear`] to remove what was read at that time, or later.
+pub fn is_late_to_remove(ports: &Ports, read: Timestamp) -> bool {
+    Duration::try_from(ports.clock.now().duration_since(read)).is_ok_and(|since| since > REMOVING)
+}
+
+/// Removes what was read at that time, or later, so much at a time, as [`Rebuildable::clear`] has to: none of it begins when it is
+/// too late. Says whether it came to all.
 ///
 /// # Errors
 /// That of a removal.
-pub async fn remove_in_time<T: Send>(
+pub async fn remove_in_time<T: Send, E: Send>(
     ports: &Ports,
-    removals: Vec<BoxFuture<'_, Result<T, ViewError>>>,
-) -> Result<bool, RebuildError> {
-    let began = ports.clock.now();
-    let mut removals = stream::iter(removals).buffer_unordered(REMOVALS);
-    while let Some(removed) = removals.next().await {
-        removed?;
-        if Duration::try_from(ports.clock.now().duration_since(began)).is_ok_and(|took| took > REMOVING) {
-            return Ok(false);
+    read: Timestamp,
+    removals: Vec<BoxFuture<'_, Result<T, E>>>,
+    at_a_time: usize,
+) -> Result<bool, E> {
+    let mut removals = stream::iter(removals).buffer_unordered(at_a_time);
+    while !is_late_to_remove(ports, read) {
+        match removals.next().await {
+            Some(removed) => drop(removed?),
+            None => return Ok(true),
         }
     }
-    Ok(true)
+    Ok(false)
 }
 
 /// A row without events, or ahead of them.

@@ -19,6 +19,9 @@ use crate::{
 /// Rows that are removed before it is asked again whether to go on.
 const CLEARED_AT_A_TIME: u32 = 200;
 
+/// Removals under way at a time.
+const REMOVALS: usize = 16;
+
 /// Rows whose events are looked up at a time.
 const LOOKUPS: usize = 8;
 
@@ -183,9 +186,10 @@ impl<P: Projection> Rebuildable for ProjectedView<P> {
 
     async fn clear(&self, generation: Generation) -> Result<bool, RebuildError> {
         let table = &self.table(generation).whole;
+        let read = self.ports.clock.now();
         let page = table.keys(Segment::WHOLE, None, Some(CLEARED_AT_A_TIME)).await?;
         let removals: Vec<BoxFuture<'_, _>> = page.keys.iter().map(|key| table.remove(key)).collect();
-        remove_in_time(&self.ports, removals).await?;
+        remove_in_time(&self.ports, read, removals, REMOVALS).await?;
         // A page may be empty, and more come after it.
         Ok(page.keys.is_empty() && page.after.is_none())
     }
