@@ -231,11 +231,7 @@ impl SagaProjection {
                 }
             }
         }
-        // What the rows had already says nothing of how far they are behind.
-        let oldest = events.iter().map(|event| event.at).min().filter(|_| outcome.applied > 0);
-        let now = self.ports.clock.now();
-        // An event of a clock that is ahead is no older than now.
-        outcome.lag = oldest.map(|oldest| Duration::try_from(now.duration_since(oldest)).unwrap_or_default());
+        outcome.lag = outcome.lag_of(&events, self.ports.clock.now());
         for (place, result) in places.into_iter().zip(settled(&events, outcome)) {
             results[place] = result;
         }

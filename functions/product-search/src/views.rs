@@ -6,7 +6,7 @@ use contracts::Envelope;
 use event_store::EventStore;
 use kernel::ports::{Backoff, Ports};
 use lambda::{Fault, settled};
-use projection::{BatchOutcome, DeliverError, Fed, Generation, Generations};
+use projection::{BatchOutcome, DeliverError, Fed, Generation, Generations, age};
 
 use crate::{
     index::IndexError,
@@ -52,7 +52,7 @@ impl Indexing {
         let mut outcome = self.deliver(&events).await;
         // What could not even be read is behind; what the index had already says nothing.
         if outcome.lag.is_none() && !outcome.failed.is_empty() {
-            outcome.lag = self.age(&events);
+            outcome.lag = age(&events, self.ports.clock.now());
         }
         settled(&events, outcome)
     }
@@ -86,13 +86,6 @@ impl Indexing {
 
     fn writer(&self, generation: Generation) -> Writer {
         Writer::new(self.twins.of(generation).clone(), self.events.clone(), self.ports.clone(), PATIENCE)
-    }
-
-    /// How long ago the oldest of these was committed.
-    fn age(&self, events: &[Envelope]) -> Option<Duration> {
-        let now = self.ports.clock.now();
-        let oldest = events.iter().map(|event| event.at).min();
-        oldest.map(|oldest| Duration::try_from(now.duration_since(oldest)).unwrap_or_default())
     }
 }
 

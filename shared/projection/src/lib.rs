@@ -77,7 +77,7 @@ pub use memory::MemoryViews;
 pub use page::{BadRequest, Index, ListRequest, MAX_LIMIT, Page, Position};
 pub use projection::{ApplyError, Projection, row_id, sortable};
 pub use projector::{
-    BatchOutcome, DeliverError, Delivered, Failed, ListError, Listing, Projector, ReadError, Versioned,
+    BatchOutcome, DeliverError, Delivered, Failed, ListError, Listing, Projector, ReadError, Versioned, age,
 };
 pub use rebuild::{
     Limits, Next, Order, RebuildError, Rebuildable, Rebuilder, Refused, SegmentDone, Stray, Strays,

@@ -6,7 +6,7 @@ use contracts::Envelope;
 use event_store::{EventStore, StoreError};
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use kernel::{
-    StreamId, StreamIdError, Version,
+    StreamId, StreamIdError, Timestamp, Version,
     ports::{Backoff, Ports},
 };
 
@@ -66,7 +66,7 @@ pub enum Delivered {
 pub struct BatchOutcome {
     /// The view, as operators know it.
     pub view: String,
-    /// How long ago the oldest event of the batch was committed; `None` of an empty batch.
+    /// How long ago the oldest event of the batch was committed; `None` of a batch that brought nothing new.
     pub lag: Option<Duration>,
     /// Events of the batch that took effect by it.
     pub applied: usize,
@@ -76,6 +76,19 @@ pub struct BatchOutcome {
     pub healed: usize,
     /// Envelopes that have to come again, in the batch's order. All others are done with.
     pub failed: Vec<Failed>,
+}
+
+impl BatchOutcome {
+    /// How far this batch says that the view is behind: nothing, if the rows had all of it already, as in a replay of old events.
+    pub fn lag_of(&self, batch: &[Envelope], now: Timestamp) -> Option<Duration> {
+        age(batch, now).filter(|_| self.applied > 0)
+    }
+}
+
+/// How long ago the oldest of these was committed. An event of a clock that is ahead is no older than now.
+pub fn age(events: &[Envelope], now: Timestamp) -> Option<Duration> {
+    let oldest = events.iter().map(|event| event.at).min()?;
+    Some(Duration::try_from(now.duration_since(oldest)).unwrap_or_default())
 }
 
 /// An envelope whose effect is not in the row.
@@ -300,11 +313,7 @@ impl<P: Projection> Projector<P> {
 
     /// What is told of a batch: whose it was, and how old.
     fn told(&self, batch: &[Envelope], outcome: BatchOutcome) -> BatchOutcome {
-        let now = self.ports.clock.now();
-        // What the rows had already says nothing of how far they are behind: a replay of old events, for example.
-        let oldest = batch.iter().map(|event| event.at).min().filter(|_| outcome.applied > 0);
-        // An event of a clock that is ahead is no older than now.
-        let lag = oldest.map(|oldest| Duration::try_from(now.duration_since(oldest)).unwrap_or_default());
+        let lag = outcome.lag_of(batch, self.ports.clock.now());
         BatchOutcome { view: self.rows.view().to_owned(), lag, ..outcome }
     }
 
