@@ -142,12 +142,12 @@ async fn queue_urls(mall: &Deployed, prefix: &str) -> Result<HashMap<String, Str
 }
 
 /// How much is in a queue: waiting, and hidden since somebody is at it.
-pub async fn depth(mall: &Deployed, url: &str) -> Result<(u64, u64)> {
+pub async fn depth(sqs: &aws_sdk_sqs::Client, url: &str) -> Result<(u64, u64)> {
     let wanted = [
         QueueAttributeName::ApproximateNumberOfMessages,
         QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
     ];
-    let asked = mall.sqs.get_queue_attributes().queue_url(url).set_attribute_names(Some(wanted.to_vec()));
+    let asked = sqs.get_queue_attributes().queue_url(url).set_attribute_names(Some(wanted.to_vec()));
     let answer = asked.send().await.map_err(aws("asking for the depth of a queue"))?;
     let number = |name| answer.attributes().and_then(|a| a.get(&name)?.parse().ok()).unwrap_or(0);
     let [waiting, hidden] = wanted.map(number);

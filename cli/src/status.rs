@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sfn::types::ExecutionStatus;
-use aws_sdk_sqs::types::QueueAttributeName;
 use jiff::Timestamp;
 
 use crate::{
-    cloud,
+    cloud, consumers,
     errors::Result,
     paths::{Home, Repo},
     stack::Stack,
@@ -221,14 +220,7 @@ async fn queues(client: &aws_sdk_sqs::Client, stack: &Stack) -> Result<Vec<Queue
     }
     let mut queues = Vec::new();
     for ((dead, name), url) in urls {
-        let wanted = [
-            QueueAttributeName::ApproximateNumberOfMessages,
-            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
-        ];
-        let asked = client.get_queue_attributes().queue_url(url).set_attribute_names(Some(wanted.to_vec()));
-        let answer = asked.send().await.map_err(aws("asking for the depth of a queue"))?;
-        let number = |name| answer.attributes()?.get(&name)?.parse().ok();
-        let [waiting, in_flight] = wanted.map(|name| number(name).unwrap_or(0));
+        let (waiting, in_flight) = consumers::depth(client, &url).await?;
         queues.push(Queue { name, dead, waiting, in_flight });
     }
     Ok(queues)

@@ -229,7 +229,7 @@ async fn list(mall: &Deployed, all: bool, as_json: bool) -> Result<()> {
     const LOOK: usize = 200;
     let (mut rows, mut found, mut total) = (Vec::new(), Vec::new(), 0);
     for queue in queues(mall, None).await? {
-        let (waiting, hidden) = consumers::depth(mall, &queue.url).await?;
+        let (waiting, hidden) = consumers::depth(&mall.sqs, &queue.url).await?;
         let look = if waiting > 0 { Some(look::at(mall, &queue.url, LOOK).await?) } else { None };
         let oldest = look.as_ref().and_then(|look| look.letters.first()?.sent);
         total += waiting + hidden;
@@ -276,7 +276,7 @@ fn age(then: Timestamp) -> String {
 async fn show(mall: &Deployed, selection: &Selection, limit: usize, as_json: bool) -> Result<()> {
     let (mut found, mut looked_up, mut shown) = (Vec::new(), 0, 0);
     for queue in queues(mall, selection.consumer.as_deref()).await? {
-        if selection.consumer.is_none() && consumers::depth(mall, &queue.url).await?.0 == 0 {
+        if selection.consumer.is_none() && consumers::depth(&mall.sqs, &queue.url).await?.0 == 0 {
             continue;
         }
         let look = look::at(mall, &queue.url, limit).await?;
@@ -361,7 +361,7 @@ async fn send_back(mall: &Deployed, extent: &Extent, rate: u32, yes: bool) -> Re
     let bounds = Bounds { begun: Timestamp::now(), limit, portion: portion(rate) };
     let (mut sent, mut left) = (0, Vec::new());
     for queue in queues(mall, selection.consumer.as_deref()).await? {
-        let waiting = consumers::depth(mall, &queue.url).await?.0;
+        let waiting = consumers::depth(&mall.sqs, &queue.url).await?.0;
         if selection.consumer.is_none() && waiting == 0 {
             continue;
         }
@@ -467,7 +467,7 @@ async fn drop_them(mall: &Deployed, extent: &Extent, yes: bool) -> Result<()> {
     let begun = Timestamp::now();
     let mut dropped = Dropped::default();
     for queue in queues(mall, selection.consumer.as_deref()).await? {
-        if selection.consumer.is_none() && consumers::depth(mall, &queue.url).await?.0 == 0 {
+        if selection.consumer.is_none() && consumers::depth(&mall.sqs, &queue.url).await?.0 == 0 {
             continue;
         }
         let look = look::at(mall, &queue.url, limit).await?;

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use aws_sdk_sqs::types::QueueAttributeName;
 use jiff::Timestamp;
 use projection::{Registry, ViewState};
 use serde::Deserialize;
 
 use super::{Mall, View};
 use crate::{
+    consumers,
     errors::{Error, Result},
     target::aws,
     ui,
@@ -134,18 +134,8 @@ async fn depth(mall: &Mall, queue: &str) -> Result<u64> {
         .send()
         .await
         .map_err(aws("finding the queue of a view"))?;
-    let wanted = [
-        QueueAttributeName::ApproximateNumberOfMessages,
-        QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
-    ];
-    let asked = mall
-        .sqs
-        .get_queue_attributes()
-        .queue_url(url.queue_url().unwrap_or_default())
-        .set_attribute_names(Some(wanted.to_vec()));
-    let answer = asked.send().await.map_err(aws("asking for the depth of a queue"))?;
-    let number = |name| answer.attributes()?.get(&name)?.parse::<u64>().ok();
-    Ok(wanted.into_iter().filter_map(number).sum())
+    let (waiting, hidden) = consumers::depth(&mall.sqs, url.queue_url().unwrap_or_default()).await?;
+    Ok(waiting + hidden)
 }
 
 /// The last line of metrics that the view's projection wrote.
