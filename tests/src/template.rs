@@ -97,7 +97,8 @@ impl Template {
         })
     }
 
-    fn functions(&self) -> impl Iterator<Item = Resource<'_>> {
+    /// Its Lambda functions.
+    pub fn functions(&self) -> impl Iterator<Item = Resource<'_>> {
         self.of_kind("AWS::Serverless::Function")
     }
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use catalogue::{Products, Stores};
 use depot::views::{ALL_BOTS, ALL_LISTS, BOTS_BY_STATUS, Bots, LISTS_BY_STATUS, ShoppingLists};
 use inventory::views::{BY_STORE as STOCK_BY_STORE, LOW, StockLevels};
+use mall_tests::template::{Template, templates_of};
 use ordering::views::{BY_CUSTOMER, Orders};
 use payments::invoices::{BY_CUSTOMER as INVOICES_BY_CUSTOMER, Invoices, OPEN};
 use search::views::{BY_CUSTOMER as SEARCHED_BY_CUSTOMER, BY_MONTH, CustomerNames, SearchedOrders};
@@ -308,24 +309,11 @@ fn no_function_is_without_a_sample_and_no_sample_without_a_function() {
     let mut story: Vec<String> = STORY.iter().map(|(function, ..)| (*function).to_owned()).collect();
     story.sort();
     assert_eq!(samples, story);
-    let mut deployed = Vec::new();
-    for template in [
-        "baskets",
-        "customers",
-        "depot",
-        "inventory",
-        "ordering",
-        "payments",
-        "portal",
-        "product-search",
-        "relay",
-        "search",
-        "stores",
-    ] {
-        let text = std::fs::read_to_string(repository().join(format!("infra/{template}.yaml"))).unwrap();
-        deployed
-            .extend(text.lines().filter_map(|line| line.trim().strip_prefix("Handler: ").map(str::to_owned)));
-    }
+    let templates = templates_of(repository());
+    let handlers =
+        templates.iter().flat_map(Template::functions).map(|function| &function.properties["Handler"]);
+    let mut deployed: Vec<String> =
+        handlers.map(|handler| handler.as_str().expect("a handler").to_owned()).collect();
     deployed.sort();
     deployed.dedup();
     assert_eq!(deployed, story, "what the templates deploy is what the samples are for");
