@@ -20,12 +20,8 @@ use std::{
 };
 
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
-use baskets::{
-    Baskets, Shopping,
-    basket::MAX_QUANTITY,
-    goods::{Goods, Participation},
-};
-use catalogue::{Catalogue, Products, Stores};
+use baskets::{Baskets, Shopping, basket::MAX_QUANTITY, goods::Goods};
+use catalogue::{Catalogue, Participation, Products, Stores};
 use contracts::ids::ProductId;
 use event_store::{DynamoLog, EventStore, SNAPSHOT_EVERY};
 use kernel::{Money, ports::Ports};

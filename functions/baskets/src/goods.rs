@@ -3,39 +3,11 @@
 //! What is put into a basket is offered at the price that the copy has. What is charged is looked up again where it
 //! is decided, at the checkout, as new as the stores have it.
 
-use std::str::FromStr;
-
-use catalogue::{Catalogue, Entry};
+use catalogue::{Catalogue, Entry, Participation};
 use contracts::{baskets::BasketItem, ids::ProductId};
 use lambda::Fault;
 
 use crate::basket::{LookedUp, Offer, OnOffer, PriceNow, Prices};
-
-/// Whose goods can be put into a basket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Participation {
-    /// Every store's, as in the original system.
-    NotRequired,
-    /// Those of stores that take part in the mall.
-    Required,
-}
-
-/// The setting is neither `true` nor `false`.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("ONLY_PARTICIPATING_STORES must be true or false, not {0:?}")]
-pub struct NotASwitch(String);
-
-impl FromStr for Participation {
-    type Err = NotASwitch;
-
-    fn from_str(text: &str) -> Result<Self, NotASwitch> {
-        match text {
-            "true" => Ok(Self::Required),
-            "false" => Ok(Self::NotRequired),
-            other => Err(NotASwitch(other.to_owned())),
-        }
-    }
-}
 
 /// The goods that can be put into a basket.
 pub struct Goods {

@@ -24,7 +24,7 @@ async fn function(name: String) -> Result<Option<Function>, String> {
     };
     let shopping = || {
         let participation = aws::setting("ONLY_PARTICIPATING_STORES")?;
-        let participation = participation.parse().map_err(|e: baskets::goods::NotASwitch| e.to_string())?;
+        let participation = participation.parse().map_err(|e: catalogue::NotASwitch| e.to_string())?;
         Ok::<_, String>(Arc::new(Shopping::new(context(), Goods::new(copy()?, participation))))
     };
     let rebuilders = || {

@@ -7,9 +7,9 @@ use std::{sync::Arc, time::Duration};
 use baskets::{
     Baskets, Shopping,
     basket::{Basket, BasketCommand, LookedUp, Offer, OnOffer, PriceNow, Prices},
-    goods::{Goods, Participation},
+    goods::Goods,
 };
-use catalogue::{Catalogue, Products, Stores};
+use catalogue::{Catalogue, Participation, Products, Stores};
 use contracts::{baskets::BasketEvent, ids::ProductId};
 use event_store::{EventStore, Expect, MemoryLog, Segment};
 use kernel::{Money, StreamId};

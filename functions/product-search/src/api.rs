@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use catalogue::Participation;
 use contracts::ids::StoreId;
 use kernel::{Money, Uuid, id::derive};
 use lambda::{Answer, Call, Fault};
@@ -21,29 +22,6 @@ const DEFAULT_LIMIT: u64 = 20;
 const MAX_LIMIT: u64 = 100;
 /// Longest text that is searched for, in characters.
 const MAX_TEXT: usize = 200;
-
-/// Whose products are found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Participation {
-    /// Every store's, as they can be put into baskets.
-    NotRequired,
-    /// Those of stores that take part in the mall.
-    Required,
-}
-
-impl Participation {
-    /// Reads the setting `ONLY_PARTICIPATING_STORES`, which baskets have as well.
-    ///
-    /// # Errors
-    /// When it is neither `true` nor `false`.
-    pub fn of_setting(text: &str) -> Result<Self, String> {
-        match text {
-            "true" => Ok(Self::Required),
-            "false" => Ok(Self::NotRequired),
-            other => Err(format!("ONLY_PARTICIPATING_STORES must be true or false, not {other:?}")),
-        }
-    }
-}
 
 /// The search, for shoppers.
 pub struct ProductSearch {

@@ -4,13 +4,8 @@ use std::sync::Arc;
 
 use lambda::{Function, aws, batch_consumer, rebuild_view, serve, system_ports, use_case};
 use product_search::{
-    api::{Participation, ProductSearch},
-    archive::Archive,
-    index::VIEW,
-    rebuild::ProductIndexView,
-    s3::S3Objects,
-    twins::Twins,
-    views::Indexing,
+    api::ProductSearch, archive::Archive, index::VIEW, rebuild::ProductIndexView, s3::S3Objects,
+    twins::Twins, views::Indexing,
 };
 use projection::{Generations, Limits, Rebuilder};
 
@@ -33,7 +28,8 @@ async fn function(name: String) -> Result<Option<Function>, String> {
     let indexing =
         || Ok::<_, String>(Arc::new(Indexing::new(generations()?, twins()?, store()?, ports.clone())));
     let search = || {
-        let participation = Participation::of_setting(&aws::setting("ONLY_PARTICIPATING_STORES")?)?;
+        let participation = aws::setting("ONLY_PARTICIPATING_STORES")?;
+        let participation = participation.parse().map_err(|e: catalogue::NotASwitch| e.to_string())?;
         Ok::<_, String>(Arc::new(ProductSearch::new(generations()?, twins()?, participation)))
     };
     let rebuilder = || {

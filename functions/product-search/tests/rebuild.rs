@@ -6,12 +6,13 @@ mod stage;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use catalogue::Participation;
 use contracts::Envelope;
 use event_store::Segment;
 use kernel::{CommandId, Uuid, Version};
 use lambda::{Call, Fault};
 use product_search::{
-    api::{Participation, ProductSearch},
+    api::ProductSearch,
     index::{Key, Kind, ProductIndex, Record, Saved},
     objects::{Condition, Objects},
     twins::Twins,

@@ -6,10 +6,11 @@ mod stage;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use catalogue::Participation;
 use kernel::{Actor, CommandId, Uuid};
 use lambda::{Call, Fault};
 use product_search::{
-    api::{Participation, ProductSearch},
+    api::ProductSearch,
     index::{ProductIndex, Wanted},
 };
 use serde_json::Value;

@@ -18,6 +18,7 @@
 //! * That a hit is as new as the store: a price that rose a moment ago may be missing. Whoever charges reads the latest.
 //! * That product and store are of the same moment: they are two rows.
 
+pub mod participation;
 pub mod products;
 pub mod stores;
 
@@ -31,6 +32,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use lambda::{Fault, settled};
 use projection::{Projection, Projector};
 
+pub use participation::{NotASwitch, Participation};
 pub use products::{ProductCopy, Products};
 pub use stores::{StoreCopy, Stores};
 

@@ -11,6 +11,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use catalogue::Participation;
 use contracts::{
     Envelope,
     ids::{OrderId, ProductId, StoreId, reservation_of},
@@ -27,7 +28,7 @@ use contracts::{
 use event_store::{EventStore, MemoryLog, Segment};
 use kernel::{Event, Id, Money, StreamId};
 use product_search::{
-    api::{Participation, ProductSearch},
+    api::ProductSearch,
     archive::Archive,
     index::{Found, IndexError, Kind, ProductIndex, Record, VIEW, Wanted},
     objects::{Condition, Got, Listed, MemoryObjects, Objects, Tag, Wrote},
