@@ -132,7 +132,7 @@ impl Mall {
 
     /// The document as the mall serves it.
     pub async fn document(&self) -> Result<Value> {
-        match self.send(&Method::GET, "/openapi.json", &Value::Null).await? {
+        match self.send(&Method::GET, "/openapi.json", &Value::Null, None).await? {
             (200, document) => Ok(document),
             (status, said) => Err(refused("GET /openapi.json".into(), status, &said)),
         }
@@ -384,15 +384,20 @@ impl Mall {
     }
 
     /// A command. What it is about was made a moment ago: as long as a context has not heard of that, it says that it is
-    /// not found, and is asked again. That changed nothing.
+    /// not found, and is asked again. That changed nothing. A machine that is too busy to answer is asked again with the
+    /// same idempotency key.
     async fn command(&self, method: Method, path: &str, body: Value) -> Result<Value> {
-        let started = Instant::now();
+        let (started, mut key) = (Instant::now(), Uuid::now_v7());
         loop {
-            match self.send(&method, path, &body).await? {
-                (200, answer) => return Ok(answer),
-                (404, _) if started.elapsed() < PATIENCE => tokio::time::sleep(PAUSE).await,
-                (status, said) => return Err(refused(format!("{method} {path}"), status, &said)),
+            match self.send(&method, path, &body, Some(key)).await {
+                Ok((200, answer)) => return Ok(answer),
+                Ok((404, _)) if started.elapsed() < PATIENCE => key = Uuid::now_v7(),
+                Ok((status, _)) if status >= 500 && started.elapsed() < PATIENCE => {}
+                Err(Error::Http { .. }) if started.elapsed() < PATIENCE => {}
+                Ok((status, said)) => return Err(refused(format!("{method} {path}"), status, &said)),
+                Err(error) => return Err(error),
             }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -400,7 +405,7 @@ impl Mall {
     async fn until(&self, path: &str, pointer: &str, expected: &str) -> Result<()> {
         let started = Instant::now();
         loop {
-            let (status, answer) = self.send(&Method::GET, path, &Value::Null).await?;
+            let (status, answer) = self.send(&Method::GET, path, &Value::Null, None).await?;
             if answer.pointer(pointer).and_then(Value::as_str) == Some(expected) {
                 return Ok(());
             }
@@ -411,8 +416,17 @@ impl Mall {
         }
     }
 
-    async fn send(&self, method: &Method, path: &str, body: &Value) -> Result<(u16, Value)> {
+    async fn send(
+        &self,
+        method: &Method,
+        path: &str,
+        body: &Value,
+        key: Option<Uuid>,
+    ) -> Result<(u16, Value)> {
         let mut call = self.client.request(method.clone(), format!("{}{path}", self.base));
+        if let Some(key) = key {
+            call = call.header("idempotency-key", key.to_string());
+        }
         if !body.is_null() {
             call = call.json(body);
         }

@@ -164,10 +164,13 @@ impl Stack {
         format!("{}:{order}", self.output("OrderSagaArn").replace(":stateMachine:", ":execution:"))
     }
 
-    /// Stops the order saga, as an operator would.
-    pub async fn stop_saga(&self, order: &str) {
-        let stopped = self.sfn().stop_execution().execution_arn(self.execution(order)).send().await;
-        stopped.unwrap_or_else(|e| panic!("the saga of {order} cannot be stopped: {e:?}"));
+    /// Stops the sagas of orders that no bot will come for: hundreds that wait, each asking once in a while how long, would
+    /// disturb the tests that follow.
+    pub async fn stop_sagas(&self, orders: impl IntoIterator<Item = &String>) {
+        for order in orders {
+            let stopped = self.sfn().stop_execution().execution_arn(self.execution(order)).send().await;
+            stopped.unwrap_or_else(|e| panic!("the saga of {order} cannot be stopped: {e:?}"));
+        }
     }
 
     /// Status of an execution of the order saga.

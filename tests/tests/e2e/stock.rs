@@ -117,6 +117,8 @@ async fn two_hundred_orders_for_the_last_fifty_pieces_leave_fifty_approved_and_1
     })
     .await;
     let all = started.elapsed();
+    let approved = |(_, state): &&(String, Value)| state["status"] == "approved";
+    stack.stop_sagas(settled.iter().filter(approved).map(|(order, _)| order)).await;
 
     let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();
     for (_, order) in &settled {
