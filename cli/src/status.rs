@@ -7,7 +7,8 @@ use aws_sdk_sfn::types::ExecutionStatus;
 use jiff::Timestamp;
 
 use crate::{
-    cloud, consumers,
+    cloud,
+    consumers::{self, queue_name},
     errors::Result,
     paths::{Home, Repo},
     stack::Stack,
@@ -207,12 +208,12 @@ async fn queues(client: &aws_sdk_sqs::Client, stack: &Stack) -> Result<Vec<Queue
     let dead = stack.dead_letter_queues()?;
     // By name: an emulator may spell its own host differently from one answer to the next.
     let mut urls: BTreeMap<(bool, String), String> =
-        dead.iter().map(|url| ((true, name_of(url)), (*url).to_owned())).collect();
+        dead.iter().map(|url| ((true, queue_name(url).to_owned()), (*url).to_owned())).collect();
     let prefix = format!("{}-", stack.prefix);
     let mut pages = client.list_queues().queue_name_prefix(&prefix).into_paginator().send();
     while let Some(page) = pages.next().await {
         for url in page.map_err(aws("listing queues"))?.queue_urls() {
-            let name = name_of(url);
+            let name = queue_name(url).to_owned();
             if !urls.contains_key(&(true, name.clone())) {
                 urls.insert((false, name), url.clone());
             }
@@ -226,10 +227,6 @@ async fn queues(client: &aws_sdk_sqs::Client, stack: &Stack) -> Result<Vec<Queue
     Ok(queues)
 }
 
-fn name_of(url: &str) -> String {
-    url.rsplit('/').next().unwrap_or(url).to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,13 +236,5 @@ mod tests {
         let count = Count { events: 12, commits: 7, streams: 3, more: false };
         assert_eq!(count.to_string(), "12 in 7 commits of 3 streams");
         assert_eq!(Count { more: true, ..count }.to_string(), "at least 12 in 7 commits of 3 streams");
-    }
-
-    #[test]
-    fn a_queue_is_known_by_the_end_of_its_address() {
-        assert_eq!(
-            name_of("http://127.0.0.1:4566/000000000000/mallard-local-relay-parked"),
-            "mallard-local-relay-parked"
-        );
     }
 }

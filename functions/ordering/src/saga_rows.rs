@@ -44,7 +44,7 @@ use contracts::{
 };
 use event_store::Segment;
 use kernel::{Reason, StreamId, Timestamp};
-use projection::{ApplyError, Consistency, Put, ViewError, row_id, sortable};
+use projection::{ApplyError, Consistency, Put, ViewError, in_segment, row_id, sortable};
 
 use crate::sagas::{Ended, Execution, Failure, Run};
 
@@ -1031,7 +1031,7 @@ impl SagaRows for MemoryRows {
 impl AllSagaRows for MemoryRows {
     async fn ids(&self, segment: Segment, after: Option<&str>, limit: u32) -> Result<Ids, ViewError> {
         let rows = self.all();
-        let texts = rows.keys().filter(|id| in_segment(**id, segment)).map(OrderId::to_string);
+        let texts = rows.keys().map(OrderId::to_string).filter(|id| in_segment(id, segment));
         let mut left = texts.filter(|id| after.is_none_or(|after| id.as_str() > after));
         let ids: Vec<String> = left.by_ref().take(limit as usize).collect();
         let after = ids.last().filter(|_| left.next().is_some()).cloned();
@@ -1054,11 +1054,4 @@ impl AllSagaRows for MemoryRows {
         };
         Ok(Put::Written)
     }
-}
-
-/// Some split of the ids into disjoint segments.
-fn in_segment(id: OrderId, segment: Segment) -> bool {
-    let sum =
-        id.to_string().bytes().fold(7u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
-    sum % segment.total.max(1) == segment.index
 }

@@ -167,8 +167,8 @@ impl<P: Projection> ViewTable for MemoryViews<P> {
     }
 }
 
-/// Some split of the ids into disjoint segments.
-fn in_segment(id: &str, segment: Segment) -> bool {
+/// Some split of the ids into disjoint segments, for tables that are held in memory.
+pub fn in_segment(id: &str, segment: Segment) -> bool {
     let sum = id.bytes().fold(7u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
     sum % segment.total.max(1) == segment.index
 }
