@@ -7,8 +7,8 @@
 //! Step Functions tells the bus how an execution ended, once and perhaps never, and a saga that is stuck has to be seen. So whoever
 //! lists compares, and what is found out is written into the rows:
 //!
-//! * A first page of what may be stuck asks Step Functions for the [`COMPARED`] newest executions that failed, and as many that were aborted, and
-//!   reads their rows: two requests that cost nothing, and half a read unit for each row.
+//! * A first page of what may be stuck asks Step Functions for the [`COMPARED`] newest executions that failed or timed out, and as many that were
+//!   aborted, and reads their rows: three requests that cost nothing, and half a read unit for each row.
 //! * Of the rows on a page, [`MAX_LOOKS`] at most are looked up there: those that have been quiet for longer than a saga is
 //!   ([`PLACING`], [`WAITING`], [`ENDING`]), and those that are stuck, which somebody may have undone. A request each costs nothing, but there are
 //!   only some 15 a second for an account.
@@ -349,7 +349,7 @@ impl SagaViews {
             Some(Status::Succeeded | Status::Compensated | Status::Cancelled) => &[],
         };
         let mut found = BTreeMap::new();
-        let lists = asked.iter().map(|ended| self.records.list(Some(*ended), COMPARED, None));
+        let lists = asked.iter().map(|ended| self.records.newest(*ended, COMPARED));
         let lists = match futures::future::try_join_all(lists).await {
             Ok(lists) => lists,
             Err(fault) => {
@@ -357,7 +357,7 @@ impl SagaViews {
                 return Ok(None);
             }
         };
-        for (executions, _) in lists {
+        for executions in lists {
             let ids: Vec<OrderId> = executions.iter().map(|execution| execution.order_id).collect();
             let read =
                 if ids.is_empty() { Vec::new() } else { live.rows(&ids, Consistency::Eventual).await? };

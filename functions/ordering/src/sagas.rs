@@ -1,5 +1,7 @@
 //! The ports to the order saga, and Step Functions behind them.
 
+use std::cmp::Reverse;
+
 use async_trait::async_trait;
 use aws_sdk_sfn::{
     Client,
@@ -84,16 +86,11 @@ pub enum Started {
 /// ended more than 90 days ago.
 #[async_trait]
 pub trait SagaRecords: Send + Sync {
-    /// Order sagas, newest first; those that ended in one way, if that is asked for.
+    /// The newest order sagas that stand so, newest first; `limit` at most.
     ///
     /// # Errors
-    /// 400 for a cursor that is none; 503 when the service fails.
-    async fn list(
-        &self,
-        how: Option<Ended>,
-        limit: u32,
-        cursor: Option<&str>,
-    ) -> Result<(Vec<Execution>, Option<String>), Fault>;
+    /// 503 when the service fails.
+    async fn newest(&self, how: Ended, limit: u32) -> Result<Vec<Execution>, Fault>;
 
     /// The execution of one kind for an order; `None` when there is none, or none any more.
     ///
@@ -268,6 +265,20 @@ impl StepFunctionsRecords {
         Self { client, saga, compensation }
     }
 
+    async fn newest_with(&self, status: ExecutionStatus, limit: u32) -> Result<Vec<Execution>, Fault> {
+        let asked = self.client.list_executions().state_machine_arn(&self.saga).status_filter(status);
+        let answer = asked.max_results(i32::try_from(limit).unwrap_or(i32::MAX)).send().await;
+        let page = answer.map_err(|error| Fault::unavailable(DisplayErrorContext(&error)))?;
+        let executions = page.executions().iter().filter_map(|listed| {
+            // Somebody started one by hand, for no order.
+            let order_id = listed.name().parse().ok()?;
+            let (started_at, ended_at) = (time(listed.start_date()), listed.stop_date().map(time));
+            let (ended, redrives) = (ended(listed.status()), count(listed.redrive_count()));
+            Some(Execution { order_id, ended, started_at, ended_at, redrives, error: None })
+        });
+        Ok(executions.collect())
+    }
+
     fn execution_arn(&self, run: Run) -> String {
         let machine = match run {
             Run::Saga(_) => &self.saga,
@@ -279,42 +290,9 @@ impl StepFunctionsRecords {
 
 #[async_trait]
 impl SagaRecords for StepFunctionsRecords {
-    async fn list(
-        &self,
-        how: Option<Ended>,
-        limit: u32,
-        cursor: Option<&str>,
-    ) -> Result<(Vec<Execution>, Option<String>), Fault> {
-        let status = how.map(|how| match how {
-            Ended::Running => ExecutionStatus::Running,
-            Ended::Well => ExecutionStatus::Succeeded,
-            Ended::Stuck => ExecutionStatus::Failed,
-            Ended::Aborted => ExecutionStatus::Aborted,
-        });
-        let answer = self
-            .client
-            .list_executions()
-            .state_machine_arn(&self.saga)
-            .set_status_filter(status)
-            .max_results(i32::try_from(limit).unwrap_or(i32::MAX))
-            .set_next_token(cursor.map(str::to_owned))
-            .send()
-            .await;
-        // Everything else in the request is ours, so what is not valid is the cursor.
-        let page = answer.map_err(|error| match error.code() {
-            Some("InvalidToken" | "ValidationException") => {
-                Fault::invalid("QUERY_IS_INVALID", "cursor is not one that a list answered")
-            }
-            _ => Fault::unavailable(DisplayErrorContext(&error)),
-        })?;
-        let executions = page.executions().iter().filter_map(|listed| {
-            // Somebody started one by hand, for no order.
-            let order_id = listed.name().parse().ok()?;
-            let (started_at, ended_at) = (time(listed.start_date()), listed.stop_date().map(time));
-            let (ended, redrives) = (ended(listed.status()), count(listed.redrive_count()));
-            Some(Execution { order_id, ended, started_at, ended_at, redrives, error: None })
-        });
-        Ok((executions.collect(), page.next_token().map(str::to_owned)))
+    async fn newest(&self, how: Ended, limit: u32) -> Result<Vec<Execution>, Fault> {
+        let lists = statuses(how).iter().map(|status| self.newest_with(status.clone(), limit));
+        Ok(newest_of(futures::future::try_join_all(lists).await?, limit))
     }
 
     async fn find(&self, run: Run) -> Result<Option<Execution>, Fault> {
@@ -353,6 +331,24 @@ fn present<T, E: ProvideErrorMetadata + std::error::Error + 'static, R: std::fmt
         Err(error) if error.code() == Some("ExecutionDoesNotExist") => Ok(None),
         Err(error) => Err(Fault::unavailable(DisplayErrorContext(&error))),
     }
+}
+
+/// What Step Functions calls those that stand so: it lists one status at a time.
+fn statuses(how: Ended) -> &'static [ExecutionStatus] {
+    match how {
+        Ended::Running => &[ExecutionStatus::Running],
+        Ended::Well => &[ExecutionStatus::Succeeded],
+        Ended::Stuck => &[ExecutionStatus::Failed, ExecutionStatus::TimedOut],
+        Ended::Aborted => &[ExecutionStatus::Aborted],
+    }
+}
+
+/// The newest of several lists, each with as many as are wanted of all, or all that it has.
+fn newest_of(lists: Vec<Vec<Execution>>, limit: u32) -> Vec<Execution> {
+    let mut all: Vec<Execution> = lists.into_iter().flatten().collect();
+    all.sort_by_key(|execution| Reverse((execution.started_at, execution.order_id)));
+    all.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    all
 }
 
 fn ended(status: &ExecutionStatus) -> Ended {
@@ -557,5 +553,38 @@ mod tests {
         assert_eq!(ended(&ExecutionStatus::from("NEW")), Ended::Stuck);
         assert_eq!(ended(&ExecutionStatus::TimedOut), Ended::Stuck);
         assert_eq!(ended(&ExecutionStatus::PendingRedrive), Ended::Running);
+    }
+
+    #[test]
+    fn a_saga_that_timed_out_is_listed_among_the_stuck_and_none_is_listed_as_what_it_is_not() {
+        let all = [Ended::Running, Ended::Well, Ended::Stuck, Ended::Aborted];
+        for name in ExecutionStatus::values() {
+            let status = ExecutionStatus::from(*name);
+            let listed: Vec<Ended> = all.into_iter().filter(|how| statuses(*how).contains(&status)).collect();
+            match status {
+                // Only children of a distributed map are that, and there is none.
+                ExecutionStatus::PendingRedrive => assert!(listed.is_empty()),
+                status => assert_eq!(listed, [ended(&status)], "{name}"),
+            }
+        }
+    }
+
+    #[test]
+    fn of_two_lists_the_newest_are_taken_and_no_more_than_asked_for() {
+        let execution = |second: i64| Execution {
+            order_id: OrderId::new(Uuid::from_u128(second as u128)),
+            ended: Ended::Stuck,
+            started_at: Timestamp::from_second(second).unwrap(),
+            ended_at: None,
+            redrives: 0,
+            error: None,
+        };
+        let lists = || vec![vec![execution(9), execution(5), execution(4)], vec![execution(7)]];
+        let seconds = |limit| {
+            let found = newest_of(lists(), limit);
+            found.iter().map(|found| found.started_at.as_second()).collect::<Vec<_>>()
+        };
+        assert_eq!(seconds(3), [9, 7, 5]);
+        assert_eq!(seconds(100), [9, 7, 5, 4]);
     }
 }

@@ -877,14 +877,9 @@ struct Silent(BTreeMap<OrderId, Ended>);
 
 #[async_trait]
 impl SagaRecords for Silent {
-    async fn list(
-        &self,
-        how: Option<Ended>,
-        _: u32,
-        _: Option<&str>,
-    ) -> Result<(Vec<Execution>, Option<String>), Fault> {
+    async fn newest(&self, how: Ended, _: u32) -> Result<Vec<Execution>, Fault> {
         let all = self.0.keys().map(|id| self.execution(*id));
-        Ok((all.filter(|found| how.is_none_or(|how| found.ended == how)).collect(), None))
+        Ok(all.filter(|found| found.ended == how).collect())
     }
 
     async fn find(&self, run: Run) -> Result<Option<Execution>, Fault> {

@@ -163,18 +163,13 @@ impl Remembered {
 
 #[async_trait]
 impl SagaRecords for Remembered {
-    async fn list(
-        &self,
-        how: Option<Ended>,
-        limit: u32,
-        _: Option<&str>,
-    ) -> Result<(Vec<Execution>, Option<String>), Fault> {
+    async fn newest(&self, how: Ended, limit: u32) -> Result<Vec<Execution>, Fault> {
         self.answers()?;
         let runs = self.runs.lock().unwrap();
         let sagas = runs.iter().filter(|(run, _)| matches!(run, Run::Saga(_))).map(|(_, (found, _))| found);
-        let all = sagas.filter(|found| how.is_none_or(|how| found.ended == how)).take(limit as usize);
+        let all = sagas.filter(|found| found.ended == how).take(limit as usize);
         // As the service does, lists leave out why.
-        Ok((all.map(|found| Execution { error: None, ..found.clone() }).collect(), None))
+        Ok(all.map(|found| Execution { error: None, ..found.clone() }).collect())
     }
 
     async fn find(&self, run: Run) -> Result<Option<Execution>, Fault> {
