@@ -464,7 +464,6 @@ fn tell_of_more(queue: &Queue, worked: Worked) {
 
 async fn drop_them(mall: &Deployed, extent: &Extent, yes: bool) -> Result<()> {
     let &Extent { ref selection, limit, .. } = extent;
-    let begun = Timestamp::now();
     let mut dropped = Dropped::default();
     for queue in queues(mall, selection.consumer.as_deref()).await? {
         if selection.consumer.is_none() && consumers::depth(&mall.sqs, &queue.url).await?.0 == 0 {
@@ -489,7 +488,7 @@ async fn drop_them(mall: &Deployed, extent: &Extent, yes: bool) -> Result<()> {
             .await?;
         }
         let shown: HashSet<&str> = letters.iter().map(|letter| letter.id.as_str()).collect();
-        let bounds = Bounds { begun, limit: count, portion: portion(DELETED) };
+        let bounds = bounds_of(&letters);
         let dead = DeadLetters::at(mall, &queue.url);
         let mut gone = 0;
         let worked = portions::each(
@@ -513,6 +512,13 @@ async fn drop_them(mall: &Deployed, extent: &Extent, yes: bool) -> Result<()> {
     }
     dropped.said().into_iter().for_each(ui::line);
     Ok(())
+}
+
+/// Up to the newest that was shown, by the queue's own clock: of several queues, one is looked into minutes after the
+/// command began, while the operator thinks about those before it.
+fn bounds_of(shown: &[&Letter]) -> Bounds {
+    let newest = shown.iter().filter_map(|letter| letter.sent).max();
+    Bounds { begun: newest.unwrap_or_else(Timestamp::now), limit: shown.len(), portion: portion(DELETED) }
 }
 
 /// How many messages were dropped, by what is left of them.
@@ -667,6 +673,16 @@ mod tests {
         // No event, no replay.
         assert_eq!(again(&view, &notice()), None);
         assert_eq!(again(&queue("relay-parked", None), &about(&json!({ "other": 1 }))), None);
+    }
+
+    #[test]
+    fn what_was_shown_is_dropped_however_long_after_the_beginning_it_came() {
+        let sent =
+            |id: &str, sent: Option<Timestamp>| Letter { sent, ..letter(id, 1, "stores.Store/7", "E") };
+        let later = Timestamp::now() + jiff::SignedDuration::from_mins(10);
+        let shown = [sent("m1", None), sent("m2", Some(later)), sent("m3", Some(Timestamp::UNIX_EPOCH))];
+        let bounds = bounds_of(&shown.iter().collect::<Vec<_>>());
+        assert_eq!((bounds.begun, bounds.limit), (later, 3));
     }
 
     #[test]

@@ -65,7 +65,8 @@ pub struct Worked {
 /// Which messages are worked, and how many at a time.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// When the command began: what was sent to the queue later is not for this command, or it would never end.
+    /// When the command began, or what it may work was shown: what was sent to the queue later is not for this command,
+    /// or it would never end.
     pub begun: Timestamp,
     /// How many are worked, at most.
     pub limit: usize,
