@@ -597,6 +597,28 @@ fn no_view_is_missing_in_the_table_of_read_models() {
 }
 
 #[test]
+fn the_runbook_names_the_reads_of_a_single_thing_that_do_not_show_the_past() {
+    let runbook = std::fs::read_to_string(repository().join("docs/OPERATIONS.md")).unwrap();
+    let (_, rest) = runbook.split_once("### Look into the past\n").expect("a section about the past");
+    let section = rest.split("\n### ").next().unwrap();
+    let has = |operation: &Operation, name: &str| operation.query.iter().any(|query| query.name == name);
+    let operations = operations();
+    let single = operations.iter().filter(|operation| {
+        !operation.is_command() && operation.path.contains('{') && !has(operation, "cursor")
+    });
+    let (past, now): (Vec<_>, Vec<_>) = single.partition(|operation| has(operation, "at"));
+    assert!(past.len() > 5 && !now.is_empty(), "{} and {}", past.len(), now.len());
+    for operation in now {
+        let path = operation.path;
+        assert!(section.contains(&format!("`{path}`")), "it is not said that GET {path} ignores `at`");
+    }
+    for operation in past {
+        let path = operation.path;
+        assert!(!section.contains(&format!("`{path}`")), "GET {path} shows the past");
+    }
+}
+
+#[test]
 fn no_runbook_names_a_consumer_that_there_is_not() {
     let runbook =
         std::fs::read_to_string(repository().join("docs/OPERATIONS.md")).unwrap().replace('\n', " ");
