@@ -1,6 +1,6 @@
 //! The deployed mall as an operator's commands see it: its API, event table, bus, queues and logs.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use event_store::{Commit, CommitLog, DynamoLog, EventStore, StoreError, from_stream_record};
@@ -100,22 +100,27 @@ impl Deployed {
     }
 
     /// Reads the whole event table, in several parts side by side, and gives out the commits that pass. Those of one
-    /// stream come in order. What stops the reading comes as an error, and nothing after it.
-    pub fn scan(&self, wanted: &Wanted) -> mpsc::Receiver<Result<Commit>> {
-        // Bounded: whoever takes slowly slows down the reading.
-        let (sender, receiver) = mpsc::channel(256);
-        for segment in 0..SEGMENTS {
-            let (client, table, wanted, sender) =
-                (self.dynamo.clone(), self.table.clone(), wanted.clone(), sender.clone());
-            tokio::spawn(async move {
-                if let Err(error) = read_segment(&client, &table, segment, &wanted, &sender).await {
-                    // Nobody listens any more: then nobody needs to know.
-                    let _ = sender.send(Err(error)).await;
-                }
-            });
-        }
-        receiver
+    /// stream come in order. An item that cannot be read is given out as such, and the others after it; what stops the
+    /// reading comes as an error.
+    pub fn scan(&self, wanted: &Wanted) -> mpsc::Receiver<Result<Scanned>> {
+        scan(&self.dynamo, &self.table, wanted)
     }
+}
+
+fn scan(client: &aws_sdk_dynamodb::Client, table: &str, wanted: &Wanted) -> mpsc::Receiver<Result<Scanned>> {
+    // Bounded: whoever takes slowly slows down the reading.
+    let (sender, receiver) = mpsc::channel(256);
+    for segment in 0..SEGMENTS {
+        let (client, table, wanted, sender) =
+            (client.clone(), table.to_owned(), wanted.clone(), sender.clone());
+        tokio::spawn(async move {
+            if let Err(error) = read_segment(&client, &table, segment, &wanted, &sender).await {
+                // Nobody listens any more: then nobody needs to know.
+                let _ = sender.send(Err(error)).await;
+            }
+        });
+    }
+    receiver
 }
 
 /// Turns what the event table says into ours.
@@ -142,6 +147,24 @@ impl Size {
     }
 }
 
+/// What a reading of the whole event table comes upon.
+#[derive(Debug)]
+pub enum Scanned {
+    /// A commit that is wanted.
+    Commit(Box<Commit>),
+    /// An item in the place of one. Whether it is wanted is known only as far as DynamoDB can tell.
+    Unreadable(Unreadable),
+}
+
+/// An item of the event table that is no commit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{stream} at version {version} cannot be read: {why}")]
+pub struct Unreadable {
+    pub stream: String,
+    pub version: String,
+    pub why: String,
+}
+
 /// Which commits of the whole table are wanted.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
@@ -165,7 +188,7 @@ impl Wanted {
     }
 
     /// The same for DynamoDB, or a little more: times are texts there, with a fraction of any length, so they are
-    /// compared by whole seconds.
+    /// compared by whole seconds. What has no time is not outside: a comparison with nothing is false.
     fn conditions(&self) -> Vec<Condition> {
         let second = |time: Timestamp| time.strftime("%Y-%m-%dT%H:%M:%S").to_string();
         let mut conditions = Vec::new();
@@ -176,11 +199,11 @@ impl Wanted {
             add("begins_with(#stream, :stream)", "stream", ":stream", format!("{category}/"));
         }
         if let Some(since) = self.since {
-            add("#at >= :since", "at", ":since", second(since));
+            add("NOT #at < :since", "at", ":since", second(since));
         }
         if let Some(until) = self.until {
             // `~` comes after all that may follow the second.
-            add("#at < :until", "at", ":until", format!("{}~", second(until)));
+            add("NOT #at >= :until", "at", ":until", format!("{}~", second(until)));
         }
         if let Some(correlation) = self.correlation {
             add("#correlation = :correlation", "correlation", ":correlation", correlation.to_string());
@@ -202,7 +225,7 @@ async fn read_segment(
     table: &str,
     segment: i32,
     wanted: &Wanted,
-    sender: &mpsc::Sender<Result<Commit>>,
+    sender: &mpsc::Sender<Result<Scanned>>,
 ) -> Result<()> {
     let mut scan = client.scan().table_name(table).segment(segment).total_segments(SEGMENTS);
     let conditions = wanted.conditions();
@@ -218,18 +241,23 @@ async fn read_segment(
     let mut pages = scan.into_paginator().send();
     while let Some(page) = pages.next().await {
         for item in page.map_err(aws("reading the event table"))?.items.unwrap_or_default() {
-            let name = |name: &str| item.get(name).and_then(|v| v.as_s().or(v.as_n()).ok()).cloned();
-            let key = (name("stream").unwrap_or_default(), name("version").unwrap_or_default());
-            let commit = from_stream_record(item.into()).map_err(|error| Error::Impossible {
-                why: format!("stream {} cannot be read at version {}: {error}", key.0, key.1),
-                advice: "Mend that item, or leave it out: ask for other categories, streams or times.".into(),
-            })?;
-            if wanted.passes(&commit) && sender.send(Ok(commit)).await.is_err() {
+            let Some(found) = scanned(item, wanted) else { continue };
+            if sender.send(Ok(found)).await.is_err() {
                 return Ok(());
             }
         }
     }
     Ok(())
+}
+
+/// What an item is, unless it is a commit that is not wanted.
+fn scanned(item: HashMap<String, AttributeValue>, wanted: &Wanted) -> Option<Scanned> {
+    let key = |name| item.get(name).and_then(|value| value.as_s().or(value.as_n()).ok()).cloned();
+    let (stream, version) = (key("stream").unwrap_or_default(), key("version").unwrap_or_default());
+    match from_stream_record(item.into()) {
+        Ok(commit) => wanted.passes(&commit).then(|| Scanned::Commit(Box::new(commit))),
+        Err(error) => Some(Scanned::Unreadable(Unreadable { stream, version, why: error.to_string() })),
+    }
 }
 
 /// A stream's name from the command line.
@@ -279,6 +307,62 @@ mod tests {
                 assert!(at(text) >= bound || *text < *until, "{text} is until {bound}");
             }
         }
+    }
+
+    fn item(stream: &str, version: u64, at: Option<&str>) -> HashMap<String, AttributeValue> {
+        let text = |text: &str| AttributeValue::S(text.into());
+        let number = |number: u64| AttributeValue::N(number.to_string());
+        let id = Uuid::from_u128(version.into()).to_string();
+        let event = serde_json::json!([{ "id": id, "type": "Counted", "schema": 1, "data": {} }]);
+        let mut item: HashMap<String, AttributeValue> = HashMap::from(
+            [
+                ("stream", text(stream)),
+                ("version", number(version)),
+                ("next", number(version + 1)),
+                ("command", text(&id)),
+                ("hash", text("")),
+                ("actor", text("tester")),
+                ("correlation", text(&id)),
+                ("events", text(&event.to_string())),
+            ]
+            .map(|(name, value)| (name.to_owned(), value)),
+        );
+        item.extend(at.map(|at| ("at".to_owned(), text(at))));
+        item
+    }
+
+    /// Versions of the commits that are wanted, and what cannot be read, in any order.
+    async fn found(dynamo: &testing::EmbeddedDynamo, wanted: &Wanted) -> (Vec<u64>, Vec<String>) {
+        let (mut versions, mut unreadable) = (Vec::new(), Vec::new());
+        let mut all = scan(&dynamo.client(), "events", wanted);
+        while let Some(found) = all.recv().await {
+            match found.unwrap() {
+                Scanned::Commit(commit) => versions.push(commit.version.get()),
+                Scanned::Unreadable(item) => unreadable.push(format!("{} {}", item.stream, item.version)),
+            }
+        }
+        versions.sort_unstable();
+        unreadable.sort_unstable();
+        (versions, unreadable)
+    }
+
+    #[tokio::test]
+    async fn an_item_that_cannot_be_read_hides_no_commit_and_is_not_left_out_in_silence() {
+        let dynamo = testing::EmbeddedDynamo::start().await;
+        dynamo.event_log("events").await;
+        let mut items: Vec<_> =
+            (1..=9).map(|n| item("stores.Store/7", n, Some(&format!("2026-01-31T12:00:0{n}Z")))).collect();
+        items[3].remove("hash");
+        items.push(item("stores.Store/8", 1, None));
+        for item in items {
+            dynamo.client().put_item().table_name("events").set_item(Some(item)).send().await.unwrap();
+        }
+        let broken = ["stores.Store/7 4", "stores.Store/8 1"].map(str::to_owned).to_vec();
+        assert_eq!(found(&dynamo, &Wanted::default()).await, (vec![1, 2, 3, 5, 6, 7, 8, 9], broken.clone()));
+        // What has no time may be of any.
+        let (since, until) = (Some(at("2026-01-31T12:00:03Z")), Some(at("2026-01-31T12:00:06Z")));
+        let window = Wanted { since, until, ..Wanted::default() };
+        assert_eq!(found(&dynamo, &window).await, (vec![3, 5], broken));
     }
 
     #[test]

@@ -10,12 +10,15 @@ use event_store::Commit;
 use jiff::Timestamp;
 use kernel::StreamId;
 use relay::Entry;
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::{
+    sync::mpsc::Receiver,
+    time::{Interval, MissedTickBehavior},
+};
 
 use crate::{
     consumers::{self, Consumer},
     deploy,
-    deployed::{self, Deployed, Wanted},
+    deployed::{self, Deployed, Scanned, Wanted},
     errors::{Error, Result},
     paths::Home,
     progress::{self, Progress},
@@ -95,27 +98,8 @@ pub async fn run(home: &Home, options: &Options) -> Result<()> {
         deploy::confirmed("Events will be sent to these consumers again.").await?;
     }
     let mut replay = Replay::new(&mall, consumers, options, total);
-    match &options.stream {
-        Some(stream) => {
-            let wanted = Wanted { since: options.since, until: options.until, ..Wanted::default() };
-            for commit in mall.history(stream).await?.iter().filter(|commit| wanted.passes(commit)) {
-                replay.commit(commit).await?;
-            }
-        }
-        None => {
-            let wanted = Wanted {
-                category: options.category.clone(),
-                since: options.since,
-                until: options.until,
-                correlation: None,
-            };
-            let mut commits = mall.scan(&wanted);
-            while let Some(commit) = commits.recv().await {
-                replay.commit(&commit?).await?;
-            }
-        }
-    }
-    replay.finish().await
+    let ended = replay.all(options).await;
+    replay.finish(ended)
 }
 
 /// Who is to hear, and who is left out for the sake of what they would do.
@@ -147,6 +131,8 @@ struct Replay<'a> {
     sent: BTreeMap<String, u64>,
     commits: u64,
     events: u64,
+    /// What cannot be sent, and why.
+    left_out: Vec<String>,
     dry_run: bool,
     pace: Interval,
     bar: Progress,
@@ -165,18 +151,56 @@ impl<'a> Replay<'a> {
             sent,
             commits: 0,
             events: 0,
+            left_out: Vec::new(),
             dry_run: options.dry_run,
             pace,
             bar: progress::begin(title, total),
         }
     }
 
+    /// Sends what is asked for.
+    async fn all(&mut self, options: &Options) -> Result<()> {
+        let Options { since, until, .. } = *options;
+        match &options.stream {
+            Some(stream) => {
+                let wanted = Wanted { since, until, ..Wanted::default() };
+                let history = self.mall.history(stream).await?;
+                for commit in history.iter().filter(|commit| wanted.passes(commit)) {
+                    self.commit(commit).await?;
+                }
+            }
+            None => {
+                let category = options.category.clone();
+                let wanted = Wanted { category, since, until, ..Wanted::default() };
+                self.scanned(self.mall.scan(&wanted)).await?;
+            }
+        }
+        for index in 0..self.consumers.len() {
+            self.send(index).await?;
+        }
+        Ok(())
+    }
+
+    async fn scanned(&mut self, mut found: Receiver<Result<Scanned>>) -> Result<()> {
+        while let Some(found) = found.recv().await {
+            match found? {
+                Scanned::Commit(commit) => self.commit(&commit).await?,
+                Scanned::Unreadable(item) => self.left_out.push(item.to_string()),
+            }
+        }
+        Ok(())
+    }
+
     async fn commit(&mut self, commit: &Commit) -> Result<()> {
         for envelope in commit.envelopes() {
-            let entry = Entry::of(&envelope).map_err(|error| Error::Impossible {
-                why: format!("{} cannot be sent: {error}", envelope.stream),
-                advice: "Leave it out: ask for other categories, streams or times.".into(),
-            })?;
+            let entry = match Entry::of(&envelope) {
+                Ok(entry) => entry,
+                Err(error) => {
+                    let (stream, version) = (&envelope.stream, envelope.version);
+                    self.left_out.push(format!("{stream} at version {version} cannot be sent: {error}"));
+                    continue;
+                }
+            };
             self.events += 1;
             for index in 0..self.consumers.len() {
                 let consumer = &self.consumers[index];
@@ -220,25 +244,34 @@ impl<'a> Replay<'a> {
         })
     }
 
-    async fn finish(mut self) -> Result<()> {
-        for index in 0..self.consumers.len() {
-            self.send(index).await?;
-        }
-        let Self { sent, commits, events, dry_run, bar, .. } = self;
+    fn finish(self, ended: Result<()>) -> Result<()> {
+        let Self { sent, commits, events, left_out, dry_run, bar, .. } = self;
         let rate = bar.rate();
         drop(bar);
+        left_out.iter().for_each(|what| ui::line(format!("{} {what}", ui::bad("✗"))));
+        ended?;
         let mut rows =
             vec![["consumer", if dry_run { "would get" } else { "got" }].map(str::to_owned).to_vec()];
         rows.extend(sent.iter().map(|(name, count)| vec![name.clone(), count.to_string()]));
         ui::table(&rows).into_iter().for_each(ui::line);
         let total: u64 = sent.values().sum();
         let what = if dry_run { "would be sent" } else { "were sent" };
-        ui::line(format!(
-            "{} {total} messages {what}: {events} events of {commits} commits read, {rate} commits",
-            ui::good("✓")
-        ));
-        Ok(())
+        let told =
+            format!("{total} messages {what}: {events} events of {commits} commits read, {rate} commits");
+        complete(&left_out, told)
     }
+}
+
+/// Says how it ended: nobody may take for complete what is not.
+fn complete(left_out: &[String], told: String) -> Result<()> {
+    if left_out.is_empty() {
+        ui::line(format!("{} {told}", ui::good("✓")));
+        return Ok(());
+    }
+    Err(Error::Impossible {
+        why: format!("{} items of the event table were left out; {told}", left_out.len()),
+        advice: "Mend what is said above, and replay its streams: cargo mall replay --stream".into(),
+    })
 }
 
 /// Sends messages to a consumer's queue; gives back those that it did not take.
@@ -296,6 +329,14 @@ mod tests {
         // Also one that is named.
         let (hear, _) = chosen(all(), &options("--consumer order-saga")).unwrap();
         assert!(hear.is_empty());
+    }
+
+    #[test]
+    fn a_replay_that_left_something_out_does_not_pass_for_a_whole_one() {
+        assert!(complete(&[], "3 messages were sent".into()).is_ok());
+        let error = complete(&["a".into(), "b".into()], "3 messages were sent".into()).unwrap_err();
+        let expected = "2 items of the event table were left out; 3 messages were sent";
+        assert_eq!(error.to_string(), expected);
     }
 
     #[test]

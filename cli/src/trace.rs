@@ -12,7 +12,7 @@ use kernel::{StreamId, Uuid, Version};
 
 use crate::{
     deploy,
-    deployed::{Deployed, Wanted, moment},
+    deployed::{Deployed, Scanned, Unreadable, Wanted, moment},
     errors::{Error, Result},
     paths::Home,
     progress,
@@ -46,11 +46,11 @@ pub struct Options {
 pub async fn run(home: &Home, options: &Options) -> Result<()> {
     let mall = Deployed::reach(home, &options.choice).await?;
     let of_order = if options.correlation { None } else { order(&mall, options.id).await? };
-    let commits = match of_order {
-        Some(commits) => commits,
+    let (commits, unreadable) = match of_order {
+        Some(commits) => (commits, Vec::new()),
         None => correlated(&mall, options).await?,
     };
-    if commits.is_empty() {
+    if commits.is_empty() && unreadable.is_empty() {
         return Err(Error::Impossible {
             why: format!("{} is no order, and nothing that happened belongs to it", options.id),
             advice: "Answers carry the id of their request: X-Correlation-Id. A request that changed nothing leaves no \
@@ -61,14 +61,28 @@ pub async fn run(home: &Home, options: &Options) -> Result<()> {
     if options.json {
         let commits: Vec<_> = commits.iter().map(as_json).collect();
         ui::line(serde_json::Value::Array(commits));
-        return Ok(());
+        return whole(&unreadable);
     }
     drawn(&commits).into_iter().for_each(ui::line);
     let contexts: HashSet<&str> = commits.iter().map(|commit| commit.stream.context()).collect();
     let events: usize = commits.iter().map(|commit| commit.events.len()).sum();
     ui::line("");
     ui::line(format!("{events} events of {} commands in {} contexts", commits.len(), contexts.len()));
-    Ok(())
+    whole(&unreadable)
+}
+
+/// Says what is missing from what was shown.
+fn whole(unreadable: &[Unreadable]) -> Result<()> {
+    if unreadable.is_empty() {
+        return Ok(());
+    }
+    for item in unreadable {
+        ui::note(format!("{} {item}", ui::bad("✗")));
+    }
+    Err(Error::Impossible {
+        why: format!("{} commits that belong to it are not shown: they cannot be read", unreadable.len()),
+        advice: "Mend these items of the event table.".into(),
+    })
 }
 
 /// Everything of an order, or `None` when there is no such order.
@@ -118,7 +132,7 @@ fn belonging(known: &[Commit], others: Vec<Commit>) -> Vec<Commit> {
     others.into_iter().filter(belongs).collect()
 }
 
-async fn correlated(mall: &Deployed, options: &Options) -> Result<Vec<Commit>> {
+async fn correlated(mall: &Deployed, options: &Options) -> Result<(Vec<Commit>, Vec<Unreadable>)> {
     let size = mall.size().await?;
     let cost = size.cost();
     if !options.yes {
@@ -127,12 +141,15 @@ async fn correlated(mall: &Deployed, options: &Options) -> Result<Vec<Commit>> {
     }
     let bar = progress::begin("Reading the event table: commits found", 0);
     let mut found = mall.scan(&Wanted { correlation: Some(options.id), ..Wanted::default() });
-    let mut commits = Vec::new();
-    while let Some(commit) = found.recv().await {
-        commits.push(commit?);
+    let (mut commits, mut unreadable) = (Vec::new(), Vec::new());
+    while let Some(found) = found.recv().await {
+        match found? {
+            Scanned::Commit(commit) => commits.push(*commit),
+            Scanned::Unreadable(item) => unreadable.push(item),
+        }
         bar.more(1);
     }
-    Ok(sorted(commits))
+    Ok((sorted(commits), unreadable))
 }
 
 fn named(stream: String) -> Result<StreamId> {

@@ -353,13 +353,71 @@ fn tell(queue: &Queue, letter: &Letter, why: Option<&str>) {
 
 // ---- doing
 
-/// A message that was not sent back: its queue, what it is, why it stays.
-type Left = (String, String, String);
+/// What became of messages that were to be sent back.
+#[derive(Debug, Default)]
+struct SentBack {
+    sent: usize,
+    left: Vec<Left>,
+}
+
+/// A message that was not sent back.
+#[derive(Debug)]
+struct Left {
+    queue: String,
+    /// What it is.
+    letter: String,
+    /// Why it stays.
+    why: String,
+}
+
+impl SentBack {
+    /// What there is to say of it, line by line, and how the command ends. What stopped it comes after all that was
+    /// found out before.
+    fn said(&self, stopped: Result<()>) -> (Vec<String>, Result<()>) {
+        let Self { sent, left } = self;
+        let stays =
+            |Left { queue, letter, why }: &Left| format!("{} {queue}: {letter} stays: {why}", ui::bad("✗"));
+        let mut lines: Vec<String> = left.iter().map(stays).collect();
+        let ended = match (stopped, sent, left.len()) {
+            (Err(error), 0, _) => Err(error),
+            (Err(error), sent, _) => {
+                lines.push(format!("{sent} messages were sent back before it stopped."));
+                Err(error)
+            }
+            (Ok(()), 0, 0) => {
+                lines.push("There was nothing to send back.".into());
+                Ok(())
+            }
+            (Ok(()), sent, 0) => {
+                lines.push(format!("{} {sent} messages were sent back", ui::good("✓")));
+                Ok(())
+            }
+            (Ok(()), sent, count) => Err(Error::Impossible {
+                why: format!("{count} messages stay where they are; {sent} were sent back"),
+                advice: "Mend what is said above and repeat, or give them up: cargo mall dlq drop".into(),
+            }),
+        };
+        (lines, ended)
+    }
+}
 
 async fn send_back(mall: &Deployed, extent: &Extent, rate: u32, yes: bool) -> Result<()> {
+    let mut done = SentBack::default();
+    let stopped = send_all_back(mall, extent, rate, yes, &mut done).await;
+    let (lines, ended) = done.said(stopped);
+    lines.into_iter().for_each(ui::line);
+    ended
+}
+
+async fn send_all_back(
+    mall: &Deployed,
+    extent: &Extent,
+    rate: u32,
+    yes: bool,
+    done: &mut SentBack,
+) -> Result<()> {
     let &Extent { ref selection, limit, .. } = extent;
     let bounds = Bounds { begun: Timestamp::now(), limit, portion: portion(rate) };
-    let (mut sent, mut left) = (0, Vec::new());
     for queue in queues(mall, selection.consumer.as_deref()).await? {
         let waiting = consumers::depth(&mall.sqs, &queue.url).await?.0;
         if selection.consumer.is_none() && waiting == 0 {
@@ -370,20 +428,7 @@ async fn send_back(mall: &Deployed, extent: &Extent, rate: u32, yes: bool) -> Re
         }
         // How many of them are meant, only the work tells.
         let total = if selection.leaves_out_of_a_queue() { 0 } else { waiting.min(limit as u64) };
-        sent += send_back_from(mall, &queue, selection, bounds, rate, total, &mut left).await?;
-    }
-    for (queue, letter, why) in &left {
-        ui::line(format!("{} {queue}: {} stays: {why}", ui::bad("✗"), letter));
-    }
-    match (sent, left.len()) {
-        (0, 0) => ui::line("There was nothing to send back."),
-        (_, 0) => ui::line(format!("{} {sent} messages were sent back", ui::good("✓"))),
-        (_, count) => {
-            return Err(Error::Impossible {
-                why: format!("{count} messages stay where they are; {sent} were sent back"),
-                advice: "Mend what is said above and repeat, or give them up: cargo mall dlq drop".into(),
-            });
-        }
+        send_back_from(mall, &queue, selection, bounds, rate, total, done).await?;
     }
     Ok(())
 }
@@ -416,14 +461,13 @@ async fn send_back_from(
     bounds: Bounds,
     rate: u32,
     total: u64,
-    left: &mut Vec<Left>,
-) -> Result<usize> {
+    done: &mut SentBack,
+) -> Result<()> {
     let name = &queue.name;
     let bar = progress::begin(format!("Sending back to {name}"), total);
     let mut pace = tokio::time::interval(Duration::from_secs(1) / rate);
     // After a slow message, the others do not hurry.
     pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut sent = 0;
     let work = async |letter: &Letter| {
         pace.tick().await;
         let fate = match &queue.consumer {
@@ -434,11 +478,11 @@ async fn send_back_from(
         bar.more(1);
         Ok(match fate {
             Fate::Sent(_) => {
-                sent += 1;
+                done.sent += 1;
                 Then::Gone
             }
             Fate::Left(why) => {
-                left.push((name.clone(), letter.content.summary(), why));
+                done.left.push(Left { queue: name.clone(), letter: letter.content.summary(), why });
                 Then::Stays
             }
         })
@@ -446,7 +490,7 @@ async fn send_back_from(
     let dead = DeadLetters::at(mall, &queue.url);
     let worked = portions::each(&dead, bounds, |letter| selection.has(letter), work).await?;
     tell_of_more(queue, worked);
-    Ok(sent)
+    Ok(())
 }
 
 /// Says what was not worked, and why.
@@ -621,6 +665,23 @@ mod tests {
         assert_eq!(chosen(Selection { stream: stream.clone(), ..Selection::default() }), [false, true]);
         let neither = Selection { stream, event_type: Some("StoreRebranded".into()), ..Selection::default() };
         assert_eq!(chosen(neither), [false, false]);
+    }
+
+    #[test]
+    fn what_stays_is_told_also_when_something_stops_the_rest() {
+        let stays =
+            |why: &str| Left { queue: "relay-given-up".into(), letter: "a batch".into(), why: why.into() };
+        let stopped = || Err(Error::Aws { operation: "reading the event table", why: "down".into() });
+        let done = SentBack { sent: 2, left: vec![stays("1 of 3 is unreadable")] };
+        let (lines, ended) = done.said(stopped());
+        assert!(lines[0].ends_with("relay-given-up: a batch stays: 1 of 3 is unreadable"), "{lines:?}");
+        assert_eq!(lines[1..], ["2 messages were sent back before it stopped."]);
+        assert!(matches!(ended, Err(Error::Aws { .. })), "what stopped it is the end of it");
+        // Nothing stopped it: what stays is no success.
+        assert!(matches!(done.said(Ok(())).1, Err(Error::Impossible { .. })));
+        let (lines, ended) = SentBack::default().said(Ok(()));
+        assert!(ended.is_ok() && lines == ["There was nothing to send back."]);
+        assert_eq!(SentBack::default().said(stopped()).0, Vec::<String>::new());
     }
 
     fn queue(name: &str, consumer: Option<bool>) -> Queue {

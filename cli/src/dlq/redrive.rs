@@ -16,9 +16,10 @@ use tokio::{sync::mpsc::Receiver, time::Interval};
 use super::letter::{Content, GivenUp, Letter};
 use crate::{
     consumers::Consumer,
-    deployed::{Deployed, Wanted, unreadable},
+    deployed::{Deployed, Scanned, Wanted, unreadable},
     errors::{Error, Result},
     target::aws,
+    ui,
 };
 
 /// One call of the bus.
@@ -127,39 +128,79 @@ async fn published_window(mall: &Deployed, given_up: &GivenUp, pace: &mut Interv
     published_all(mall.scan(&wanted), given_up.batch.batch_size, publish).await
 }
 
-/// Publishes these commits, of which there should be `size` at least. One that is refused keeps no other back.
+/// Publishes these commits, of which there should be `size` at least. One that is refused, or cannot be read, keeps no
+/// other back.
 async fn published_all(
-    mut commits: Receiver<Result<Commit>>,
+    commits: Receiver<Result<Scanned>>,
     size: u64,
-    mut publish: impl AsyncFnMut(&Commit) -> Result<Fate>,
+    publish: impl AsyncFnMut(&Commit) -> Result<Fate>,
 ) -> Result<Fate> {
-    let (mut events, mut count, mut refused, mut told) = (0, 0, 0, Vec::new());
-    while let Some(commit) = commits.recv().await {
-        let commit = commit?;
-        count += 1;
-        match publish(&commit).await? {
-            Fate::Sent(sent) => events += sent,
-            Fate::Left(why) => {
-                refused += 1;
-                if told.len() < TOLD {
-                    told.push(format!("{} at version {}: {why}", commit.stream, commit.version));
-                }
-            }
+    let mut tried = Tried::default();
+    if let Err(error) = tried.all(commits, publish).await {
+        // The batch stays, and is tried from its beginning: but what was found out may be why.
+        if tried.refused > 0 {
+            ui::note(format!("{} {}", ui::bad("✗"), tried.said()));
         }
+        return Err(error);
     }
-    if refused > 0 {
-        let more = if refused > told.len() { "; …" } else { "" };
-        return left(format!(
-            "{refused} of {count} commits around that time are not published, the others are: {}{more}",
-            told.join("; ")
-        ));
+    if tried.refused > 0 {
+        return left(format!("{}; the others are", tried.said()));
     }
-    if count < size {
+    if tried.count < size {
+        let count = tried.count;
         return left(format!(
             "only {count} of its {size} commits were found around that time; they are published"
         ));
     }
-    Ok(Fate::Sent(events))
+    Ok(Fate::Sent(tried.events))
+}
+
+/// What became of the commits of a batch so far.
+#[derive(Debug, Default)]
+struct Tried {
+    /// Commits that were found, and how many of them were refused or cannot be read.
+    count: u64,
+    refused: usize,
+    /// Why: of the first ones.
+    told: Vec<String>,
+    /// Events that were published.
+    events: usize,
+}
+
+impl Tried {
+    async fn all(
+        &mut self,
+        mut commits: Receiver<Result<Scanned>>,
+        mut publish: impl AsyncFnMut(&Commit) -> Result<Fate>,
+    ) -> Result<()> {
+        while let Some(found) = commits.recv().await {
+            let found = found?;
+            self.count += 1;
+            match found {
+                Scanned::Unreadable(item) => self.refused(item.to_string()),
+                Scanned::Commit(commit) => match publish(&commit).await? {
+                    Fate::Sent(sent) => self.events += sent,
+                    Fate::Left(why) => {
+                        self.refused(format!("{} at version {}: {why}", commit.stream, commit.version));
+                    }
+                },
+            }
+        }
+        Ok(())
+    }
+
+    fn refused(&mut self, what: String) {
+        self.refused += 1;
+        if self.told.len() < TOLD {
+            self.told.push(what);
+        }
+    }
+
+    fn said(&self) -> String {
+        let Self { count, refused, told, .. } = self;
+        let more = if *refused > told.len() { "; …" } else { "" };
+        format!("{refused} of {count} commits around that time are not published ({}{more})", told.join("; "))
+    }
 }
 
 async fn published(mall: &Deployed, commit: &Commit) -> Result<Fate> {
@@ -209,6 +250,7 @@ mod tests {
     use kernel::{Actor, CommandId, CommandStamp, PayloadHash};
 
     use super::*;
+    use crate::deployed::Unreadable;
 
     fn entry(bytes: usize) -> Entry {
         let empty = Entry {
@@ -240,9 +282,14 @@ mod tests {
 
     /// What becomes of a batch of `size` of which so many commits are found, and which of them are tried.
     async fn batch(found: u64, size: u64, refused: &[u64]) -> (Fate, Vec<u64>) {
+        let found = (1..=found).map(|version| Ok(Scanned::Commit(Box::new(commit(version)))));
+        batch_of(found.collect(), size, refused).await
+    }
+
+    async fn batch_of(found: Vec<Result<Scanned>>, size: u64, refused: &[u64]) -> (Fate, Vec<u64>) {
         let (sender, receiver) = tokio::sync::mpsc::channel(100);
-        for version in 1..=found {
-            sender.send(Ok(commit(version))).await.unwrap();
+        for found in found {
+            sender.send(found).await.unwrap();
         }
         drop(sender);
         let mut tried = Vec::new();
@@ -261,16 +308,33 @@ mod tests {
         assert_eq!(tried, [1, 2, 3, 4]);
         assert!(why.starts_with("2 of 4 commits"), "{why}");
         assert!(
-            why.ends_with("Store/7 at version 1: too large; stores.Store/7 at version 3: too large"),
+            why.contains("(stores.Store/7 at version 1: too large; stores.Store/7 at version 3: too large)"),
             "{why}"
         );
         let (Fate::Left(why), tried) = batch(9, 9, &[1, 2, 3, 4, 5]).await else {
             panic!("it may not be deleted")
         };
-        assert!(why.starts_with("5 of 9") && why.ends_with("version 3: too large; …"), "{why}");
+        assert!(why.starts_with("5 of 9") && why.contains("version 3: too large; …)"), "{why}");
         assert_eq!(tried.len(), 9);
         let (Fate::Left(why), _) = batch(2, 3, &[]).await else { panic!("one is missing") };
         assert!(why.contains("only 2 of its 3"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn an_item_that_cannot_be_read_is_named_and_keeps_no_commit_of_its_batch_back() {
+        let (sound, item) = (
+            |version| Ok(Scanned::Commit(Box::new(commit(version)))),
+            Unreadable {
+                stream: "stores.Store/7".into(),
+                version: "2".into(),
+                why: "not a commit: at is missing".into(),
+            },
+        );
+        let found = vec![sound(1), Ok(Scanned::Unreadable(item)), sound(3)];
+        let (Fate::Left(why), tried) = batch_of(found, 3, &[]).await else { panic!("it may not be deleted") };
+        assert_eq!(tried, [1, 3]);
+        let expected = "1 of 3 commits around that time are not published (stores.Store/7 at version 2 cannot be read: not a commit: at is missing); the others are";
+        assert_eq!(why, expected);
     }
 
     #[test]
