@@ -64,22 +64,17 @@ impl Deployed {
         self.store.history(stream).await.map_err(unreadable)
     }
 
-    /// The commits of a stream that were made at this time or later, oldest first: of a stream that is long and busy,
-    /// only what is asked for is read.
-    pub async fn history_since(&self, stream: &StreamId, time: Timestamp) -> Result<Vec<Commit>> {
-        const PAGE: u32 = 100;
-        let (mut found, mut upto) = (Vec::new(), Version::new(u64::MAX));
-        loop {
-            let page = self.log.newest(stream, upto, Some(PAGE)).await.map_err(unreadable)?;
-            let oldest = page.commits.last().map(|commit| (commit.version, commit.at));
-            found.extend(page.commits.into_iter().filter(|commit| commit.at >= time));
-            match oldest {
-                Some((version, at)) if page.more && at >= time => upto = version.previous(),
-                Some(_) | None => break,
-            }
-        }
-        found.reverse();
-        Ok(found)
+    /// Those commits of a stream that were made at this time or later and are wanted, oldest first.
+    ///
+    /// Streams are read from their end. The others are let go page by page, and nothing is read of what was long before:
+    /// a stream that is long and busy takes time, and no room.
+    pub async fn history_since(
+        &self,
+        stream: &StreamId,
+        time: Timestamp,
+        wanted: impl Fn(&Commit) -> bool,
+    ) -> Result<Vec<Commit>> {
+        since(&self.log, stream, time, wanted).await.map_err(unreadable)
     }
 
     /// The commit with this key, as it stands in the event table now.
@@ -121,6 +116,27 @@ fn scan(client: &aws_sdk_dynamodb::Client, table: &str, wanted: &Wanted) -> mpsc
         });
     }
     receiver
+}
+
+async fn since(
+    log: &dyn CommitLog,
+    stream: &StreamId,
+    time: Timestamp,
+    wanted: impl Fn(&Commit) -> bool,
+) -> Result<Vec<Commit>, StoreError> {
+    const PAGE: u32 = 100;
+    let (mut found, mut upto) = (Vec::new(), Version::new(u64::MAX));
+    loop {
+        let page = log.newest(stream, upto, Some(PAGE)).await?;
+        let oldest = page.commits.last().map(|commit| (commit.version, commit.at));
+        found.extend(page.commits.into_iter().filter(|commit| commit.at >= time && wanted(commit)));
+        match oldest {
+            Some((version, at)) if page.more && at >= time => upto = version.previous(),
+            Some(_) | None => break,
+        }
+    }
+    found.reverse();
+    Ok(found)
 }
 
 /// Turns what the event table says into ours.
@@ -363,6 +379,22 @@ mod tests {
         let (since, until) = (Some(at("2026-01-31T12:00:03Z")), Some(at("2026-01-31T12:00:06Z")));
         let window = Wanted { since, until, ..Wanted::default() };
         assert_eq!(found(&dynamo, &window).await, (vec![3, 5], broken));
+    }
+
+    #[tokio::test]
+    async fn of_a_long_stream_only_what_is_wanted_is_kept() {
+        let dynamo = testing::EmbeddedDynamo::start().await;
+        let log = dynamo.event_log("events").await;
+        for n in 1..=250u64 {
+            let time = at("2026-01-31T12:00:00Z") + jiff::SignedDuration::from_secs(n as i64);
+            let item = item("customers.Customer/7", n, Some(&time.to_string()));
+            dynamo.client().put_item().table_name("events").set_item(Some(item)).send().await.unwrap();
+        }
+        let stream = "customers.Customer/7".parse().unwrap();
+        let wanted = |commit: &Commit| commit.version.get().is_multiple_of(50);
+        let found = since(&log, &stream, at("2026-01-31T12:01:00Z"), wanted).await.unwrap();
+        let versions: Vec<u64> = found.iter().map(|commit| commit.version.get()).collect();
+        assert_eq!(versions, [100, 150, 200, 250], "from all pages, oldest first, and nothing before");
     }
 
     #[test]

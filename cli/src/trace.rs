@@ -3,9 +3,13 @@
 //! Each commit says which event it answers (its causation) and which request it goes back to (its correlation). Of an order
 //! the streams are known that it reaches; of a correlation alone they are not, so that the whole event table is read.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use contracts::{ids::shopping_list_of, ordering::OrderEvent};
+use contracts::{
+    depot::{BotEvent, ShoppingListEvent},
+    ids::{BotId, ShoppingListId, shopping_list_of},
+    ordering::OrderEvent,
+};
 use event_store::Commit;
 use jiff::SignedDuration;
 use kernel::{StreamId, Uuid, Version};
@@ -92,9 +96,10 @@ async fn order(mall: &Deployed, id: Uuid) -> Result<Option<Vec<Commit>>> {
     let Some(first) = own.first() else { return Ok(None) };
     let (since, created) = (first.at, first.envelopes().next());
     let since = since.checked_sub(BEFORE).unwrap_or(since);
+    let list = shopping_list_of(kernel::Id::new(id));
     let mut streams = vec![
         named(format!("baskets.Basket/{id}"))?,
-        named(format!("depot.ShoppingList/{}", shopping_list_of(kernel::Id::new(id))))?,
+        named(format!("depot.ShoppingList/{list}"))?,
         named(format!("payments.Invoice/{id}"))?,
     ];
     // Streams that others write to as well, and long ones.
@@ -111,25 +116,65 @@ async fn order(mall: &Deployed, id: Uuid) -> Result<Option<Vec<Commit>>> {
     for stream in streams {
         commits.extend(mall.history(&stream).await?);
     }
+    for bot in bots(&commits) {
+        shared.push(named(format!("depot.Bot/{bot}"))?);
+    }
     // Only those of this order, from its time on, are wanted.
     for stream in shared {
-        commits.extend(belonging(&commits, mall.history_since(&stream, since).await?));
+        let ours = Ours::of(list, &commits);
+        commits.extend(mall.history_since(&stream, since, |commit| ours.has(commit)).await?);
     }
     Ok(Some(sorted(commits)))
 }
 
-/// Those that go back to the same requests, or answer the same events.
-fn belonging(known: &[Commit], others: Vec<Commit>) -> Vec<Commit> {
-    let order: HashSet<Uuid> = known
-        .iter()
-        .filter(|commit| commit.stream.category() == "ordering.Order")
-        .map(|commit| commit.correlation)
-        .collect();
-    let events: HashSet<Uuid> = known.iter().flat_map(|commit| commit.events.iter().map(|e| e.id)).collect();
-    let belongs = |commit: &Commit| {
-        order.contains(&commit.correlation) || commit.causation.is_some_and(|event| events.contains(&event))
-    };
-    others.into_iter().filter(belongs).collect()
+/// The bots that had the order's shopping list. An event that cannot be read names none.
+fn bots(commits: &[Commit]) -> BTreeSet<BotId> {
+    let lists = commits.iter().filter(|commit| commit.stream.category() == "depot.ShoppingList");
+    let events = lists.flat_map(Commit::envelopes).filter_map(|event| event.event().ok());
+    let bots = events.filter_map(|event| match event {
+        ShoppingListEvent::ShoppingListCreated(_) | ShoppingListEvent::ShoppingListInitiated(_) => None,
+        ShoppingListEvent::ShoppingListAssigned(assigned) => Some(assigned.bot_id),
+        ShoppingListEvent::ShoppingListStarted(started) => Some(started.bot_id),
+        ShoppingListEvent::ShoppingListCompleted(completed) => Some(completed.bot_id),
+        ShoppingListEvent::ShoppingListCanceled(canceled) => canceled.bot_id,
+    });
+    bots.collect()
+}
+
+/// What tells an order's commits from those of others in the same stream: they go back to the same requests, answer the
+/// same events, or name its shopping list.
+struct Ours {
+    requests: HashSet<Uuid>,
+    events: HashSet<Uuid>,
+    list: ShoppingListId,
+}
+
+impl Ours {
+    /// By what is known of the order already.
+    fn of(list: ShoppingListId, known: &[Commit]) -> Self {
+        let orders = known.iter().filter(|commit| commit.stream.category() == "ordering.Order");
+        Self {
+            requests: orders.map(|commit| commit.correlation).collect(),
+            events: known.iter().flat_map(|commit| commit.events.iter().map(|event| event.id)).collect(),
+            list,
+        }
+    }
+
+    fn has(&self, commit: &Commit) -> bool {
+        self.requests.contains(&commit.correlation)
+            || commit.causation.is_some_and(|event| self.events.contains(&event))
+            || self.is_of_its_bot(commit)
+    }
+
+    fn is_of_its_bot(&self, commit: &Commit) -> bool {
+        let names_it = |event: BotEvent| match event {
+            BotEvent::BotActivated(activated) => activated.shopping_list_id == self.list,
+            BotEvent::BotIdled(idled) => idled.shopping_list_id == self.list,
+            BotEvent::BotRegistered(_) => false,
+        };
+        commit.stream.category() == "depot.Bot"
+            && commit.envelopes().filter_map(|event| event.event().ok()).any(names_it)
+    }
 }
 
 async fn correlated(mall: &Deployed, options: &Options) -> Result<(Vec<Commit>, Vec<Unreadable>)> {
@@ -242,6 +287,7 @@ fn as_json(commit: &Commit) -> serde_json::Value {
 
 #[cfg(test)]
 mod tests {
+    use contracts::depot::{BotActivated, BotIdled, BotRegistered, ShoppingListAssigned};
     use event_store::CommittedEvent;
     use kernel::{Actor, CommandId, CommandStamp, PayloadHash, RawEvent, Timestamp};
 
@@ -322,6 +368,42 @@ mod tests {
         let ours = commit("inventory.StockItem/1", 2, &[2], Some(1));
         let mut theirs = commit("inventory.StockItem/1", 3, &[3], Some(50));
         theirs.correlation = Uuid::from_u128(98);
-        assert_eq!(belonging(&[order], vec![ours.clone(), theirs]), [ours]);
+        let known = Ours::of(kernel::Id::derived(&["list"]), &[order]);
+        assert_eq!([ours, theirs].map(|commit| known.has(&commit)), [true, false]);
+    }
+
+    /// The commit of one event, by a request of its own.
+    fn told<E: kernel::Event>(stream: &str, second: i64, event: &E) -> Commit {
+        let mut commit = commit(stream, second, &[second as u128], None);
+        commit.correlation = Uuid::from_u128(1000 + second as u128);
+        commit.events[0].event = event.to_raw().unwrap();
+        commit
+    }
+
+    #[test]
+    fn the_bot_that_collected_an_order_is_not_left_out() {
+        let (order_id, bot_id, other) =
+            (kernel::Id::derived(&["order"]), kernel::Id::derived(&["bot"]), kernel::Id::derived(&["other"]));
+        let list = shopping_list_of(order_id);
+        let stream = format!("depot.ShoppingList/{list}");
+        let assigned = ShoppingListAssigned { order_id, bot_id };
+        let assigned = told(&stream, 1, &ShoppingListEvent::ShoppingListAssigned(assigned));
+        let mut unreadable = commit(&stream, 2, &[2], None);
+        unreadable.correlation = Uuid::from_u128(1002);
+        let known = [assigned, unreadable];
+        assert_eq!(bots(&known), BTreeSet::from([bot_id]));
+
+        // Assigned by a request of its own, and freed by a policy long afterwards: by what happened to the list, or not.
+        let bot = format!("depot.Bot/{bot_id}");
+        let took = |list| BotEvent::BotActivated(BotActivated { shopping_list_id: list });
+        let idled = BotEvent::BotIdled(BotIdled { shopping_list_id: list });
+        let commits = [
+            told(&bot, 3, &took(list)),
+            told(&bot, 4, &idled),
+            told(&bot, 5, &took(other)),
+            told(&bot, 6, &BotEvent::BotRegistered(BotRegistered { name: "Tracy".into() })),
+        ];
+        let ours = Ours::of(list, &known);
+        assert_eq!(commits.map(|commit| ours.has(&commit)), [true, true, false, false]);
     }
 }
