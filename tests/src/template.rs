@@ -500,7 +500,8 @@ pub fn buckets_are_private(templates: &[Template]) -> Vec<String> {
     problems
 }
 
-/// Every function has its own role and its own log that forgets, and says how long, how large and on what it runs.
+/// Every function has its own role and its own log that forgets and drops nothing, and says how long, how large and on
+/// what it runs.
 pub fn functions_stand_alone(templates: &[Template]) -> Vec<String> {
     let mut problems = vec![];
     let mut used: BTreeMap<(String, String), String> = BTreeMap::new();
@@ -526,6 +527,12 @@ pub fn functions_stand_alone(templates: &[Template]) -> Vec<String> {
         let role = function.template.target(&properties["Role"]).filter(|role| role.kind == "AWS::IAM::Role");
         let log = function.template.target(&properties["LoggingConfig"]["LogGroup"]);
         let log = log.filter(|log| log.kind == "AWS::Logs::LogGroup");
+        let logging = &properties["LoggingConfig"];
+        let told = |debug: &str, usual: &str| json!({"Fn::If": ["LambdaTellsAll", debug, usual]});
+        // A line without a level, such as a metric, counts as INFO: a higher level would lose it.
+        if logging["LogFormat"] != "JSON" || logging["ApplicationLogLevel"] != told("TRACE", "INFO") {
+            problems.push(format!("{function}: Lambda would drop lines that LOG_LEVEL lets through, or metrics"));
+        }
         for (what, own) in [("role", role), ("log group", log)] {
             let Some(own) = own else {
                 problems.push(format!("{function}: no {what} of its own in this template"));

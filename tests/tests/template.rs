@@ -231,7 +231,9 @@ fn the_rebuild_may_invoke_the_workers_and_nothing_else() {
 /// A context that keeps all rules: one function behind a route and a queue, and one that reads the stream.
 const SOUND: &str = r#"
 Parameters: {Architecture: {Type: String}, LogRetentionDays: {Type: Number}, EventTableArn: {Type: String}}
-Globals: {Function: {Runtime: provided.al2023, Timeout: 10, MemorySize: 256, Architectures: [!Ref Architecture]}}
+Globals:
+  Function:
+    {Runtime: provided.al2023, Timeout: 10, MemorySize: 256, Architectures: [!Ref Architecture], LoggingConfig: {LogFormat: JSON, ApplicationLogLevel: !If [LambdaTellsAll, TRACE, INFO]}}
 Resources:
   Append:
     Type: AWS::IAM::ManagedPolicy
@@ -694,6 +696,9 @@ fn a_function_without_limits_or_a_role_of_its_own_is_found() {
         "logs:CreateLogStream",
         "cannot write its log",
     );
+    refuses(rule, ", ApplicationLogLevel: !If [LambdaTellsAll, TRACE, INFO]", "", "LOG_LEVEL lets through");
+    refuses(rule, "[LambdaTellsAll, TRACE, INFO]", "[LambdaTellsAll, DEBUG, INFO]", "LOG_LEVEL lets through");
+    refuses(rule, "[LambdaTellsAll, TRACE, INFO]", "[LambdaTellsAll, TRACE, WARN]", "or metrics");
     refuses(
         rule,
         "/aws/lambda/${Prefix}-toys-buy",
