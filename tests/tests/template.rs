@@ -270,7 +270,6 @@ Resources:
             MaximumRetryAttempts: 100
             MaximumRecordAgeInSeconds: 3600
             DestinationConfig: {OnFailure: {Type: SQS, Destination: !GetAtt BuyDeadLetters.Arn}}
-            FilterCriteria: {Filters: [{Pattern: '{"eventName":["INSERT"]}'}]}
   BuyRole:
     Type: AWS::IAM::Role
     Properties:
@@ -764,7 +763,13 @@ fn a_mapping_without_bounds_is_found() {
         "age must be bounded",
     );
     refuses(rule, "OnFailure:", "OnSuccess:", "no on-failure queue");
-    refuses(rule, "INSERT", "MODIFY", "only inserts");
+    refuses(
+        rule,
+        "StartingPosition: TRIM_HORIZON\n",
+        "StartingPosition: TRIM_HORIZON
+            FilterCriteria: {Filters: [{Pattern: '{\"eventName\":[\"INSERT\"]}'}]}\n",
+        "changed or deleted",
+    );
     refuses(rule, "Type: SQS\n", "Type: Kinesis\n", "do not know events of type Kinesis");
     refuses(rule, "AWS::ApiGatewayV2::Integration", "AWS::Lambda::EventSourceMapping", "make it an event");
 }
