@@ -531,7 +531,8 @@ pub fn functions_stand_alone(templates: &[Template]) -> Vec<String> {
         let told = |debug: &str, usual: &str| json!({"Fn::If": ["LambdaTellsAll", debug, usual]});
         // A line without a level, such as a metric, counts as INFO: a higher level would lose it.
         if logging["LogFormat"] != "JSON" || logging["ApplicationLogLevel"] != told("TRACE", "INFO") {
-            problems.push(format!("{function}: Lambda would drop lines that LOG_LEVEL lets through, or metrics"));
+            problems
+                .push(format!("{function}: Lambda would drop lines that LOG_LEVEL lets through, or metrics"));
         }
         for (what, own) in [("role", role), ("log group", log)] {
             let Some(own) = own else {
@@ -742,7 +743,10 @@ pub fn mappings_are_bounded(templates: &[Template]) -> Vec<String> {
                     given_up["Type"] == "SQS" && queue.is_some_and(|q| q.kind == "AWS::SQS::Queue"),
                     "no on-failure queue",
                 );
-                want(given["FilterCriteria"].is_null(), "a filter hides commits that were changed or deleted");
+                want(
+                    given["FilterCriteria"].is_null(),
+                    "a filter hides commits that were changed or deleted",
+                );
             }
             other => want(false, &format!("these tests do not know events of type {other} yet")),
         }

@@ -282,7 +282,8 @@ async fn events_that_come_twice_backwards_or_poisoned_while_functions_die_leave_
     until("the changed commit is parked", || async {
         let shown = asked(&["dlq", "show", "relay-parked", "--json"]);
         let of_ours = |m: &&Value| m["stream"] == poisoned.as_str();
-        let why: Vec<_> = shown.as_array().unwrap().iter().filter(of_ours).map(|m| m["why"].clone()).collect();
+        let why: Vec<_> =
+            shown.as_array().unwrap().iter().filter(of_ours).map(|m| m["why"].clone()).collect();
         let parked = why.iter().any(|why| why.as_str().unwrap_or_default().contains("notAnAppend"));
         if parked { Ok(()) } else { Err(format!("{why:?} are there")) }
     })
