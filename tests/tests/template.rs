@@ -153,6 +153,11 @@ fn no_route_leads_nowhere() {
 }
 
 #[test]
+fn no_deployment_fails_since_all_routes_are_made_at_once() {
+    holds(template::routes_are_made_in_turn);
+}
+
+#[test]
 fn no_nested_stack_misses_a_parameter() {
     holds(template::nested_stacks_get_their_parameters);
 }
@@ -351,7 +356,7 @@ fn refuses(rule: Rule, from: &str, to: &str, about: &str) {
 
 #[test]
 fn the_rules_find_nothing_wrong_with_a_sound_template() {
-    let rules: [Rule; 17] = [
+    let rules: [Rule; 18] = [
         template::generations_are_twins,
         template::views_are_listed,
         template::event_table_is_append_only,
@@ -368,6 +373,7 @@ fn the_rules_find_nothing_wrong_with_a_sound_template() {
         template::visibility_outlasts_the_function,
         template::rule_targets_lose_nothing,
         template::routes_lead_to_functions,
+        template::routes_are_made_in_turn,
         template::nested_stacks_get_their_parameters,
     ];
     for rule in rules {
@@ -815,6 +821,38 @@ fn a_route_that_leads_nowhere_is_found() {
     refuses(rule, "IntegrationUri: !GetAtt BuyFunction.Arn", "IntegrationUri: x", "no function");
     refuses(rule, "/*/POST/api/toys/{id}", "/*/PUT/api/toys/{id}", "does not let the API in");
     refuses(rule, "integrations/${BuyIntegration}", "integrations/${SellIntegration}", "no function");
+}
+
+#[test]
+fn routes_that_are_made_beside_others_or_after_the_stage_are_found() {
+    let rule = template::routes_are_made_in_turn;
+    let sound = r#"
+Resources:
+  Toys: {Type: AWS::Serverless::Application, Properties: {Location: infra/toys.yaml}}
+  Boats:
+    Type: AWS::Serverless::Application
+    Properties: {Location: infra/boats.yaml, Parameters: {ToyArn: !GetAtt Toys.Outputs.ToyArn}}
+  Cars: {Type: AWS::Serverless::Application, DependsOn: Boats, Properties: {Location: infra/cars.yaml}}
+  Bare: {Type: AWS::Serverless::Application, Properties: {Location: infra/bare.yaml}}
+  Stage: {Type: AWS::ApiGatewayV2::Stage, DependsOn: [Cars]}
+"#;
+    let found = |root: &str| {
+        let contexts = ["toys", "boats", "cars"].map(|context| Template::parse(context, SOUND));
+        let bare = Template::parse("bare", "Resources: {}");
+        let root = Template::parse("template", root);
+        rule(&contexts.into_iter().chain([bare, root]).collect::<Vec<_>>())
+    };
+    assert_eq!(found(sound), Vec::<String>::new());
+    for (from, to, about) in [
+        ("DependsOn: Boats, ", "", "Cars in template: its routes are made beside those of Toys"),
+        ("!GetAtt Toys.Outputs.ToyArn", "!GetAtt Bare.Outputs.ToyArn", "beside those of Toys"),
+        ("DependsOn: [Cars]", "DependsOn: [Boats]", "the routes of Cars come after it"),
+        (", DependsOn: [Cars]", "", "the routes of Toys come after it"),
+    ] {
+        assert!(sound.contains(from), "{from}");
+        let problems = found(&sound.replacen(from, to, 1));
+        assert!(problems.iter().any(|problem| problem.contains(about)), "{from:?} -> {to:?}: {problems:?}");
+    }
 }
 
 #[test]
