@@ -228,9 +228,8 @@ impl Target {
     }
 }
 
-/// What remembers a stage on AWS. Of the account only credentials tell, which may be asked for anew each time; with those of
-/// another account nothing can be done to the wrong one, since queues and state machines are known by names that hold
-/// theirs.
+/// What remembers a stage on AWS. Which account it is, only AWS can say. With credentials of another one nothing is found and
+/// nothing done: addresses of queues and state machines hold their account, and no two accounts have an event table of the same name.
 fn aws_file(stage: &str, region: Option<String>) -> String {
     let parts = ["stack-aws".to_owned(), stage.to_owned()].into_iter();
     let parts: Vec<String> = parts.chain(region.as_deref().map(in_a_file_name)).collect();
