@@ -10,7 +10,7 @@ use crate::{
     cloud, cost, demo, deploy, dlq, docs, logs,
     paths::Repo,
     replay, saga, shoppers, status, stream,
-    target::{Choice, Target},
+    target::{Choice, Place, Target},
     test, trace, ui, view,
 };
 
@@ -60,7 +60,7 @@ enum Command {
     /// Build and deploy the stack with `sam deploy`
     Deploy {
         #[command(flatten)]
-        choice: Choice,
+        place: Place,
         #[command(flatten)]
         options: deploy::Options,
         /// Processor on AWS
@@ -139,14 +139,14 @@ impl Mall {
                 let how = if lambda { How::Lambda(arch) } else { How::Here { release } };
                 build::functions(&repo, how).await?;
             }
-            Command::Deploy { choice, options, arch, yes } => {
-                let target = choice.target(&home)?;
+            Command::Deploy { place, options, arch, yes } => {
+                let target = place.target(&home, options.stage.as_deref())?;
                 let how = match target {
-                    Target::Aws => How::Lambda(arch),
+                    Target::Aws { .. } => How::Lambda(arch),
                     Target::Local(_) | Target::Endpoint(_) => How::Here { release: false },
                 };
-                if matches!(target, Target::Aws) {
-                    deploy::confirm_aws(&repo, &options, arch, yes).await?;
+                if matches!(target, Target::Aws { .. }) {
+                    deploy::confirm_aws(&repo, &target, &options, arch, yes).await?;
                 }
                 target.reach().await?;
                 let stack = deploy::run(&repo, &home, &target, how, &options).await?;

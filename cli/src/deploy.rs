@@ -20,22 +20,24 @@ use crate::{
     process::Run,
     python,
     stack::{self, Stack},
-    target::Target,
+    target::{self, Target},
     ui,
 };
 
-/// CloudFormation on AWS makes tables, queues and roles one after the other.
+/// On an emulator nothing has to wait for anything.
 const LIMIT: Duration = Duration::from_secs(1800);
+/// On AWS some 900 resources are made, nested stacks with routes one after the other; as much again when it is rolled back.
+const LIMIT_ON_AWS: Duration = Duration::from_secs(5400);
 const QUESTION: Duration = Duration::from_secs(60);
 
 /// What to deploy.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub struct Options {
-    /// Name of the CloudFormation stack
-    #[arg(long, default_value = "mallard")]
-    pub stack: String,
-    /// Tells deployments in one account apart: every name starts with mallard-<STAGE> [default: local, on AWS dev]
+    /// Name of the CloudFormation stack [default: mallard, on AWS mallard-<STAGE>]
     #[arg(long)]
+    pub stack: Option<String>,
+    /// Tells deployments in one account apart: every name starts with mallard-<STAGE> [default: local, on AWS dev]
+    #[arg(long, value_parser = target::stage)]
     pub stage: Option<String>,
     /// A parameter of the template, such as PaymentDeadlineSeconds=3600; may be given several times. What is not given
     /// is as the template says, also where an earlier deployment said otherwise
@@ -80,12 +82,6 @@ impl FromStr for Parameter {
     }
 }
 
-impl Default for Options {
-    fn default() -> Self {
-        Self { stack: "mallard".into(), stage: None, parameters: Vec::new(), force: false }
-    }
-}
-
 /// Parameters of the root template.
 struct Parameters {
     stage: String,
@@ -97,12 +93,13 @@ struct Parameters {
 
 impl Parameters {
     fn of(options: &Options, target: &Target, arch: Arch) -> Self {
-        let (usual, event_table) = match target {
+        let (stage, event_table) = match target {
             // The events are the only truth there is; only on an emulator are they there to be thrown away.
-            Target::Aws => ("dev", "Retain"),
-            Target::Local(_) | Target::Endpoint(_) => ("local", "Delete"),
+            Target::Aws { stage } => (stage.clone(), "Retain"),
+            Target::Local(_) | Target::Endpoint(_) => {
+                (options.stage.clone().unwrap_or_else(|| "local".into()), "Delete")
+            }
         };
-        let stage = options.stage.clone().unwrap_or_else(|| usual.into());
         let given =
             options.parameters.iter().cloned().map(|Parameter { name, value }| (name, value)).collect();
         Self { stage, arch, event_table, given }
@@ -131,7 +128,15 @@ impl Parameters {
     }
 
     fn prefix(&self) -> String {
-        format!("mallard-{}", self.stage)
+        target::prefix(&self.stage)
+    }
+
+    /// The stack's name. In an account each stage has a stack of its own: deploying one must not change another.
+    fn stack(&self, options: &Options, target: &Target) -> String {
+        options.stack.clone().unwrap_or_else(|| match target {
+            Target::Aws { .. } => self.prefix(),
+            Target::Local(_) | Target::Endpoint(_) => "mallard".into(),
+        })
     }
 }
 
@@ -157,18 +162,18 @@ pub async fn run(repo: &Repo, home: &Home, target: &Target, how: How, options: &
         How::Lambda(arch) => arch,
     };
     let parameters = Parameters::of(options, target, arch);
+    let name = parameters.stack(options, target);
     let fingerprint = fingerprint(repo, &parameters)?;
     let known = Stack::known(home, target)?.filter(|stack| stack.fingerprint == fingerprint);
-    if let Some(stack) = known.filter(|stack| !options.force && stack.name == options.stack)
+    if let Some(stack) = known.filter(|stack| !options.force && stack.name == name)
         && is_present(target, &stack).await
     {
         ui::line(format!("{} {} is deployed, and nothing has changed since", ui::good("✓"), stack.name));
         return Ok(stack);
     }
     python::ensure(repo).await?;
-    sam_deploy(repo, home, target, &options.stack, &parameters).await?;
-    let outputs = outputs(repo, target, &options.stack).await?;
-    let name = options.stack.clone();
+    sam_deploy(repo, home, target, &name, &parameters).await?;
+    let outputs = outputs(repo, target, &name).await?;
     let stack = Stack {
         api: stack::api_address(target, &outputs)
             .ok_or(Error::NoOutput { stack: name.clone(), output: "ApiId" })?,
@@ -178,7 +183,7 @@ pub async fn run(repo: &Repo, home: &Home, target: &Target, how: How, options: &
         region: target.region(),
         cloud: match target {
             Target::Local(cloud) => Some(cloud.identity.clone()),
-            Target::Endpoint(_) | Target::Aws => None,
+            Target::Endpoint(_) | Target::Aws { .. } => None,
         },
         fingerprint,
         deployed_at: Timestamp::now(),
@@ -210,11 +215,12 @@ async fn sam_deploy(
     let task = ui::task(format!("Deploying {stack} to {}", target.name()));
     let log = home.log("deploy");
     let mut complete = 0;
-    let done = sam(repo, target, "sam deploy", LIMIT)
+    let done = sam(repo, target, "sam deploy", limit(target))
         .args(["deploy", "--stack-name", stack, "--resolve-s3", "--template-file"])
         .arg(repo.template())
         .args(["--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"])
         .args(["--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar"])
+        .args(on_failure(target))
         .arg("--parameter-overrides")
         .args(parameters.overrides())
         .log(&log)
@@ -227,6 +233,9 @@ async fn sam_deploy(
             }
         })
         .await?;
+    if !done.success() && never_made(&done.output) {
+        return Err(Error::NeverMade { stack: stack.into(), log });
+    }
     if !done.success() {
         return Err(Error::Deploy { stack: stack.into(), tail: reasons(&done.output), log });
     }
@@ -234,6 +243,30 @@ async fn sam_deploy(
     let what = if unchanged { "was up to date".to_owned() } else { "deployed".to_owned() };
     task.done(format!("{stack} {what} on {}", target.name()));
     Ok(())
+}
+
+/// How long it may take.
+fn limit(target: &Target) -> Duration {
+    match target {
+        Target::Aws { .. } => LIMIT_ON_AWS,
+        Target::Local(_) | Target::Endpoint(_) => LIMIT,
+    }
+}
+
+/// What becomes of a stack that fails. One that could not be made goes, or no later deployment could have its name; SAM deletes
+/// after a failed creation only, so one that was there before is rolled back as ever. Emulators keep it to be looked at.
+fn on_failure(target: &Target) -> &'static [&'static str] {
+    match target {
+        Target::Aws { .. } => &["--on-failure", "DELETE"],
+        Target::Local(_) | Target::Endpoint(_) => &[],
+    }
+}
+
+/// Whether CloudFormation refused because an earlier deployment, the first, failed and nobody removed what it left.
+fn never_made(output: &str) -> bool {
+    // As in "Stack:arn… is in ROLLBACK_COMPLETE state and can not be updated"; what was in use is in an UPDATE_ state.
+    let states = ["CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED"];
+    states.iter().any(|state| output.contains(&format!("is in {state} state")))
 }
 
 /// What SAM is at before the stack changes.
@@ -360,7 +393,13 @@ fn hash(inputs: &[(String, impl AsRef<Path>)], parameters: &str) -> Result<Strin
 }
 
 /// Asks whether the right account is about to be changed. `yes`: on the command line it was said already.
-pub async fn confirm_aws(repo: &Repo, options: &Options, arch: Arch, yes: bool) -> Result<()> {
+pub async fn confirm_aws(
+    repo: &Repo,
+    target: &Target,
+    options: &Options,
+    arch: Arch,
+    yes: bool,
+) -> Result<()> {
     const WHO: &str = "import boto3, json\n\
                        s = boto3.session.Session()\n\
                        i = s.client('sts').get_caller_identity()\n\
@@ -372,7 +411,7 @@ pub async fn confirm_aws(repo: &Repo, options: &Options, arch: Arch, yes: bool) 
         region: Option<String>,
     }
     python::ensure(repo).await?;
-    let (set, unset) = Target::Aws.environment();
+    let (set, unset) = target.environment();
     let asked = Run::new(repo.venv_bin(python::SAM, "python"), "the question who you are", QUESTION)
         .args(["-c", WHO])
         .without_env(unset)
@@ -385,10 +424,11 @@ pub async fn confirm_aws(repo: &Repo, options: &Options, arch: Arch, yes: bool) 
             if asked.success() { "no region is set".into() } else { files::last_lines(&asked.output, 1) };
         return Err(Error::NoIdentity(why));
     };
-    let stage = Parameters::of(options, &Target::Aws, arch).stage;
+    let parameters = Parameters::of(options, target, arch);
     ui::line(format!(
-        "Deploying stack {} (stage {stage}, {}) to account {} in {}, as {arn}.",
-        ui::warn(&options.stack),
+        "Deploying stack {} (stage {}, {}) to account {} in {}, as {arn}.",
+        ui::warn(&parameters.stack(options, target)),
+        parameters.stage,
         arch.name(),
         ui::warn(&account),
         ui::warn(&region)
@@ -419,6 +459,10 @@ pub async fn confirmed(consequence: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn aws(stage: &str) -> Target {
+        Target::Aws { stage: stage.into() }
+    }
 
     #[test]
     fn stack_events_are_told_from_other_lines() {
@@ -451,11 +495,11 @@ mod tests {
         let parameter = |text: &str| text.parse::<Parameter>();
         let given = ["A=1", "B=x=y", "A=2"].map(|text| parameter(text).unwrap());
         let options = Options { parameters: given.to_vec(), ..Options::default() };
-        let parameters = Parameters::of(&options, &Target::Aws, Arch::here());
+        let parameters = Parameters::of(&options, &aws("dev"), Arch::here());
         assert_eq!(parameters.overrides()[3..], ["A=2", "B=x=y"]);
         assert_ne!(
             parameters.overrides(),
-            Parameters::of(&Options::default(), &Target::Aws, Arch::here()).overrides()
+            Parameters::of(&Options::default(), &aws("dev"), Arch::here()).overrides()
         );
         for wrong in ["A", "=1", "A B=1", "Stage=x", "Architecture=arm64", "A=\"", ""] {
             assert!(parameter(wrong).is_err(), "{wrong}");
@@ -463,11 +507,36 @@ mod tests {
     }
 
     #[test]
+    fn deploying_one_stage_does_not_change_the_stack_of_another() {
+        let name = |options: &Options, target: &Target| {
+            let parameters = Parameters::of(options, target, Arch::here());
+            (parameters.stack(options, target), parameters.prefix())
+        };
+        let usual = Options::default();
+        for stage in ["dev", "prod"] {
+            let own = format!("mallard-{stage}");
+            assert_eq!(name(&usual, &aws(stage)), (own.clone(), own));
+        }
+        let named = Options { stack: Some("shop".into()), ..Options::default() };
+        assert_eq!(name(&named, &aws("prod")), ("shop".into(), "mallard-prod".into()));
+        let elsewhere = Target::Endpoint("http://10.0.0.1:4566".into());
+        assert_eq!(name(&usual, &elsewhere), ("mallard".into(), "mallard-local".into()));
+    }
+
+    #[test]
+    fn a_stack_that_was_never_made_is_told_from_one_that_was_rolled_back() {
+        let refused = |state: &str| format!("Stack:arn:aws:x is in {state} state and can not be updated.");
+        assert!(never_made(&refused("ROLLBACK_COMPLETE")) && never_made(&refused("ROLLBACK_FAILED")));
+        assert!(!never_made(&refused("UPDATE_ROLLBACK_FAILED")) && !never_made(&refused("DELETE_FAILED")));
+        assert!(!never_made("ROLLBACK_COMPLETE   AWS::CloudFormation::Stack   mallard   -"));
+    }
+
+    #[test]
     fn a_parameter_that_the_template_does_not_have_is_not_left_out_in_silence() {
         let template = "Transform: x\n\nParameters:\n  # why\n  Stage:\n    Type: String\n  Paid: {Type: Number}\n\nResources:\n  Bus:\n";
         assert_eq!(declared(template), ["Stage", "Paid"]);
         let options = Options { parameters: vec!["Payd=1".parse().unwrap()], ..Options::default() };
-        let parameters = Parameters::of(&options, &Target::Aws, Arch::here());
+        let parameters = Parameters::of(&options, &aws("dev"), Arch::here());
         let Err(Error::NoSuchParameter { asked, known }) = parameters.check(template) else {
             panic!("taken")
         };

@@ -80,12 +80,16 @@ pub enum Error {
     NoCargoLambda,
     #[error("the deployment of {stack} failed:\n{tail}")]
     Deploy { stack: String, tail: String, log: PathBuf },
+    #[error("the first deployment of {stack} failed, and CloudFormation updates nothing that never was")]
+    NeverMade { stack: String, log: PathBuf },
     #[error("the template has no parameter {asked:?}; there are: {}", .known.join(", "))]
     NoSuchParameter { asked: String, known: Vec<String> },
     #[error("the stack {stack} has no output named {output}")]
     NoOutput { stack: String, output: &'static str },
     #[error("nothing is deployed at {0}")]
     NotDeployed(String),
+    #[error("the stage {asked} is not deployed at {at}: {there} is")]
+    OtherStage { asked: String, there: String, at: String },
     #[error("AWS does not say who you are: {0}")]
     NoIdentity(String),
     #[error("nothing was done: you did not confirm")]
@@ -216,8 +220,13 @@ impl Error {
                 "Install it: pip install cargo-lambda ziglang (or see cargo-lambda.info)".into()
             }
             Error::Deploy { log, .. } => see(log),
+            Error::NeverMade { stack, log } => format!(
+                "Nothing was ever served by it. Remove it, then deploy again: aws cloudformation delete-stack --stack-name {stack}. {}",
+                see(log)
+            ),
             Error::NoOutput { .. } => "Deploy again: cargo mall deploy --force".into(),
-            Error::NotDeployed(_) => "Deploy: cargo mall deploy".into(),
+            Error::NotDeployed(_) => "Deploy: cargo mall deploy (on AWS with --aws and --stage)".into(),
+            Error::OtherStage { .. } => "Say another --stage, or none.".into(),
             Error::NoIdentity(_) => {
                 "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_REGION.".into()
             }

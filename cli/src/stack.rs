@@ -9,7 +9,7 @@ use crate::{
     errors::{Error, Result},
     files,
     paths::Home,
-    target::Target,
+    target::{Target, prefix},
 };
 
 /// A deployed stack.
@@ -52,9 +52,13 @@ impl Stack {
     fn is_at(&self, target: &Target) -> bool {
         let process = match target {
             Target::Local(cloud) => Some(&cloud.identity),
-            Target::Endpoint(_) | Target::Aws => None,
+            Target::Endpoint(_) | Target::Aws { .. } => None,
         };
-        self.cloud.as_ref() == process && self.endpoint == target.endpoint()
+        let of_stage = match target {
+            Target::Aws { stage } => self.prefix == prefix(stage),
+            Target::Local(_) | Target::Endpoint(_) => true,
+        };
+        of_stage && self.cloud.as_ref() == process && self.endpoint == target.endpoint()
     }
 
     /// An output.
@@ -87,6 +91,10 @@ mod tests {
         Target::Local(Cloud { pid: 9, identity: identity.into(), port: 4566, since: Timestamp::UNIX_EPOCH })
     }
 
+    fn aws(stage: &str) -> Target {
+        Target::Aws { stage: stage.into() }
+    }
+
     fn stack(cloud: Option<&str>, endpoint: Option<&str>) -> Stack {
         Stack {
             name: "mallard".into(),
@@ -106,7 +114,14 @@ mod tests {
         let stack = stack(Some("first"), Some("http://127.0.0.1:4566"));
         assert!(stack.is_at(&local("first")));
         assert!(!stack.is_at(&local("second")));
-        assert!(!stack.is_at(&Target::Aws));
+        assert!(!stack.is_at(&aws("local")));
+    }
+
+    #[test]
+    fn what_is_meant_for_one_stage_never_reaches_another() {
+        let stack = Stack { prefix: "mallard-prod".into(), ..stack(None, None) };
+        assert!(stack.is_at(&aws("prod")));
+        assert!(!stack.is_at(&aws("dev")) && !stack.is_at(&aws("pro")));
     }
 
     #[test]
@@ -127,7 +142,7 @@ mod tests {
             "http://127.0.0.1:4566/_aws/execute-api/abc/$default"
         );
         assert_eq!(
-            api_address(&Target::Aws, &outputs).unwrap(),
+            api_address(&aws("dev"), &outputs).unwrap(),
             "https://abc.execute-api.eu-west-1.amazonaws.com"
         );
     }

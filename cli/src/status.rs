@@ -36,7 +36,7 @@ pub async fn run(repo: &Repo, home: &Home, choice: &Choice) -> Result<()> {
             row("", ui::dim(cloud::log_hint(repo, &home.log("cloud"))).to_string());
         }
         Target::Endpoint(url) => row("Cloud", format!("{url}  {}", ui::good("healthy"))),
-        Target::Aws => row("Cloud", "AWS".into()),
+        Target::Aws { .. } => row("Cloud", target.name()),
     }
     let stack = Stack::deployed(home, &target)?;
     row("Stack", format!("{}, deployed {} ago", stack.name, ui::duration(since(stack.deployed_at))));
@@ -44,7 +44,7 @@ pub async fn run(repo: &Repo, home: &Home, choice: &Choice) -> Result<()> {
 
     let config = target.sdk().await;
     let events = match &target {
-        Target::Aws => {
+        Target::Aws { .. } => {
             let client = aws_sdk_dynamodb::Client::new(&config);
             let commits = approximate_items(&client, stack.output("EventTable")?).await?;
             format!("about {commits} commits (AWS counts every six hours)")
@@ -139,7 +139,7 @@ async fn approximate_items(client: &aws_sdk_dynamodb::Client, table: &str) -> Re
 
 /// How many commits there are: counted, or on AWS as of some hours ago.
 pub async fn commits(target: &Target, client: &aws_sdk_dynamodb::Client, table: &str) -> Result<u64> {
-    if matches!(target, Target::Aws) {
+    if matches!(target, Target::Aws { .. }) {
         return Ok(approximate_items(client, table).await?.try_into().unwrap_or(0));
     }
     let count = client.scan().table_name(table).select(aws_sdk_dynamodb::types::Select::Count);

@@ -10,10 +10,14 @@ use crate::{
     cloud::{self, Cloud, Found},
     errors::{Error, Result},
     paths::Home,
+    stack::Stack,
 };
 
 /// Where emulators are, unless AWS_REGION says otherwise.
 const REGION: &str = "us-east-1";
+
+/// The stage on AWS when none is asked for.
+const USUAL_STAGE: &str = "dev";
 
 /// A single request, with the SDK's own retries.
 const CALL: Duration = Duration::from_secs(20);
@@ -29,13 +33,13 @@ pub enum Target {
     Local(Cloud),
     /// Somebody else's cloud.
     Endpoint(String),
-    /// AWS, as the user's own settings say.
-    Aws,
+    /// AWS, as the user's own settings say. An account has room for several deployments; this is that of one stage.
+    Aws { stage: String },
 }
 
-/// What the user asked for.
+/// Where the user wants to be.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Choice {
+pub struct Place {
     /// A LocalStack-compatible cloud to use instead of the one that `mall up` runs
     #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL", conflicts_with = "aws")]
     pub endpoint: Option<String>,
@@ -44,11 +48,53 @@ pub struct Choice {
     pub aws: bool,
 }
 
+/// Which deployment the user means.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Choice {
+    #[command(flatten)]
+    place: Place,
+    /// The deployment of this stage [default: dev on AWS, elsewhere the one that is there]
+    #[arg(long, value_parser = stage)]
+    stage: Option<String>,
+}
+
 impl Choice {
     /// The choice as a target; the local cloud has to be up.
+    ///
+    /// # Errors
+    /// Also when what is deployed there is of another stage than was asked for.
     pub fn target(&self, home: &Home) -> Result<Target> {
+        let target = self.place.target(home, self.stage.as_deref())?;
+        let Some(stage) = &self.stage else { return Ok(target) };
+        match Stack::known(home, &target)? {
+            Some(stack) if stack.prefix != prefix(stage) => {
+                Err(Error::OtherStage { asked: stage.clone(), there: stack.prefix, at: target.name() })
+            }
+            Some(_) | None => Ok(target),
+        }
+    }
+}
+
+/// What all names of a stage's deployment start with.
+pub fn prefix(stage: &str) -> String {
+    format!("mallard-{stage}")
+}
+
+/// A stage as the template takes it.
+pub fn stage(text: &str) -> Result<String, String> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let sound = text.starts_with(|first: char| first.is_ascii_lowercase()) && text.chars().all(allowed);
+    if !sound || text.len() > 16 {
+        return Err("a stage has at most 16 of a-z, 0-9 and -, and begins with a letter".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+impl Place {
+    /// The place as a target; the local cloud has to be up.
+    pub fn target(&self, home: &Home, stage: Option<&str>) -> Result<Target> {
         if self.aws {
-            return Ok(Target::Aws);
+            return Ok(Target::Aws { stage: stage.unwrap_or(USUAL_STAGE).to_owned() });
         }
         match other(self.endpoint.as_deref(), home)? {
             Some(url) => Ok(Target::Endpoint(url)),
@@ -78,7 +124,7 @@ impl Target {
         match self {
             Target::Local(cloud) => Some(cloud.endpoint()),
             Target::Endpoint(url) => Some(url.clone()),
-            Target::Aws => None,
+            Target::Aws { .. } => None,
         }
     }
 
@@ -87,14 +133,15 @@ impl Target {
         match self {
             Target::Local(cloud) => format!("the local cloud (port {})", cloud.port),
             Target::Endpoint(url) => url.clone(),
-            Target::Aws => "AWS".into(),
+            Target::Aws { stage } => format!("AWS (stage {stage})"),
         }
     }
 
     pub fn region(&self) -> Option<String> {
-        let own = std::env::var("AWS_REGION").ok().filter(|region| !region.is_empty());
+        let set = |name| std::env::var(name).ok().filter(|region: &String| !region.is_empty());
+        let own = set("AWS_REGION");
         match self {
-            Target::Aws => own,
+            Target::Aws { .. } => own.or_else(|| set("AWS_DEFAULT_REGION")),
             // What functions see is the emulator's region; another one would look for the stack where it is not.
             Target::Local(_) => Some(REGION.into()),
             Target::Endpoint(_) => own.or_else(|| Some(REGION.into())),
@@ -105,11 +152,9 @@ impl Target {
     pub fn stack_file(&self, home: &Home) -> std::path::PathBuf {
         match self {
             Target::Local(_) => home.stack(),
-            Target::Aws => home.stack().with_file_name("stack-aws.json"),
+            Target::Aws { stage } => home.stack().with_file_name(aws_file(stage, self.region())),
             Target::Endpoint(url) => {
-                let name: String =
-                    url.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-                home.stack().with_file_name(format!("stack-{name}.json"))
+                home.stack().with_file_name(format!("stack-{}.json", in_a_file_name(url)))
             }
         }
     }
@@ -118,6 +163,10 @@ impl Target {
     pub fn environment(&self) -> (Vec<(&'static str, String)>, &'static [&'static str]) {
         let mut set = vec![("SAM_CLI_TELEMETRY", "0".to_owned())];
         let Some(endpoint) = self.endpoint() else {
+            // SAM reads one of them and we the other; a stack that is not where we look would be a second one.
+            if let Some(region) = self.region() {
+                set.extend([("AWS_REGION", region.clone()), ("AWS_DEFAULT_REGION", region)]);
+            }
             return (set, &["AWS_ENDPOINT_URL"]);
         };
         let (key, secret) = self.credentials();
@@ -170,13 +219,26 @@ impl Target {
     /// Makes sure that somebody answers.
     pub async fn reach(&self) -> Result<()> {
         match self {
-            Target::Aws => Ok(()),
+            Target::Aws { .. } => Ok(()),
             Target::Endpoint(url) => cloud::healthy(url).await,
             Target::Local(cloud) => cloud::healthy(&cloud.endpoint())
                 .await
                 .map_err(|_| Error::CloudHangs { pid: cloud.pid, port: cloud.port }),
         }
     }
+}
+
+/// What remembers a stage on AWS. Which account it is, only AWS can say. With credentials of another one nothing is found and
+/// nothing done: addresses of queues and state machines hold their account, and no two accounts have an event table of the same name.
+fn aws_file(stage: &str, region: Option<String>) -> String {
+    let parts = ["stack-aws".to_owned(), stage.to_owned()].into_iter();
+    let parts: Vec<String> = parts.chain(region.as_deref().map(in_a_file_name)).collect();
+    // A dot is in neither, so that no two of them share a file.
+    format!("{}.json", parts.join("."))
+}
+
+fn in_a_file_name(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
 }
 
 /// Turns an SDK error into ours; its chain of causes is what tells something.
@@ -218,8 +280,27 @@ mod tests {
         let home = crate::paths::Repo::find().unwrap().home();
         let file =
             |target: Target| target.stack_file(&home).file_name().unwrap().to_str().unwrap().to_owned();
-        assert_eq!(file(Target::Aws), "stack-aws.json");
+        let (dev, prod) =
+            (file(Target::Aws { stage: "dev".into() }), file(Target::Aws { stage: "prod".into() }));
+        assert!(dev.starts_with("stack-aws.dev") && prod.starts_with("stack-aws.prod"), "{dev} {prod}");
+        let names = [
+            aws_file("dev", None),
+            aws_file("dev", Some("eu-west-1".into())),
+            aws_file("dev-eu-west-1", None),
+            aws_file("dev", Some("us-east-1".into())),
+        ];
+        assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>().len(), names.len(), "{names:?}");
         assert_eq!(file(Target::Endpoint("http://10.0.0.1:4566".into())), "stack-http---10-0-0-1-4566.json");
+    }
+
+    #[test]
+    fn a_stage_that_the_template_would_refuse_is_refused_before_anything_is_built() {
+        for sound in ["dev", "p", "eu-west-2", "a234567890123456"] {
+            assert_eq!(stage(sound).as_deref(), Ok(sound));
+        }
+        for wrong in ["", "Prod", "1st", "-a", "a_b", "a.b", "../a", "a2345678901234567"] {
+            assert!(stage(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

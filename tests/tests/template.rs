@@ -153,6 +153,11 @@ fn no_route_leads_nowhere() {
 }
 
 #[test]
+fn no_deployment_fails_since_all_routes_are_made_at_once() {
+    holds(template::routes_are_made_in_turn);
+}
+
+#[test]
 fn no_nested_stack_misses_a_parameter() {
     holds(template::nested_stacks_get_their_parameters);
 }
@@ -231,7 +236,9 @@ fn the_rebuild_may_invoke_the_workers_and_nothing_else() {
 /// A context that keeps all rules: one function behind a route and a queue, and one that reads the stream.
 const SOUND: &str = r#"
 Parameters: {Architecture: {Type: String}, LogRetentionDays: {Type: Number}, EventTableArn: {Type: String}}
-Globals: {Function: {Runtime: provided.al2023, Timeout: 10, MemorySize: 256, Architectures: [!Ref Architecture]}}
+Globals:
+  Function:
+    {Runtime: provided.al2023, Timeout: 10, MemorySize: 256, Architectures: [!Ref Architecture], LoggingConfig: {LogFormat: JSON, ApplicationLogLevel: !If [LambdaTellsAll, TRACE, INFO]}}
 Resources:
   Append:
     Type: AWS::IAM::ManagedPolicy
@@ -268,7 +275,6 @@ Resources:
             MaximumRetryAttempts: 100
             MaximumRecordAgeInSeconds: 3600
             DestinationConfig: {OnFailure: {Type: SQS, Destination: !GetAtt BuyDeadLetters.Arn}}
-            FilterCriteria: {Filters: [{Pattern: '{"eventName":["INSERT"]}'}]}
   BuyRole:
     Type: AWS::IAM::Role
     Properties:
@@ -350,7 +356,7 @@ fn refuses(rule: Rule, from: &str, to: &str, about: &str) {
 
 #[test]
 fn the_rules_find_nothing_wrong_with_a_sound_template() {
-    let rules: [Rule; 17] = [
+    let rules: [Rule; 18] = [
         template::generations_are_twins,
         template::views_are_listed,
         template::event_table_is_append_only,
@@ -367,6 +373,7 @@ fn the_rules_find_nothing_wrong_with_a_sound_template() {
         template::visibility_outlasts_the_function,
         template::rule_targets_lose_nothing,
         template::routes_lead_to_functions,
+        template::routes_are_made_in_turn,
         template::nested_stacks_get_their_parameters,
     ];
     for rule in rules {
@@ -694,6 +701,9 @@ fn a_function_without_limits_or_a_role_of_its_own_is_found() {
         "logs:CreateLogStream",
         "cannot write its log",
     );
+    refuses(rule, ", ApplicationLogLevel: !If [LambdaTellsAll, TRACE, INFO]", "", "LOG_LEVEL lets through");
+    refuses(rule, "[LambdaTellsAll, TRACE, INFO]", "[LambdaTellsAll, DEBUG, INFO]", "LOG_LEVEL lets through");
+    refuses(rule, "[LambdaTellsAll, TRACE, INFO]", "[LambdaTellsAll, TRACE, WARN]", "or metrics");
     refuses(
         rule,
         "/aws/lambda/${Prefix}-toys-buy",
@@ -759,7 +769,13 @@ fn a_mapping_without_bounds_is_found() {
         "age must be bounded",
     );
     refuses(rule, "OnFailure:", "OnSuccess:", "no on-failure queue");
-    refuses(rule, "INSERT", "MODIFY", "only inserts");
+    refuses(
+        rule,
+        "StartingPosition: TRIM_HORIZON\n",
+        "StartingPosition: TRIM_HORIZON
+            FilterCriteria: {Filters: [{Pattern: '{\"eventName\":[\"INSERT\"]}'}]}\n",
+        "changed or deleted",
+    );
     refuses(rule, "Type: SQS\n", "Type: Kinesis\n", "do not know events of type Kinesis");
     refuses(rule, "AWS::ApiGatewayV2::Integration", "AWS::Lambda::EventSourceMapping", "make it an event");
 }
@@ -805,6 +821,38 @@ fn a_route_that_leads_nowhere_is_found() {
     refuses(rule, "IntegrationUri: !GetAtt BuyFunction.Arn", "IntegrationUri: x", "no function");
     refuses(rule, "/*/POST/api/toys/{id}", "/*/PUT/api/toys/{id}", "does not let the API in");
     refuses(rule, "integrations/${BuyIntegration}", "integrations/${SellIntegration}", "no function");
+}
+
+#[test]
+fn routes_that_are_made_beside_others_or_after_the_stage_are_found() {
+    let rule = template::routes_are_made_in_turn;
+    let sound = r#"
+Resources:
+  Toys: {Type: AWS::Serverless::Application, Properties: {Location: infra/toys.yaml}}
+  Boats:
+    Type: AWS::Serverless::Application
+    Properties: {Location: infra/boats.yaml, Parameters: {ToyArn: !GetAtt Toys.Outputs.ToyArn}}
+  Cars: {Type: AWS::Serverless::Application, DependsOn: Boats, Properties: {Location: infra/cars.yaml}}
+  Bare: {Type: AWS::Serverless::Application, Properties: {Location: infra/bare.yaml}}
+  Stage: {Type: AWS::ApiGatewayV2::Stage, DependsOn: [Cars]}
+"#;
+    let found = |root: &str| {
+        let contexts = ["toys", "boats", "cars"].map(|context| Template::parse(context, SOUND));
+        let bare = Template::parse("bare", "Resources: {}");
+        let root = Template::parse("template", root);
+        rule(&contexts.into_iter().chain([bare, root]).collect::<Vec<_>>())
+    };
+    assert_eq!(found(sound), Vec::<String>::new());
+    for (from, to, about) in [
+        ("DependsOn: Boats, ", "", "Cars in template: its routes are made beside those of Toys"),
+        ("!GetAtt Toys.Outputs.ToyArn", "!GetAtt Bare.Outputs.ToyArn", "beside those of Toys"),
+        ("DependsOn: [Cars]", "DependsOn: [Boats]", "the routes of Cars come after it"),
+        (", DependsOn: [Cars]", "", "the routes of Toys come after it"),
+    ] {
+        assert!(sound.contains(from), "{from}");
+        let problems = found(&sound.replacen(from, to, 1));
+        assert!(problems.iter().any(|problem| problem.contains(about)), "{from:?} -> {to:?}: {problems:?}");
+    }
 }
 
 #[test]

@@ -78,6 +78,6 @@ fn try_by_hand(stack: &Stack, target: &Target, told: &story::Told) {
         Target::Endpoint(url) => {
             ui::line(format!("  {url} was not started by `mall`: stop it as you started it"))
         }
-        Target::Aws => {}
+        Target::Aws { .. } => {}
     }
 }

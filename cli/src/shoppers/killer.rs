@@ -33,7 +33,7 @@ impl Killer {
                 Ok(Some(Self { emulator: cloud.pid, percent }))
             }
             Target::Local(_) => Err(Error::CannotKill("on this system nobody tells whose a process is")),
-            Target::Endpoint(_) | Target::Aws => Err(Error::CannotKill("its functions run elsewhere")),
+            Target::Endpoint(_) | Target::Aws { .. } => Err(Error::CannotKill("its functions run elsewhere")),
         }
     }
 
@@ -97,8 +97,9 @@ mod tests {
     #[test]
     fn nothing_is_killed_where_functions_are_not_ours() {
         let local = Cloud { pid: 7, identity: "x".into(), port: 4566, since: jiff::Timestamp::UNIX_EPOCH };
-        assert!(Killer::new(&Target::Aws, 0).unwrap().is_none());
-        assert!(matches!(Killer::new(&Target::Aws, 5), Err(Error::CannotKill(_))));
+        let aws = Target::Aws { stage: "dev".into() };
+        assert!(Killer::new(&aws, 0).unwrap().is_none());
+        assert!(matches!(Killer::new(&aws, 5), Err(Error::CannotKill(_))));
         let elsewhere = Target::Endpoint("http://10.0.0.1:4566".into());
         assert!(matches!(Killer::new(&elsewhere, 5), Err(Error::CannotKill(_))));
         if cfg!(target_os = "linux") {

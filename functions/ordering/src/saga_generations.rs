@@ -35,18 +35,17 @@ impl SagaGenerations {
         Ok(self.table(live).clone())
     }
 
-    /// Joins what a queue brought into both generations. What fails in either comes again: the other one has it by then, so that
-    /// a table in trouble does not hold up the live rows.
+    /// Joins what a queue brought into both generations, the newer one first: what a query sees in the older one has to be in the
+    /// newer one when that takes over. What fails in either comes again.
     ///
     /// # Errors
     /// [`ViewError`], where it is not in all of them.
     pub async fn feed(&self, change: Change) -> Result<Joined, ViewError> {
         let Fed { live, also } = self.generations.fed().await?;
-        let joined = join(self.table(live).as_ref(), change.clone()).await;
-        if let Some(also) = also {
-            join(self.table(also).as_ref(), change).await?;
-        }
-        joined
+        let Some(also) = also else { return join(self.table(live).as_ref(), change).await };
+        let newer = join(self.table(live.max(also)).as_ref(), change.clone()).await?;
+        let older = join(self.table(live.min(also)).as_ref(), change).await?;
+        Ok(if live > also { newer } else { older })
     }
 
     /// Joins what a query found out into both generations, the live one last: who looks next finds out again what that does

@@ -6,7 +6,7 @@ use contracts::Envelope;
 use event_store::EventStore;
 use kernel::ports::{Backoff, Ports};
 use lambda::{Fault, settled};
-use projection::{BatchOutcome, DeliverError, Fed, Generation, Generations, age};
+use projection::{BatchOutcome, DeliverError, Fed, Generation, Generations};
 
 use crate::{
     index::IndexError,
@@ -50,10 +50,7 @@ impl Indexing {
     /// that they are done with, in each generation that is fed. An event that cannot be applied fails alone.
     pub async fn project_product_index(self: Arc<Self>, events: Vec<Envelope>) -> Vec<Result<(), Fault>> {
         let mut outcome = self.deliver(&events).await;
-        // What could not even be read is behind; what the index had already says nothing.
-        if outcome.lag.is_none() && !outcome.failed.is_empty() {
-            outcome.lag = age(&events, self.ports.clock.now());
-        }
+        outcome.lag = outcome.lag_of(&events, self.ports.clock.now());
         settled(&events, outcome)
     }
 
@@ -69,19 +66,22 @@ impl Indexing {
             self.twins.only(live).await;
             return whole(events, self.writer(live).write(events).await);
         };
-        // The newer one first: whatever a search sees in the older one is in the newer one when that takes over.
+        // The newer one first, and the older one only what that has: whatever a search sees in the older one is in the newer one
+        // when that takes over.
         let (writer, older) = (self.writer(live.max(also)), self.writer(live.min(also)));
-        let newer = whole(events, writer.write(events).await);
-        let older = whole(events, older.write_after(Some(&writer), events).await);
-        let (mut outcome, other) = if live > also { (newer, older) } else { (older, newer) };
-        let news = other
-            .failed
-            .into_iter()
-            .filter(|failed| outcome.failed.iter().all(|known| known.index != failed.index));
-        let news: Vec<_> = news.collect();
-        outcome.failed.extend(news);
-        outcome.failed.sort_by_key(|failed| failed.index);
-        outcome
+        let newer = match writer.write(events).await {
+            Ok(outcome) => outcome,
+            error @ Err(_) => return whole(events, error),
+        };
+        let missing = newer.missing(events);
+        let held = events.iter().enumerate().filter(|(_, event)| !missing.contains(&event.stream));
+        let (places, held): (Vec<usize>, Vec<Envelope>) =
+            held.map(|(place, event)| (place, event.clone())).unzip();
+        let mut older = whole(&held, older.write_after(Some(&writer), &held).await);
+        for failed in &mut older.failed {
+            failed.index = places.get(failed.index).copied().unwrap_or_default();
+        }
+        if live > also { newer.and_failed(older) } else { older.and_failed(newer) }
     }
 
     fn writer(&self, generation: Generation) -> Writer {

@@ -52,7 +52,7 @@ impl Writer {
     }
 
     /// The same for the older of two generations, when the newer one has these events: where a gap is read to the end of a stream
-    /// here, and was none there, the newer one gets what came of it first.
+    /// here, and was none there, the newer one gets what came of it first. Nothing is saved if it cannot take it now.
     ///
     /// # Errors
     /// [`DeliverError`], when nothing was saved.
@@ -76,8 +76,11 @@ impl Writer {
                 && outcome.healed > 0
                 && let Err(error) = newer.follow(&self.beyond(&changed, events).await?).await
             {
-                // The older one is what searches see now.
-                tracing::warn!(%error, "what a gap brought is not in the newer generation yet");
+                // What cannot be applied there never comes to it, and the older one is what searches see now.
+                if error.may_pass() {
+                    return Err(error);
+                }
+                tracing::warn!(%error, "what a gap brought cannot be in the newer generation");
             }
             match self.index.save(&revision, &changed).await? {
                 Saved::Saved => {

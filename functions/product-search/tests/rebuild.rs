@@ -24,7 +24,7 @@ use projection::{
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use stage::{PLACES, Process, Stage, deliver, names, product, records, seen, store, text};
+use stage::{PLACES, Process, ReadOnly, Stage, deliver, names, product, records, seen, store, text};
 use testing::Seeded;
 
 /// One page at a time, written down after each.
@@ -781,6 +781,25 @@ async fn a_writer_that_dies_between_two_generations_takes_back_nothing_that_a_se
         is_whole(&stage).await;
     }
     assert_eq!(shown, 0, "the older generation is never ahead of the newer one");
+}
+
+#[tokio::test]
+async fn what_the_next_generation_did_not_take_is_not_found_before_that_takes_over() {
+    let stage = open_shop().await;
+    let rebuilder = stage.rebuilder(stage.twins(stage.objects.clone()), SMALL);
+    rebuilder.begin(&order(Task::Rebuild)).await.unwrap();
+    to_the_filling(&stage, &rebuilder).await;
+    let event = stage.sell("Fruit", "Quince", "", "FR-400", 90).await;
+    let objects = ReadOnly { objects: stage.objects.clone(), names: PLACES[1].into() };
+    let throttled = stage.writer_of(stage.generations(), stage.twins(objects));
+    let results = throttled.project_product_index(vec![event.clone()]).await;
+    assert!(results[0].is_err());
+    assert_eq!(names(&*stage.live().await, &text("quince")).await, Vec::<String>::new());
+    let writer = stage.writer_of(stage.generations(), stage.twins(stage.objects.clone()));
+    deliver(&writer, &[event]).await;
+    assert_eq!(names(&*stage.live().await, &text("quince")).await, ["Quince"]);
+    assert_eq!(stage.drive(&rebuilder).await, Next::Over(Phase::Done));
+    is_whole(&stage).await;
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use crate::{
     codec::{self, Item},
     commit::{Commit, NewCommit},
     failure::Failure,
-    log::{AppendError, CommitLog, Page, ScanPage, Segment, StoreError},
+    log::{AppendError, CommitLog, Page, ScanPage, Segment, StoreError, Unreadable},
     meter::Meter,
 };
 
@@ -145,7 +145,15 @@ impl CommitLog for DynamoLog {
             Some(key) if !key.is_empty() => Some(scan_key(&key)?),
             _ => None,
         };
-        Ok(ScanPage { commits: decode_all(page.items.unwrap_or_default())?, after })
+        let (mut commits, mut unreadable) = (Vec::new(), Vec::new());
+        for item in page.items.unwrap_or_default() {
+            let (stream, version) = key_of(&item);
+            match decode_named(item) {
+                Ok(commit) => commits.push(commit),
+                Err(error) => unreadable.push(Unreadable { stream, version, why: error.to_string() }),
+            }
+        }
+        Ok(ScanPage { commits, unreadable, after })
     }
 }
 
@@ -153,11 +161,16 @@ fn number(version: Version) -> AttributeValue {
     AttributeValue::N(version.get().to_string())
 }
 
+/// Stream and version of an item, as far as they can be read.
+fn key_of(item: &Item) -> (Option<StreamId>, Option<Version>) {
+    let stream = item.get("stream").and_then(|v| v.as_s().ok()).and_then(|s| s.parse().ok());
+    let version = item.get("version").and_then(|v| v.as_n().ok()).and_then(|n| n.parse().ok());
+    (stream, version.map(Version::new))
+}
+
 fn scan_key(key: &Item) -> Result<(StreamId, Version), StoreError> {
-    let stream = key.get("stream").and_then(|v| v.as_s().ok()).and_then(|s| s.parse().ok());
-    let version = key.get("version").and_then(|v| v.as_n().ok()).and_then(|n| n.parse().ok());
-    match (stream, version) {
-        (Some(stream), Some(version)) => Ok((stream, Version::new(version))),
+    match key_of(key) {
+        (Some(stream), Some(version)) => Ok((stream, version)),
         _ => Err(StoreError::corrupt("(scan)", Version::NONE, format!("unexpected page key {key:?}"))),
     }
 }

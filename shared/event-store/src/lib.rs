@@ -54,7 +54,7 @@ pub use codec::{CodecError, from_stream_record, item_bytes};
 pub use commit::{Commit, CommittedEvent, NewCommit, Snapshot};
 pub use dynamo::{DynamoLog, create_table};
 pub use failure::Failure;
-pub use log::{AppendError, CommitLog, Page, ScanPage, Segment, StoreError};
+pub use log::{AppendError, CommitLog, Page, ScanPage, Segment, StoreError, Unreadable};
 pub use memory::MemoryLog;
 pub use meter::{Meter, Reading};
 pub use store::{

@@ -52,8 +52,21 @@ pub struct Page {
 pub struct ScanPage {
     /// The commits.
     pub commits: Vec<Commit>,
+    /// Items between them that cannot be read: one of them is not to keep the others from being read.
+    pub unreadable: Vec<Unreadable>,
     /// Where to go on; `None` at the segment's end.
     pub after: Option<(StreamId, Version)>,
+}
+
+/// An item of the event table that is damaged, or was written by newer code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Its stream, if that can be read.
+    pub stream: Option<StreamId>,
+    /// Its version, if that can be read.
+    pub version: Option<Version>,
+    /// Which it is and what is wrong, in a sentence.
+    pub why: String,
 }
 
 /// One of `total` disjoint parts of the table.

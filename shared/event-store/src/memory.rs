@@ -74,7 +74,7 @@ impl CommitLog for MemoryLog {
             Some(_) => page.last().map(|c| (c.stream.clone(), c.version)),
             None => None,
         };
-        Ok(ScanPage { commits: page, after })
+        Ok(ScanPage { commits: page, unreadable: Vec::new(), after })
     }
 }
 

@@ -168,7 +168,7 @@ impl CommitLog for Tape {
         let commits: Vec<Commit> = self.pattern.iter().map(renamed).collect();
         let more = self.given.load(Relaxed) < self.commits;
         let after = commits.last().filter(|_| more).map(|last| (last.stream.clone(), last.version));
-        Ok(ScanPage { commits, after })
+        Ok(ScanPage { commits, unreadable: Vec::new(), after })
     }
 }
 

@@ -84,6 +84,20 @@ pub(crate) enum Rows<P> {
 pub(crate) struct Stores<P> {
     pub live: Arc<dyn ViewStore<P>>,
     pub also: Option<Arc<dyn ViewStore<P>>>,
+    /// Whether the live one is the newer of the two: it was switched to, and the other is still fed for those who do not know.
+    pub switched: bool,
+}
+
+impl<P: Projection> Stores<P> {
+    /// The newer generation, which every event comes to first, and the older one: whatever a query sees in the older one has to
+    /// be in the newer one when that takes over.
+    pub(crate) fn newer_first(&self) -> (&dyn ViewStore<P>, Option<&dyn ViewStore<P>>) {
+        match &self.also {
+            Some(also) if self.switched => (&*self.live, Some(&**also)),
+            Some(also) => (&**also, Some(&*self.live)),
+            None => (&*self.live, None),
+        }
+    }
 }
 
 impl<P: Projection> Rows<P> {
@@ -97,11 +111,12 @@ impl<P: Projection> Rows<P> {
 
     pub(crate) async fn stores(&self) -> Result<Stores<P>, ViewError> {
         match self {
-            Self::One(store) => Ok(Stores { live: store.clone(), also: None }),
+            Self::One(store) => Ok(Stores { live: store.clone(), also: None, switched: false }),
             Self::Two { generations, odd, even } => {
                 let store = |generation: Generation| if generation.is_odd() { odd } else { even }.clone();
                 let Fed { live, also } = generations.fed().await?;
-                Ok(Stores { live: store(live), also: also.map(store) })
+                let switched = also.is_some_and(|also| live > also);
+                Ok(Stores { live: store(live), also: also.map(store), switched })
             }
         }
     }

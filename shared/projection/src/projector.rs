@@ -1,10 +1,14 @@
 //! Keeps the rows of a view up to date, and reads them.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use contracts::Envelope;
 use event_store::{EventStore, StoreError};
-use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use kernel::{
     StreamId, StreamIdError, Timestamp, Version,
     ports::{Backoff, Ports},
@@ -14,7 +18,7 @@ use crate::{
     generations::{Generations, Rows, Stores},
     page::{BadRequest, Index, ListRequest, Page, Position},
     projection::{ApplyError, Projection},
-    store::{Consistency, Content, List, Put, Stamp, Stored, ViewError, ViewStore},
+    store::{Consistency, Content, List, Put, Stamp, Stored, ViewError, ViewStore, from_the_future},
 };
 
 /// Pauses between attempts on a row that others write at the same time. A lost race means that somebody
@@ -66,7 +70,7 @@ pub enum Delivered {
 pub struct BatchOutcome {
     /// The view, as operators know it.
     pub view: String,
-    /// How long ago the oldest event of the batch was committed; `None` of a batch that brought nothing new.
+    /// How long ago the oldest event of the batch was committed; `None` of a batch that brought nothing new, and had nothing to.
     pub lag: Option<Duration>,
     /// Events of the batch that took effect by it.
     pub applied: usize,
@@ -80,8 +84,24 @@ pub struct BatchOutcome {
 
 impl BatchOutcome {
     /// How far this batch says that the view is behind: nothing, if the rows had all of it already, as in a replay of old events.
+    /// What failed is behind as well.
     pub fn lag_of(&self, batch: &[Envelope], now: Timestamp) -> Option<Duration> {
-        age(batch, now).filter(|_| self.applied > 0)
+        age(batch, now).filter(|_| self.applied > 0 || !self.failed.is_empty())
+    }
+
+    /// Streams of the batch that were not taken in, and may be when they come again.
+    pub fn missing<'b>(&self, batch: &'b [Envelope]) -> BTreeSet<&'b StreamId> {
+        let failed = self.failed.iter().filter(|failed| failed.error.may_pass());
+        failed.filter_map(|failed| batch.get(failed.index)).map(|event| &event.stream).collect()
+    }
+
+    /// The same, with what failed in another generation: it is not done with either.
+    #[must_use]
+    pub fn and_failed(mut self, other: Self) -> Self {
+        self.failed.extend(other.failed);
+        self.failed.sort_by_key(|failed| failed.index);
+        self.failed.dedup_by_key(|failed| failed.index);
+        self
     }
 }
 
@@ -150,6 +170,21 @@ pub enum DeliverError {
     /// The view's table failed.
     #[error(transparent)]
     View(#[from] ViewError),
+}
+
+impl DeliverError {
+    /// Whether it may be over when the event comes again. What is wrong with an event or with its stream stays so.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Poison { .. } | Self::Misrouted { .. } | Self::NotInTable { .. } => false,
+            Self::Events(StoreError::Corrupt { .. }) | Self::View(ViewError::Malformed { .. }) => false,
+            Self::Contended { .. } => true,
+            Self::Events(StoreError::Unavailable { .. } | StoreError::Refused { .. }) => true,
+            Self::View(
+                ViewError::Unavailable { .. } | ViewError::Refused { .. } | ViewError::FromTheFuture { .. },
+            ) => true,
+        }
+    }
 }
 
 /// Why a row could not be read as new as it was asked for.
@@ -234,24 +269,25 @@ impl<P: Projection> Projector<P> {
     /// # Errors
     /// See [`DeliverError`].
     pub async fn deliver(&self, envelope: &Envelope) -> Result<Delivered, DeliverError> {
-        let Stores { live, also } = self.rows.stores().await?;
-        let (delivered, reached) = self.deliver_to(&*live, envelope).await?;
-        if let Some(also) = also {
-            let (_, also_reached) = self.deliver_to(&*also, envelope).await?;
-            if also_reached < reached {
-                self.catch_up(&*also, envelope.stream.id(), reached).await?;
-            }
+        let stores = self.rows.stores().await?;
+        let (newer, older) = stores.newer_first();
+        let (delivered, reached) = self.deliver_to(newer, None, envelope).await?;
+        let Some(older) = older else { return Ok(delivered) };
+        let (of_older, older_reached) = self.deliver_to(older, Some(newer), envelope).await?;
+        if older_reached < reached {
+            self.catch_up(older, envelope.stream.id(), reached).await?;
         }
-        Ok(delivered)
+        Ok(if stores.switched { delivered } else { of_older })
     }
 
     async fn deliver_to(
         &self,
         views: &dyn ViewStore<P>,
+        newer: Option<&dyn ViewStore<P>>,
         envelope: &Envelope,
     ) -> Result<(Delivered, Version), DeliverError> {
         let offered = BTreeMap::from([(envelope.version, envelope)]);
-        let progress = self.advance(views, &envelope.stream, &offered, Presumed::Nothing).await?;
+        let progress = self.advance(views, newer, &envelope.stream, &offered, Presumed::Nothing).await?;
         if envelope.version > progress.reached {
             return Err(progress.why(P::NAME, &envelope.stream, envelope.version));
         }
@@ -265,8 +301,11 @@ impl<P: Projection> Projector<P> {
 
     /// Takes in a batch: each row is read once and written once, however many of its events are in
     /// the batch and in whatever order. A failure concerns the events of one stream only.
+    ///
+    /// Of two generations the newer one gets them first, and the older one only what the newer one has: no query of the older
+    /// one sees what is not in the newer one when that takes over.
     pub async fn deliver_batch(&self, batch: &[Envelope]) -> BatchOutcome {
-        let Stores { live, also } = match self.rows.stores().await {
+        let stores = match self.rows.stores().await {
             Ok(stores) => stores,
             Err(error) => {
                 let error = DeliverError::from(error);
@@ -276,21 +315,22 @@ impl<P: Projection> Projector<P> {
                 return self.told(batch, BatchOutcome { failed, ..BatchOutcome::default() });
             }
         };
-        let (mut outcome, beyond) = self.batch_to(&*live, batch, Presumed::Nothing).await;
-        if let Some(also) = also {
-            let mut failed = self.batch_to(&*also, batch, Presumed::Nothing).await.0.failed;
-            // A gap is read to the end of the stream, and only one of the two may have had one. What a query sees in this
-            // generation has to be in the next one when that takes over.
+        let (newer, older) = stores.newer_first();
+        let (mut outcome, beyond) = self.batch_to(newer, None, batch, Presumed::Nothing).await;
+        if let Some(older) = older {
+            let missing = outcome.missing(batch);
+            let ahead = Ahead { newer, missing: &missing };
+            let (mut of_older, _) = self.batch_to(older, Some(ahead), batch, Presumed::Nothing).await;
+            // A gap is read to the end of the stream, and only one of the two may have had one. Those who do not know yet that
+            // the newer one took over are not to go back either.
             for (stream, reached) in beyond {
-                if let Err(error) = self.catch_up(&*also, stream.id(), reached).await {
+                if let Err(error) = self.catch_up(older, stream.id(), reached).await {
                     let of_it = batch.iter().enumerate().filter(|(_, event)| event.stream == *stream);
-                    failed.extend(of_it.map(|(index, _)| Failed { index, error: error.clone() }));
+                    of_older.failed.extend(of_it.map(|(index, _)| Failed { index, error: error.clone() }));
                 }
             }
-            let news = |failed: &Failed| outcome.failed.iter().all(|known| known.index != failed.index);
-            let news: Vec<Failed> = failed.into_iter().filter(news).collect();
-            outcome.failed.extend(news);
-            outcome.failed.sort_by_key(|failed| failed.index);
+            outcome =
+                if stores.switched { outcome.and_failed(of_older) } else { of_older.and_failed(outcome) };
         }
         for Failed { index, error } in &outcome.failed {
             let Envelope { stream, version, .. } = &batch[*index];
@@ -303,7 +343,7 @@ impl<P: Projection> Projector<P> {
     /// without having been read, and read only when somebody was faster.
     pub(crate) async fn fill(&self, batch: &[Envelope]) -> BatchOutcome {
         match self.rows.stores().await {
-            Ok(Stores { live, .. }) => self.batch_to(&*live, batch, Presumed::New).await.0,
+            Ok(Stores { live, .. }) => self.batch_to(&*live, None, batch, Presumed::New).await.0,
             Err(error) => {
                 let failed = Failed { index: 0, error: error.into() };
                 BatchOutcome { failed: vec![failed], ..BatchOutcome::default() }
@@ -321,11 +361,15 @@ impl<P: Projection> Projector<P> {
     async fn batch_to<'b>(
         &self,
         views: &dyn ViewStore<P>,
+        ahead: Option<Ahead<'_, P>>,
         batch: &'b [Envelope],
         presumed: Presumed,
     ) -> (BatchOutcome, Vec<(&'b StreamId, Version)>) {
         let mut streams: BTreeMap<&StreamId, Offer<'_>> = BTreeMap::new();
-        for (index, envelope) in batch.iter().enumerate() {
+        let newer = ahead.as_ref().map(|ahead| ahead.newer);
+        let is_missing =
+            |stream: &StreamId| ahead.as_ref().is_some_and(|ahead| ahead.missing.contains(stream));
+        for (index, envelope) in batch.iter().enumerate().filter(|(_, event)| !is_missing(&event.stream)) {
             let offer = streams.entry(&envelope.stream).or_default();
             offer.places.push((index, envelope.version));
             let known = offer.events.entry(envelope.version).or_insert(envelope);
@@ -341,7 +385,7 @@ impl<P: Projection> Projector<P> {
             .into_iter()
             .map(|(stream, offer)| {
                 let advanced = async move {
-                    let progress = self.advance(views, stream, &offer.events, presumed).await;
+                    let progress = self.advance(views, newer, stream, &offer.events, presumed).await;
                     (stream, offer, progress)
                 };
                 advanced.boxed()
@@ -418,19 +462,7 @@ impl<P: Projection> Projector<P> {
         }
         // What was folded is the answer, whether it can be written or not.
         if row.is_news() {
-            match stores.live.put(id, row.content.as_ref(), row.stamp, row.applied).await {
-                Ok(Put::Written) => {
-                    tracing::info!(view = P::NAME, id, applied = %row.applied, "row repaired on reading")
-                }
-                Ok(Put::Conflict) => tracing::debug!(view = P::NAME, id, "somebody else repaired the row"),
-                Err(error) => tracing::warn!(view = P::NAME, id, %error, "repaired row not written"),
-            }
-            // What was seen in one generation has to be in the next one when that takes over.
-            if let Some(also) = &stores.also
-                && let Err(error) = self.catch_up(&**also, id, row.applied).await
-            {
-                tracing::warn!(view = P::NAME, id, %error, "row not repaired in the other generation");
-            }
+            self.write_back(stores, id, &row).await;
         }
         if row.applied < minimum {
             return Err(ReadError::NotReached { asked: minimum, actual: row.applied });
@@ -438,8 +470,36 @@ impl<P: Projection> Projector<P> {
         Ok(row.answer())
     }
 
-    /// Lists rows of one partition of an index. Rows that older code wrote are folded anew for the
-    /// answer, but stay where the index has them, until an event or a read replaces them.
+    /// Writes a row that was brought on for an answer: to the newer generation first, and to the older one only if that worked.
+    async fn write_back(&self, stores: &Stores<P>, id: &str, row: &Row<P>) {
+        if !stores.switched
+            && let Some(next) = &stores.also
+            && let Err(error) = self.catch_up(&**next, id, row.applied).await
+        {
+            tracing::warn!(view = P::NAME, id, %error, "row not repaired: the next generation does not take it");
+            return;
+        }
+        match stores.live.put(id, row.content.as_ref(), row.stamp, row.applied).await {
+            Ok(Put::Written) => {
+                tracing::info!(view = P::NAME, id, applied = %row.applied, "row repaired on reading")
+            }
+            Ok(Put::Conflict) => tracing::debug!(view = P::NAME, id, "somebody else repaired the row"),
+            Err(error) => {
+                tracing::warn!(view = P::NAME, id, %error, "repaired row not written");
+                return;
+            }
+        }
+        if stores.switched
+            && let Some(former) = &stores.also
+            && let Err(error) = self.catch_up(&**former, id, row.applied).await
+        {
+            tracing::warn!(view = P::NAME, id, %error, "row not repaired in the former generation");
+        }
+    }
+
+    /// Lists rows of one partition of an index. Rows that older or newer code wrote are folded anew for the
+    /// answer, but stay where the index has them, until an event or a read replaces them. One that cannot be folded is left out,
+    /// and logged.
     ///
     /// # Errors
     /// See [`ListError`].
@@ -455,25 +515,32 @@ impl<P: Projection> Projector<P> {
     /// See [`ListError`].
     pub async fn list_rows(&self, list: &List<'_>) -> Result<Listing<P::Row>, ListError> {
         let listed = self.rows.stores().await?.live.list(list).await?;
-        let mut rows = Vec::with_capacity(listed.rows.len());
-        for (id, stored) in listed.rows {
-            let mut row = Row::<P>::of(Some(stored));
-            if row.outdated {
-                let stream = stream_of::<P>(&id).map_err(ReadError::from)?;
-                let (healed, stopped) = self.heal(&stream, row).await.map_err(ReadError::from)?;
-                if let Some((version, error)) = stopped {
-                    return Err(ReadError::Poison { version, error }.into());
-                }
-                row = healed;
-            }
-            rows.extend(row.content);
-        }
+        let folded: Vec<BoxFuture<'_, _>> = listed
+            .rows
+            .into_iter()
+            .map(|(id, stored)| self.listed(id, Row::of(Some(stored))).boxed())
+            .collect();
+        let folded: Vec<Option<P::Row>> = stream::iter(folded).buffered(ROWS_AT_A_TIME).try_collect().await?;
+        let rows = folded.into_iter().flatten().collect();
         Ok(Listing { rows, next: listed.next })
     }
 
-    /// Brings a row of another generation to `goal` or beyond, from the event table.
+    /// What a list shows of a row. One that cannot be folded is left out: the others are not to be missed for it.
+    async fn listed(&self, id: String, row: Row<P>) -> Result<Option<P::Row>, ReadError> {
+        if !row.outdated {
+            return Ok(row.content);
+        }
+        let (row, stopped) = self.heal(&stream_of::<P>(&id)?, row).await?;
+        if let Some((version, error)) = stopped {
+            tracing::error!(view = P::NAME, id, %version, %error, "left out of a list: this event cannot be applied");
+            return Ok(None);
+        }
+        Ok(row.content)
+    }
+
+    /// Brings a row of another generation to `goal`, and not beyond it, from the event table.
     async fn catch_up(&self, views: &dyn ViewStore<P>, id: &str, goal: Version) -> Result<(), DeliverError> {
-        let row = Row::<P>::of(views.get(id, Consistency::Strong).await?);
+        let row = Row::<P>::to_write(id, views.get(id, Consistency::Strong).await?)?;
         if row.applied >= goal {
             return Ok(());
         }
@@ -482,7 +549,8 @@ impl<P: Projection> Projector<P> {
             id: id.to_owned(),
             why: e.to_string(),
         })?;
-        let (row, stopped) = self.heal(&stream, row).await?;
+        let events = self.events.events_after(&stream, row.applied).await?;
+        let (row, stopped) = row.fold(events.iter().filter(|event| event.version <= goal));
         if row.is_news() && !(row.outdated && stopped.is_some()) {
             // A conflict means that somebody else brought it on.
             views.put(id, row.content.as_ref(), row.stamp, row.applied).await?;
@@ -490,10 +558,12 @@ impl<P: Projection> Projector<P> {
         Ok(())
     }
 
-    /// Brings one row as far as the events at hand and the event table allow.
+    /// Brings one row as far as the events at hand and the event table allow. What is read beyond the events at hand comes to
+    /// the `newer` generation first.
     async fn advance(
         &self,
         views: &dyn ViewStore<P>,
+        newer: Option<&dyn ViewStore<P>>,
         stream: &StreamId,
         offered: &BTreeMap<Version, &Envelope>,
         presumed: Presumed,
@@ -506,7 +576,7 @@ impl<P: Projection> Projector<P> {
         let mut presumed_new = presumed == Presumed::New && offered.contains_key(&Version::FIRST);
         for attempt in 0..=BACKOFF.retries {
             let stored = if presumed_new { None } else { views.get(id, Consistency::Strong).await? };
-            let row = Row::<P>::of(stored);
+            let row = Row::<P>::to_write(id, stored)?;
             let from = row.applied;
             if from >= goal {
                 return Ok(Progress { from, reached: from, healed: None, stopped: None });
@@ -530,6 +600,11 @@ impl<P: Projection> Projector<P> {
             if !row.is_news() {
                 return Ok(progress);
             }
+            if let Some(newer) = newer
+                && row.applied > goal
+            {
+                self.catch_up(newer, id, row.applied).await?;
+            }
             match views.put(id, row.content.as_ref(), row.stamp, row.applied).await? {
                 Put::Written => {
                     if let Some(events) = healed {
@@ -552,6 +627,13 @@ impl<P: Projection> Projector<P> {
         let events = self.events.events_after(stream, row.applied).await?;
         Ok(row.fold(events.iter()))
     }
+}
+
+/// The newer generation, of which this one is not to be ahead.
+struct Ahead<'a, P> {
+    newer: &'a dyn ViewStore<P>,
+    /// Streams of which it did not get the events of the batch, and may yet.
+    missing: &'a BTreeSet<&'a StreamId>,
 }
 
 /// What is believed of the rows of a batch before they are read.
@@ -648,19 +730,30 @@ pub(crate) struct Row<P: Projection> {
     pub stamp: Option<Stamp>,
     /// Whether the stored row does not count: this one starts from nothing to replace it.
     pub outdated: bool,
+    /// Whether newer code wrote the stored row: this one is only for an answer.
+    pub newer: bool,
 }
 
 impl<P: Projection> Row<P> {
     pub(crate) fn of(stored: Option<Stored<P::Row>>) -> Self {
-        let Some(Stored { stamp, content }) = stored else {
-            return Self { content: None, applied: Version::NONE, stamp: None, outdated: false };
-        };
-        let (content, applied, outdated) = match content {
-            Content::Row(row) => (Some(row), stamp.applied, false),
-            Content::Empty => (None, stamp.applied, false),
-            Content::Outdated => (None, Version::NONE, true),
-        };
-        Self { content, applied, stamp: Some(stamp), outdated }
+        let nothing =
+            Self { content: None, applied: Version::NONE, stamp: None, outdated: false, newer: false };
+        let Some(Stored { stamp, content }) = stored else { return nothing };
+        let nothing = Self { stamp: Some(stamp), ..nothing };
+        match content {
+            Content::Row(row) => Self { content: Some(row), applied: stamp.applied, ..nothing },
+            Content::Empty => Self { applied: stamp.applied, ..nothing },
+            Content::Outdated => Self { outdated: true, ..nothing },
+            Content::Newer => Self { outdated: true, newer: true, ..nothing },
+        }
+    }
+
+    /// What is stored, to be brought on and written: not if newer code wrote it.
+    fn to_write(id: &str, stored: Option<Stored<P::Row>>) -> Result<Self, ViewError> {
+        match stored {
+            Some(Stored { stamp, content: Content::Newer }) => Err(from_the_future::<P>(id, stamp.schema)),
+            stored => Ok(Self::of(stored)),
+        }
     }
 
     /// The events that lead to `goal`, if all of them are at hand with their bodies.
@@ -702,6 +795,7 @@ impl<P: Projection> Row<P> {
     /// Whether this row may replace the stored one: it is newer, or as new and of today's schema.
     fn is_news(&self) -> bool {
         match self.stamp {
+            Some(_) if self.newer => false,
             None => self.applied > Version::NONE,
             Some(stamp) => self.applied > stamp.applied || (self.outdated && self.applied == stamp.applied),
         }

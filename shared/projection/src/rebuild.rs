@@ -32,7 +32,7 @@ use std::{cmp::Ordering, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use contracts::Envelope;
-use event_store::{Commit, EventStore, Segment, StoreError};
+use event_store::{Commit, EventStore, Segment, StoreError, Unreadable};
 use futures::{StreamExt, future::BoxFuture, stream};
 use kernel::{StreamId, Timestamp, Version, ports::Ports};
 use serde::{Deserialize, Serialize};
@@ -754,7 +754,24 @@ impl Rebuilder {
                 return Ok(At::Commit { stream: last.stream.clone(), version: last.version });
             }
         }
+        self.unreadable(at_work, &page.unreadable)?;
         Ok(page.after.map_or(At::Rows, |(stream, version)| At::Commit { stream, version }))
+    }
+
+    /// What cannot be read stops a rebuild, as an event does that cannot be applied, and of a comparison it is a finding; unless it
+    /// is of a stream that is none of the view's.
+    fn unreadable(&self, at_work: &mut AtWork, items: &[Unreadable]) -> Result<(), RebuildError> {
+        let ours = |item: &&Unreadable| item.stream.as_ref().is_none_or(|stream| self.view.follows(stream));
+        for Unreadable { version, why, .. } in items.iter().filter(ours) {
+            if at_work.job.task.is_rebuild() {
+                return Err(RebuildError::BadEvent(why.clone()));
+            }
+            // Further on in its stream, the comparison of that meets it.
+            if version.is_none_or(|version| version <= Version::FIRST) {
+                at_work.found(Some(why.clone()), false);
+            }
+        }
+        Ok(())
     }
 
     /// Compares the streams that begin with one of these commits, with all that follows in them, wherever it lies.

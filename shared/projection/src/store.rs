@@ -92,7 +92,7 @@ pub enum Consistency {
 /// What a row is as of: the optimistic lock on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
-    /// [`Projection::SCHEMA`] of its writer; never newer than this code's.
+    /// [`Projection::SCHEMA`] of its writer.
     pub schema: u16,
     /// Version of the last event in it.
     pub applied: Version,
@@ -116,6 +116,9 @@ pub enum Content<R> {
     Empty,
     /// A row that older code wrote, in a shape or with a meaning that no longer counts.
     Outdated,
+    /// A row that newer code wrote, in a shape that this code does not know: it is not to be replaced, and what it would say here
+    /// is what its events say.
+    Newer,
 }
 
 /// What became of a write.
@@ -248,6 +251,11 @@ pub(crate) fn check_fields<'a, P: Projection>(
     }
 }
 
+/// Why a row of this schema, newer than today's, cannot be written.
+pub(crate) fn from_the_future<P: Projection>(id: &str, schema: u16) -> ViewError {
+    ViewError::FromTheFuture { view: P::NAME, id: id.to_owned(), schema, known: P::SCHEMA }
+}
+
 /// The content of a row of `schema`, which `read` decodes when it is of today's.
 pub(crate) fn content<P: Projection>(
     id: &str,
@@ -255,15 +263,9 @@ pub(crate) fn content<P: Projection>(
     empty: bool,
     read: impl FnOnce() -> Result<P::Row, String>,
 ) -> Result<Stored<P::Row>, ViewError> {
-    if stamp.schema > P::SCHEMA {
-        return Err(ViewError::FromTheFuture {
-            view: P::NAME,
-            id: id.to_owned(),
-            schema: stamp.schema,
-            known: P::SCHEMA,
-        });
-    }
-    let content = if stamp.schema < P::SCHEMA {
+    let content = if stamp.schema > P::SCHEMA {
+        Content::Newer
+    } else if stamp.schema < P::SCHEMA {
         Content::Outdated
     } else if empty {
         Content::Empty

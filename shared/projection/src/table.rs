@@ -13,7 +13,7 @@ use crate::{
     projector::{Projector, Row, is_irrelevant, stream_of},
     rebuild::{RebuildError, Rebuildable, Stray, Strays, remove_in_time},
     registry::Generation,
-    store::{Consistency, Content, Put, RowKey, Stamp, Stored, ViewStore, ViewTable},
+    store::{Consistency, Content, Put, RowKey, Stamp, Stored, ViewStore, ViewTable, from_the_future},
 };
 
 /// Rows that are removed before it is asked again whether to go on.
@@ -104,6 +104,9 @@ impl<P: Projection> ProjectedView<P> {
             _ if applied > end => None,
             None if overdue => Some("is missing".to_owned()),
             None => None,
+            Some(Stored { content: Content::Newer, stamp }) => {
+                return Err(from_the_future::<P>(stream.id(), stamp.schema).into());
+            }
             Some(Stored { content: Content::Outdated, stamp }) => {
                 Some(format!("is of schema {}, not {}", stamp.schema, P::SCHEMA))
             }

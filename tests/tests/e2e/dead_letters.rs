@@ -278,6 +278,16 @@ async fn events_that_come_twice_backwards_or_poisoned_while_functions_die_leave_
     smuggle(&stack, &unreadable, 1, event(&id(), "BotRegistered", json!({ "name": "Eddie" }))).await;
     mall(&["dlq", "redrive", "relay-parked", "--yes"]);
     smuggle(&stack, &poisoned, 1, event(&first, "BotRegistered", json!({ "name": "Marvin" }))).await;
+    // Whoever changes a commit in its place does not go unnoticed, however good the reason.
+    until("the changed commit is parked", || async {
+        let shown = asked(&["dlq", "show", "relay-parked", "--json"]);
+        let of_ours = |m: &&Value| m["stream"] == poisoned.as_str();
+        let why: Vec<_> =
+            shown.as_array().unwrap().iter().filter(of_ours).map(|m| m["why"].clone()).collect();
+        let parked = why.iter().any(|why| why.as_str().unwrap_or_default().contains("notAnAppend"));
+        if parked { Ok(()) } else { Err(format!("{why:?} are there")) }
+    })
+    .await;
     mall(&["dlq", "redrive", "depot-project-bots", "--stream", &poisoned]);
     mall(&["replay", "--consumer", "depot-project-bots", "--stream", &poisoned, "--yes"]);
     let commits = stack.commits().await;

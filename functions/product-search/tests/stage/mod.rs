@@ -388,3 +388,31 @@ impl Objects for Process {
         self.call().await?.delete(name).await
     }
 }
+
+/// Objects of which those with such names cannot be written.
+pub struct ReadOnly {
+    pub objects: MemoryObjects,
+    pub names: String,
+}
+
+#[async_trait]
+impl Objects for ReadOnly {
+    async fn get(&self, name: &str, known: Option<&Tag>) -> Result<Got, IndexError> {
+        self.objects.get(name, known).await
+    }
+
+    async fn put(&self, name: &str, bytes: Vec<u8>, condition: Condition<'_>) -> Result<Wrote, IndexError> {
+        if name.contains(&self.names) {
+            return Err(IndexError::Unavailable { operation: "PutObject", why: "slow down".into() });
+        }
+        self.objects.put(name, bytes, condition).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, IndexError> {
+        self.objects.list(prefix).await
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), IndexError> {
+        self.objects.delete(name).await
+    }
+}

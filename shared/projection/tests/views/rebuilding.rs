@@ -7,20 +7,21 @@ use std::{
 };
 
 use async_trait::async_trait;
+use aws_sdk_dynamodb::types::AttributeValue;
 use contracts::Envelope;
 use event_store::Segment;
 use kernel::{RawEvent, StreamId, Timestamp, Version};
 use projection::{
     ApplyError, CACHE, Consistency, Content, DynamoViews, Generation, Generations, INVOCATION, Job, Limits,
-    MemoryRegistry, MemoryViews, Next, Order, Phase, ProjectedView, Projection, Projector, Put, RebuildError,
-    Rebuildable, Rebuilder, Refused, Registry, SegmentDone, Stamp, Strays, Task, ViewError, ViewState,
-    ViewStore, ViewTable, create_table,
+    List, Listed, MemoryRegistry, MemoryViews, Next, Order, Phase, ProjectedView, Projection, Projector, Put,
+    RebuildError, Rebuildable, Rebuilder, Refused, Registry, SegmentDone, Stamp, Stored, Strays, Task,
+    ViewError, ViewState, ViewStore, ViewTable, create_table,
 };
 use proptest::prelude::*;
 use serde_json::json;
 use testing::Seeded;
 
-use crate::stage::{BY_OWNER, Ledger, Ledgers, Stage, apply_ledger, noted, opened, raw};
+use crate::stage::{BY_OWNER, EVENTS, Ledger, Ledgers, Stage, apply_ledger, noted, opened, raw};
 
 /// One page at a time, written down after each.
 const SMALL: Limits = Limits { budget: Duration::ZERO, checkpoint: Duration::ZERO, page: 3 };
@@ -62,6 +63,44 @@ impl Registry for Unreliable {
 
     async fn all(&self) -> Result<Vec<ViewState>, ViewError> {
         self.inner.all().await
+    }
+}
+
+/// A table of rows that takes no writes now and then, or takes them and does not say so.
+struct Lossy {
+    inner: Arc<dyn ViewStore<Ledgers>>,
+    chance: Arc<Mutex<(Seeded, f64)>>,
+}
+
+impl Lossy {
+    fn unlucky(&self) -> bool {
+        let (seeded, chance) = &mut *self.chance.lock().unwrap();
+        seeded.chance(*chance)
+    }
+}
+
+#[async_trait]
+impl ViewStore<Ledgers> for Lossy {
+    async fn get(&self, id: &str, consistency: Consistency) -> Result<Option<Stored<Ledger>>, ViewError> {
+        self.inner.get(id, consistency).await
+    }
+
+    async fn put(
+        &self,
+        id: &str,
+        row: Option<&Ledger>,
+        before: Option<Stamp>,
+        applied: Version,
+    ) -> Result<Put, ViewError> {
+        if self.unlucky() {
+            return Err(Unreliable::lost());
+        }
+        let put = self.inner.put(id, row, before, applied).await;
+        if self.unlucky() { Err(Unreliable::lost()) } else { put }
+    }
+
+    async fn list(&self, list: &List<'_>) -> Result<Listed<Ledger>, ViewError> {
+        self.inner.list(list).await
     }
 }
 
@@ -130,16 +169,19 @@ impl Site {
 
     /// One environment of a function, which may go on with what it knew for as long as an invocation takes.
     fn function(&self) -> Projector<Ledgers> {
+        self.function_over(self.odd.store(), self.even.store())
+    }
+
+    /// The same, of which the rows are where the test wants them.
+    fn function_over(
+        &self,
+        odd: Arc<dyn ViewStore<Ledgers>>,
+        even: Arc<dyn ViewStore<Ledgers>>,
+    ) -> Projector<Ledgers> {
         let ports = self.stage.world.ports();
         let generations = Generations::new("ledgers", self.registry.clone(), ports.clock.clone());
         let generations = generations.relied_on_for(CACHE + INVOCATION);
-        Projector::of_generations(
-            generations,
-            self.odd.store(),
-            self.even.store(),
-            self.stage.store.clone(),
-            ports,
-        )
+        Projector::of_generations(generations, odd, even, self.stage.store.clone(), ports)
     }
 
     fn rebuilder(&self, limits: Limits) -> Rebuilder {
@@ -717,12 +759,94 @@ async fn what_a_gap_brings_into_one_generation_is_in_the_other_when_that_takes_o
     }
 }
 
+/// A table that takes no rows.
+struct Full(Arc<dyn ViewStore<Ledgers>>);
+
+#[async_trait]
+impl ViewStore<Ledgers> for Full {
+    async fn get(&self, id: &str, consistency: Consistency) -> Result<Option<Stored<Ledger>>, ViewError> {
+        self.0.get(id, consistency).await
+    }
+
+    async fn put(&self, _: &str, _: Option<&Ledger>, _: Option<Stamp>, _: Version) -> Result<Put, ViewError> {
+        Err(Unreliable::lost())
+    }
+
+    async fn list(&self, list: &List<'_>) -> Result<Listed<Ledger>, ViewError> {
+        self.0.list(list).await
+    }
+}
+
+#[tokio::test]
+async fn what_the_next_generation_did_not_take_is_not_shown_before_that_takes_over() {
+    for single in [true, false] {
+        let site = Site::memory();
+        let rebuilder = site.rebuilder(SMALL);
+        rebuilder.begin(&order(Task::Rebuild)).await.unwrap();
+        site.until(&rebuilder, Phase::Filling).await;
+        let events = site.stage.commit("s00", vec![opened("o", "1"), noted(1)]).await;
+        let healthy = site.function();
+        assert!(healthy.deliver_batch(&events[..1]).await.failed.is_empty());
+        let throttled = site.function_over(site.odd.store(), Arc::new(Full(site.even.store())));
+        if single {
+            throttled.deliver(&events[1]).await.unwrap_err();
+        } else {
+            let failed = throttled.deliver_batch(&events[1..]).await.failed;
+            assert_eq!(failed.iter().map(|failed| failed.index).collect::<Vec<_>>(), [0]);
+        }
+        let shown = healthy.read("s00", None).await.unwrap().unwrap();
+        assert_eq!(shown.applied, Version::FIRST, "the next generation stands there");
+        // Whoever asks for it gets it, and it is left to the queue to bring it in.
+        let asked = throttled.read("s00", Some(Version::new(2))).await.unwrap().unwrap();
+        assert_eq!(asked.applied, Version::new(2));
+        assert_eq!(healthy.read("s00", None).await.unwrap().unwrap().applied, Version::FIRST);
+        assert!(healthy.deliver_batch(&events[1..]).await.failed.is_empty());
+        assert_eq!(site.drive(&rebuilder).await, Next::Over(Phase::Done));
+        site.is_whole(["s00".to_owned()]).await;
+    }
+}
+
+#[tokio::test]
+async fn an_item_that_cannot_be_read_stops_the_rebuilds_and_comparisons_of_its_own_view_only() {
+    let site = Site::dynamo().await;
+    let ids = site.history(6).await;
+    let client = site.stage.dynamo.as_ref().unwrap().client();
+    let damage = async |stream: &str, version: u64| {
+        let text = |s: &str| AttributeValue::S(s.into());
+        let put = client.put_item().table_name(EVENTS).item("stream", text(stream));
+        let put = put.item("version", AttributeValue::N(version.to_string())).item("events", text("{"));
+        put.send().await.unwrap();
+    };
+    damage("other.Thing/1", 1).await;
+    let rebuilder = site.rebuilder(SMALL);
+    for task in [Task::RebuildAndVerify, Task::Verify] {
+        rebuilder.begin(&order(task)).await.unwrap();
+        assert_eq!(site.drive(&rebuilder).await, Next::Over(Phase::Done));
+        assert_eq!(site.job().await.differences, 0, "{:?}", site.job().await.examples);
+    }
+    site.is_whole(ids).await;
+
+    damage("test.Ledger/s99", 1).await;
+    rebuilder.begin(&order(Task::Verify)).await.unwrap();
+    site.drive(&rebuilder).await;
+    let job = site.job().await;
+    assert_eq!((job.differences, job.examples.len()), (1, 1), "{:?}", job.examples);
+    assert!(job.examples[0].contains("test.Ledger/s99"), "{:?}", job.examples);
+    rebuilder.begin(&order(Task::Rebuild)).await.unwrap();
+    let Next::Stopped(why) = site.drive(&rebuilder).await else { panic!("it did not stop") };
+    assert!(why.contains("test.Ledger/s99"), "{why}");
+}
+
 // ---- everything at once
 
 /// A mall at work, as its shoppers see it.
 struct Mall {
     site: Site,
-    functions: Vec<Projector<Ledgers>>,
+    /// Those that feed the rows, and those that read them.
+    feeders: Vec<Projector<Ledgers>>,
+    readers: Vec<Projector<Ledgers>>,
+    /// Of a write that does not come to the rows.
+    lossy: Arc<Mutex<(Seeded, f64)>>,
     random: Seeded,
     /// On its way over the bus.
     transit: Vec<Envelope>,
@@ -736,14 +860,21 @@ impl Mall {
     fn open(seed: u64, unreliable: f64) -> Self {
         let site = Site::memory();
         *site.registry.chance.lock().unwrap() = (Seeded::new(seed), unreliable);
-        let functions = (0..4).map(|_| site.function()).collect();
+        let lossy = Arc::new(Mutex::new((Seeded::new(seed ^ 0x1055), unreliable)));
+        let rows = |rows: &Rows| Arc::new(Lossy { inner: rows.store(), chance: lossy.clone() });
+        let feeders = (0..4).map(|_| site.function_over(rows(&site.odd), rows(&site.even))).collect();
+        let readers = (0..4).map(|_| site.function()).collect();
         let (random, transit) = (Seeded::new(seed ^ 0x5eed), Vec::new());
-        Self { site, functions, random, transit, committed: BTreeMap::new(), shown: BTreeMap::new() }
+        let (committed, shown) = (BTreeMap::new(), BTreeMap::new());
+        Self { site, feeders, readers, lossy, random, transit, committed, shown }
     }
 
-    fn function(&mut self) -> Projector<Ledgers> {
-        let chosen = self.random.below(self.functions.len());
-        self.functions[chosen].clone()
+    fn feeder(&mut self) -> Projector<Ledgers> {
+        self.feeders[self.random.below(self.feeders.len())].clone()
+    }
+
+    fn reader(&mut self) -> Projector<Ledgers> {
+        self.readers[self.random.below(self.readers.len())].clone()
     }
 
     async fn commit(&mut self) {
@@ -773,7 +904,7 @@ impl Mall {
             }
             batch.push(envelope);
         }
-        let outcome = self.function().deliver_batch(&batch).await;
+        let outcome = self.feeder().deliver_batch(&batch).await;
         // What failed comes again.
         self.transit.extend(outcome.failed.iter().map(|failed| batch[failed.index].clone()));
     }
@@ -782,7 +913,7 @@ impl Mall {
         let Some(id) = self.committed.keys().nth(self.random.below(9)).cloned() else { return };
         let newest = self.committed[&id];
         let minimum = self.random.chance(0.5).then(|| 1 + self.random.below(newest as usize) as u64);
-        let found = match self.function().read(&id, minimum.map(Version::new)).await {
+        let found = match self.reader().read(&id, minimum.map(Version::new)).await {
             Ok(found) => found,
             // The registry was out of reach.
             Err(projection::ReadError::View(ViewError::Unavailable { .. })) => return,
@@ -827,6 +958,7 @@ impl Mall {
     /// Everything arrives at last, and whatever was begun ends.
     async fn close(mut self) {
         self.site.registry.chance.lock().unwrap().1 = 0.0;
+        self.lossy.lock().unwrap().1 = 0.0;
         while !self.transit.is_empty() {
             self.deliver().await;
         }
@@ -838,7 +970,7 @@ impl Mall {
         let ids: Vec<String> = self.committed.keys().cloned().collect();
         self.site.is_whole(ids.clone()).await;
         for id in ids {
-            let found = self.function().read(&id, None).await.unwrap();
+            let found = self.reader().read(&id, None).await.unwrap();
             assert_eq!(found.map(|found| found.applied.get()), self.committed.get(&id).copied());
         }
     }

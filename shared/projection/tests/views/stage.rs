@@ -245,6 +245,9 @@ pub struct Stage {
 
 pub const TABLE: &str = "ledgers";
 
+/// The event table.
+pub const EVENTS: &str = "events";
+
 impl Stage {
     pub fn memory() -> Self {
         let memory = MemoryViews::<Ledgers>::new();
@@ -254,7 +257,7 @@ impl Stage {
 
     pub async fn dynamo() -> Self {
         let dynamo = EmbeddedDynamo::start().await;
-        let log = Arc::new(dynamo.event_log("events").await);
+        let log = Arc::new(dynamo.event_log(EVENTS).await);
         create_table::<Ledgers>(&dynamo.client(), TABLE, &[BY_OWNER]).await.unwrap();
         let views = Arc::new(DynamoViews::<Ledgers>::new(dynamo.client(), TABLE));
         Self::on("DynamoDB", log, views, Some(dynamo), None)
