@@ -25,7 +25,10 @@ import faults
 
 PINNED = "1.5.33"  # as in requirements-cloud.txt
 
-# Invocations at a time, for each core, and seconds that one waits for its turn: see invoke_by_turns.
+# Seconds after which a thread that wants to run asks the one that runs to make room: see take_turns.
+SWITCH_INTERVAL = 0.1
+
+# Invocations at a time, for each core, and seconds that one waits for its turn: see take_turns.
 AT_A_TIME = 4
 PATIENCE = 20
 
@@ -62,7 +65,7 @@ def main():
         import meter
 
         meter.plug_in(options.meter, existing)  # after the repairs: it counts what repaired services do
-    invoke_by_turns()  # the last: waiting for a turn is no time that a function took
+    take_turns()  # the last: waiting for a turn is no time that a function took
 
     sys.argv = sys.argv[:1]  # the emulator parses arguments of its own
     app.main()
@@ -185,13 +188,18 @@ def honour_partial_failures_of_streams():
     lambda_svc._execute_function = execute_and_check
 
 
-def invoke_by_turns():
-    """Gap: as many functions run at a time as are asked for, hundreds if need be, each in a process of its own that a burst
+def take_turns():
+    """Gap: every function's environment and every task that waits has threads, a thousand and more when hundreds of orders wait.
+    Each thread that wants to run wakes up two hundred times a second to ask for it, and past some hundred that do, asking is
+    all that is done: nothing answers for half a minute. Asked ten times a second they get on.
+
+    And as many functions run at a time as are asked for, hundreds if need be, each in a process of its own that a burst
     starts anew. A laptop has a few cores: past some functions for each they only take time from one another, until
     nothing answers within its time-out and every retry makes it worse. Here they take turns. Whoever waited for long goes in
     all the same: a function that waits for another function must not wait for ever."""
     from ministack.services import lambda_svc
 
+    sys.setswitchinterval(SWITCH_INTERVAL)
     dispatch = existing(lambda_svc, "_execute_function_dispatch")
     turns = threading.BoundedSemaphore(AT_A_TIME * (os.cpu_count() or 1))
 

@@ -24,7 +24,17 @@ const TESTS: Duration = Duration::from_secs(1800);
 const SOON: [(&str, &str); 2] = [("PaymentDeadlineSeconds", "75"), ("PaymentReminderSeconds", "60")];
 
 impl Tester<'_> {
+    /// Each on a cloud of its own: what one leaves behind, orders that wait above all, is not to disturb the other.
     pub(super) async fn deployed(&mut self) -> Result<()> {
+        for part in [Part::E2e, Part::Api] {
+            if self.options.wants(part) {
+                self.on_a_cloud(part).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn on_a_cloud(&mut self, part: Part) -> Result<()> {
         let began = Timestamp::now();
         let started = self.begin("Cloud and deployment");
         // Kept in a variable of its own: it stops the cloud when it is dropped.
@@ -37,13 +47,12 @@ impl Tester<'_> {
         };
         self.end(Outcome { name: "deployment", passed: 1, took: started.elapsed(), ..empty() });
 
-        let mut passed = true;
-        if self.options.wants(Part::E2e) {
-            passed &= self.e2e(&target, &stack).await?;
-        }
-        if self.options.wants(Part::Api) {
-            passed &= self.api(&target, &stack).await?;
-        }
+        let passed = if part == Part::Api {
+            self.api(&target, &stack).await?
+        } else {
+            self.e2e(&target, &stack).await?
+        };
+        let last = part == Part::Api || !self.options.wants(Part::Api);
         if !passed {
             // The reason of a failure is often in what the functions said, and that goes with the cloud.
             let task = ui::task("Keeping the functions' logs and the events");
@@ -53,7 +62,7 @@ impl Tester<'_> {
             drop(task);
         }
         match temporary {
-            Some(temporary) if self.options.keep_up => {
+            Some(temporary) if self.options.keep_up && last => {
                 self.tell_how_to_go_on(&target, &stack, &temporary);
                 temporary.keep();
             }

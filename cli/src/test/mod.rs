@@ -69,7 +69,7 @@ enum Part {
     Unit,
     /// End to end, on a cloud of its own
     E2e,
-    /// The API against its OpenAPI document, on the same cloud
+    /// The API against its OpenAPI document, on a cloud of its own
     Api,
     /// Every fault at every step of the sagas, on a cloud that lets faults in
     Faults,

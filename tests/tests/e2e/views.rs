@@ -91,12 +91,13 @@ impl Rebuilds {
     async fn ended(&self, execution: &str) -> Job {
         let deadline = Instant::now() + PATIENCE;
         loop {
+            // A busy machine may take its time to answer.
             let described = self.stack.sfn().describe_execution().execution_arn(execution).send().await;
-            let described = described.expect("the rebuild is known");
-            match described.status().as_str() {
-                "RUNNING" => {}
-                "SUCCEEDED" => return self.state().await.job.expect("a job"),
-                other => panic!("{other}: {:?} {:?}", described.error(), described.cause()),
+            match described.as_ref().map(|described| described.status().as_str()) {
+                Ok("RUNNING") => {}
+                Ok("SUCCEEDED") => return self.state().await.job.expect("a job"),
+                Ok(other) => panic!("{other}: {described:?}"),
+                Err(error) => println!("the rebuild is asked for again: {error}"),
             }
             assert!(Instant::now() < deadline, "the rebuild did not end: {:?}", self.state().await);
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -180,7 +181,7 @@ async fn a_view_is_rebuilt_while_shoppers_keep_buying_and_workers_die_and_nobody
 
     // Slow enough to be met half way: its workers are killed, then the state machine itself is stopped.
     let events = of_orders(&stack).await;
-    let rate = (events / 12).max(4);
+    let rate = (events / 12).max(20);
     let order = json!({ "task": "rebuildAndVerify", "segments": 4, "rate": rate });
     let first = rebuilds.start(order.clone()).await;
     let half = rebuilds.filled(events / 4).await;
