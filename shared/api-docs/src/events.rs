@@ -2,7 +2,7 @@
 
 use contracts::{
     Envelope, baskets::BasketEvent, customers::CustomerEvent, depot::BotEvent, depot::ShoppingListEvent,
-    inventory::StockEvent, ordering::OrderEvent, payments::InvoiceEvent, payments::PaymentEvent,
+    inventory::StockEvent, ordering::{OrderEvent, SagaEvent}, payments::InvoiceEvent, payments::PaymentEvent,
     stores::ProductEvent, stores::StoreEvent,
 };
 use kernel::{DecodeError, Event, RawEvent};
@@ -85,6 +85,7 @@ pub fn aggregates() -> Vec<AggregateDocument> {
         AggregateDocument::of::<CustomerEvent>("customers.Customer"),
         AggregateDocument::of::<BasketEvent>("baskets.Basket"),
         AggregateDocument::of::<OrderEvent>("ordering.Order"),
+        AggregateDocument::of::<SagaEvent>("ordering.Saga"),
         AggregateDocument::of::<StockEvent>("inventory.StockItem"),
         AggregateDocument::of::<ShoppingListEvent>("depot.ShoppingList"),
         AggregateDocument::of::<BotEvent>("depot.Bot"),

@@ -21,6 +21,11 @@ impl Answer {
         Self { body: json!({ "id": id.to_string(), "version": version }), version: Some(version) }
     }
 
+    /// The answer of a step that had nothing to do.
+    pub fn unchanged(id: impl ToString) -> Self {
+        Self { body: json!({ "id": id.to_string() }), version: None }
+    }
+
     /// A query's answer.
     ///
     /// # Errors

@@ -65,3 +65,21 @@ pub async fn standing(store: &EventStore, id: OrderId) -> Result<(OrderCreated, 
     let placed = placed.ok_or_else(|| Fault::not_found("order", id))?;
     Ok((placed, standing))
 }
+
+/// The order, for a step of its placement: `None` when it was approved before, so that the step has nothing to do any more.
+///
+/// Every step reads this first, so a placement that is started a second time, late, or by a replay of old events changes
+/// nothing. **Not guaranteed**: that the order is still pending when the step commits. Whoever undoes an order closes it first and
+/// leaves a mark in each stream, by which such a commit is refused.
+///
+/// # Errors
+/// 404 when there is no such order; 409 `ORDER_IS_OVER` when it was rejected or cancelled.
+pub async fn pending(store: &EventStore, id: OrderId) -> Result<Option<OrderCreated>, Fault> {
+    match standing(store, id).await? {
+        (placed, Standing::Pending) => Ok(Some(placed)),
+        (_, Standing::Placed | Standing::Completed) => Ok(None),
+        (_, Standing::Rejected | Standing::Canceled) => {
+            Err(Fault::new(409, "ORDER_IS_OVER", format!("order {id} was rejected or cancelled")))
+        }
+    }
+}
