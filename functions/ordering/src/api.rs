@@ -5,10 +5,9 @@ use std::sync::Arc;
 use contracts::{
     ids::{CustomerKind, OrderId, PaymentKind},
     ordering::OrderItem,
-    payments::InvoiceEvent,
 };
 use event_store::{Expect, Loaded, Past};
-use kernel::{Id, Reason, StreamId, Version};
+use kernel::{Id, StreamId};
 use lambda::{Answer, Call, Fault, Form};
 
 use crate::{
@@ -16,6 +15,7 @@ use crate::{
     catalogue::{Wanted, offered, summed},
     docs::ShownOrder,
     order::{Order, OrderCommand},
+    sagas::is_paid,
     views::OrderView,
 };
 
@@ -59,11 +59,11 @@ impl Ordering {
         Ok(placed.filter(asked))
     }
 
-    /// Approves an order; the last step of the order saga. `{shoppingId}` names the list by which it is collected; who
+    /// Approves an order; the last step of its placement. `{shoppingId}` names the list by which it is collected; who
     /// approves by hand may leave it out.
     ///
     /// # Errors
-    /// 404; 409 when it was rejected or cancelled meanwhile, or is collected by another list.
+    /// 404; 409 `ORDER_IS_OVER` when it was rejected or cancelled meanwhile, and when it is collected by another list.
     pub async fn approve_order(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id = order_id(&call)?;
         let form = Form::of(&call.body);
@@ -75,61 +75,26 @@ impl Ordering {
         self.transact(id, call.expect(), OrderCommand::Approve { shopping_id }, &call).await
     }
 
-    /// Rejects an order; the last compensation of the order saga. `{reason}` Harmless when the order is
-    /// rejected or cancelled already.
+    /// `DELETE /api/ordering/{id}`: the customer takes the order back. Its event makes the order's saga undo what was done for it;
+    /// collected goods go back on the shelf.
     ///
-    /// # Errors
-    /// 404; 409 when it was paid: somebody has to see to that.
-    pub async fn reject_order(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
-        let id = order_id(&call)?;
-        let form = Form::of(&call.body);
-        let Some(reason) = form.text("reason", "REASON_CANNOT_BE_BLANK") else { return Err(form.fault()) };
-        self.transact(id, call.expect(), OrderCommand::Reject { reason: Reason::new(reason) }, &call).await
-    }
-
-    /// `DELETE /api/ordering/{id}`: the customer takes it back. While the order saga places it, that one finds it out and
-    /// undoes what it did; after that, the other contexts undo it when they hear of it. What was collected goes back on the
-    /// shelf.
-    ///
-    /// Also a step of the order saga, `{reason}`, which may come again: it is harmless when the order is over without having
-    /// been paid. Who asks from outside gives no reason.
-    ///
-    /// That it was paid is read from its invoice's stream: its own hears of it a moment later. What remains are the
+    /// That it was paid is read from its invoice's stream, because its own hears of it a moment later. What remains are the
     /// milliseconds between that and the commit. An order that is paid in them is cancelled, and the customer gets the money
-    /// back: the invoice's stream decides which came first, see the policies of payments.
+    /// back: the invoice's stream decides which came first.
     ///
     /// # Errors
     /// 404; 409 `ORDER_IS_PAID`, and when it is over; 412.
     pub async fn cancel_order(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id = order_id(&call)?;
-        let form = Form::of(&call.body);
-        let reason = if call.is_from_outside() {
-            None
-        } else {
-            let Some(reason) = form.text_or_empty("reason") else { return Err(form.fault()) };
-            Some(reason).filter(|reason| !reason.is_empty()).map(Reason::new)
-        };
-        if self.is_paid_unheard(id).await? {
-            let message = "the order is paid: it can no longer be cancelled";
-            return Err(Fault::new(409, "ORDER_IS_PAID", message));
+        if is_paid(&self.store, id).await? {
+            let loaded: Loaded<Order> = self.store.load(&StreamId::of::<Order, _>(id)).await?;
+            // One that is further knows by itself what to answer, also to a repeat of what cancelled it.
+            if let Some(Order::Pending(_) | Order::Approved { .. } | Order::Ready { .. }) = loaded.state {
+                let message = "the order is paid: it can no longer be cancelled";
+                return Err(Fault::new(409, "ORDER_IS_PAID", message));
+            }
         }
-        self.transact(id, call.expect(), OrderCommand::Cancel { reason }, &call).await
-    }
-
-    /// Whether an order that could still be cancelled was paid. One that is further knows by itself what to answer,
-    /// also to a repeat of what cancelled it.
-    async fn is_paid_unheard(&self, id: OrderId) -> Result<bool, Fault> {
-        let invoice: StreamId = format!("payments.Invoice/{id}").parse().map_err(Fault::internal)?;
-        let mut paid = false;
-        for event in &self.store.events_after(&invoice, Version::NONE).await? {
-            let event = event.event::<InvoiceEvent>().map_err(Fault::internal)?;
-            paid |= matches!(event, InvoiceEvent::InvoicePaid(_));
-        }
-        if !paid {
-            return Ok(false);
-        }
-        let loaded: Loaded<Order> = self.store.load(&StreamId::of::<Order, _>(id)).await?;
-        Ok(matches!(loaded.state, Some(Order::Pending(_) | Order::Approved { .. } | Order::Ready { .. })))
+        self.transact(id, call.expect(), OrderCommand::Cancel, &call).await
     }
 
     /// `GET /api/ordering/{id}`: from the order's own stream, as it is now, or was `?at=`.

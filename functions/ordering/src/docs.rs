@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    saga_view::{SagaDetailView, SagaView},
+    saga_views::{SagaDetailView, SagaView},
     timeline::TimelineView,
     views::OrderView,
 };
@@ -23,12 +23,7 @@ pub fn operations() -> Vec<Operation> {
         Operation::get("/api/ordering/{id}", "getOrder", TAG, "Shows an order as it is now, or was.")
             .shows::<ShownOrder>()
             .past(),
-        Operation::delete(
-            "/api/ordering/{id}",
-            "cancelOrder",
-            TAG,
-            "Cancels an order that is not paid yet.",
-        ),
+        Operation::delete("/api/ordering/{id}", "cancelOrder", TAG, "Cancels an order that is not paid yet."),
         Operation::get("/api/orders", "listOrders", TAG, "Lists a customer's orders, newest first.")
             .query("customerId", "Whose orders: a UUID.", true)
             .pages()
@@ -52,7 +47,7 @@ pub fn operations() -> Vec<Operation> {
         Operation::get("/api/sagas", "listSagas", TAG, "Lists order sagas, newest first.")
             .query(
                 "status",
-                "How they stand: `running`, `succeeded`, `compensated` (all was undone), `cancelled`, `stuck` (not all could be undone) or `aborted`; all, if left out.",
+                "How they stand: `running`, `succeeded`, `undoing`, `undone` or `stuck`; all, if left out.",
                 false,
             )
             .pages()
@@ -61,9 +56,22 @@ pub fn operations() -> Vec<Operation> {
             "/api/sagas/{id}",
             "getSaga",
             TAG,
-            "Shows the saga of an order with its steps, and everything that came of it.",
+            "Shows the saga of an order with its steps, its history and its last undo.",
         )
         .shows::<ShownSaga>(),
+        Operation::post(
+            "/api/sagas/{id}/retry",
+            "retrySaga",
+            TAG,
+            "Starts the placement of a pending order, or the next attempt to undo it, now.",
+        ),
+        Operation::post(
+            "/api/sagas/{id}/undo",
+            "undoOrder",
+            TAG,
+            "Undoes an order that is not paid: gives back all that is held for it.",
+        )
+        .takes::<UndoOrder>(),
     ]
 }
 
@@ -94,6 +102,14 @@ pub struct WantedItem {
     /// store's is taken.
     #[schema(value_type = Option<kernel::schema::Amount>)]
     pub price: Option<Money>,
+}
+
+/// An order to be undone.
+#[derive(ToSchema)]
+pub struct UndoOrder {
+    /// Why: a code, which becomes the order's reason. More than 120 characters are cut; `UNDONE_BY_HAND` when nothing is said.
+    #[schema(max_length = 500)]
+    pub reason: Option<String>,
 }
 
 /// One order.

@@ -1,16 +1,14 @@
 //! The ordering functions: one binary, one Lambda function per use case.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use lambda::{
-    Function, aws, batch_consumer, consumer, detail_consumer, rebuild_view, serve, system_ports, use_case,
-};
+use lambda::{Function, aws, batch_consumer, consumer, raw, rebuild_view, serve, system_ports, use_case};
 use ordering::{
     Ordering,
-    policies::SagaStarter,
-    saga_table,
-    saga_view::{SagaProjection, SagaViews},
-    sagas::{FirstWait, StepFunctions, StepFunctionsRecords},
+    saga::Patience,
+    saga_views::{SagaRows, SagaShower, SagaViews},
+    sagas::{Resumer, Sagas},
+    step_functions::StepFunctions,
     views::{OrderViews, Orders},
 };
 
@@ -24,30 +22,26 @@ async fn function(name: String) -> Result<Option<Function>, String> {
     let config = aws::config();
     let store = aws::event_store(&config, &ports)?;
     let ordering = || Arc::new(Ordering::new(store.clone(), ports.clone()));
-    let views = || {
-        let orders = aws::projector(&config, "ORDERS_TABLE", &store, &ports)?;
-        Ok::<_, String>(Arc::new(OrderViews::new(orders)))
+    let orders = || aws::projector::<Orders>(&config, "ORDERS_TABLE", &store, &ports);
+    let rows = || aws::projector::<SagaRows>(&config, "SAGAS_TABLE", &store, &ports);
+    let views = || Ok::<_, String>(Arc::new(OrderViews::new(orders()?)));
+    let executions = || {
+        let (placement, undo) = (aws::setting("ORDER_PLACEMENT_ARN")?, aws::setting("ORDER_UNDO_ARN")?);
+        Ok::<_, String>(Arc::new(StepFunctions::new(aws_sdk_sfn::Client::new(&config), placement, undo)))
     };
-    let starter = || {
-        let client = aws_sdk_sfn::Client::new(&config);
-        let sagas = Arc::new(StepFunctions::new(client, aws::setting("ORDER_SAGA_ARN")?));
-        let (reminder, deadline) =
-            (aws::setting("PAYMENT_REMINDER_SECONDS")?, aws::setting("PAYMENT_DEADLINE_SECONDS")?);
-        let payment = FirstWait::new(&reminder, &deadline)?;
-        Ok::<_, String>(Arc::new(SagaStarter::new(store.clone(), sagas, payment)))
-    };
-    let client = || aws_sdk_dynamodb::Client::new(&config);
-    let rows = || saga_table::generations(&client(), aws::registry(&config)?, &ports).map(Arc::new);
     let sagas = || {
-        let client = aws_sdk_sfn::Client::new(&config);
-        let (saga, compensation) =
-            (aws::setting("ORDER_SAGA_ARN")?, aws::setting("ORDER_SAGA_COMPENSATION_ARN")?);
-        let records = Arc::new(StepFunctionsRecords::new(client, saga, compensation));
-        Ok::<_, String>(Arc::new(SagaViews::new(store.clone(), rows()?, records)))
+        let patience = Patience::new(&aws::setting("PLACEMENT_PATIENCE_SECONDS")?)?;
+        Ok::<_, String>(Sagas::new(store.clone(), ports.clone(), executions()?, patience))
     };
+    let resumer = || {
+        let seconds = aws::setting("FORGOTTEN_ORDER_SECONDS")?;
+        let forgotten = seconds.parse().map_err(|e| format!("FORGOTTEN_ORDER_SECONDS: {e}"))?;
+        Ok::<_, String>(Arc::new(Resumer::new(sagas()?, orders()?, rows()?, Duration::from_secs(forgotten))))
+    };
+    let saga_views = || Ok::<_, String>(Arc::new(SagaViews::new(orders()?, rows()?)));
     let rebuilders = || {
         let orders = aws::rebuilder::<Orders>(&config, "ORDERS_TABLE", &store, &ports)?;
-        let sagas = saga_table::rebuilder(&client(), aws::registry(&config)?, &store, &ports)?;
+        let sagas = aws::rebuilder::<SagaRows>(&config, "SAGAS_TABLE", &store, &ports)?;
         Ok::<_, String>(vec![orders, sagas])
     };
     Ok(Some(match name.as_str() {
@@ -56,17 +50,24 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         "get-order-timeline" => use_case(&ordering(), &ports, Ordering::get_order_timeline),
         "cancel-order" => use_case(&ordering(), &ports, Ordering::cancel_order),
         "approve-order" => use_case(&ordering(), &ports, Ordering::approve_order),
-        "reject-order" => use_case(&ordering(), &ports, Ordering::reject_order),
         "create-order-on-checkout" => consumer(&ordering(), Ordering::create_order_on_checkout),
         "ready-order" => consumer(&ordering(), Ordering::ready_order),
         "complete-order" => consumer(&ordering(), Ordering::complete_order),
-        "start-order-saga" => consumer(&starter()?, SagaStarter::start_order_saga),
-        "project-sagas" => {
-            let projection = Arc::new(SagaProjection::new(store.clone(), rows()?, ports.clone()));
-            detail_consumer(&projection, SagaProjection::project_sagas)
+        "start-placement" => consumer(&Arc::new(sagas()?), Sagas::start_placement),
+        "undo-order" => consumer(&Arc::new(sagas()?), Sagas::undo_order),
+        "begin-undo" => use_case(&Arc::new(sagas()?), &ports, Sagas::begin_undo),
+        "close-order" => use_case(&Arc::new(sagas()?), &ports, Sagas::close_order),
+        "end-undo" => use_case(&Arc::new(sagas()?), &ports, Sagas::end_undo),
+        "retry-saga" => use_case(&Arc::new(sagas()?), &ports, Sagas::retry_saga),
+        "resume-sagas" => {
+            let resumer = resumer()?;
+            raw(move |_: serde_json::Value, _| resumer.clone().resume_sagas())
         }
-        "list-sagas" => use_case(&sagas()?, &ports, SagaViews::list_sagas),
-        "get-saga" => use_case(&sagas()?, &ports, SagaViews::get_saga),
+        "project-sagas" => batch_consumer(&saga_views()?, SagaViews::project_sagas),
+        "list-sagas" => use_case(&saga_views()?, &ports, SagaViews::list_sagas),
+        "get-saga" => {
+            use_case(&Arc::new(SagaShower::new(store.clone(), executions()?)), &ports, SagaShower::get_saga)
+        }
         "project-orders" => batch_consumer(&views()?, OrderViews::project_orders),
         "get-order-view" => use_case(&views()?, &ports, OrderViews::get_order_view),
         "list-orders" => use_case(&views()?, &ports, OrderViews::list_orders),

@@ -2,9 +2,12 @@
 //!
 //! ```text
 //! pending -> approved -> ready -> completed
-//! pending | approved -> rejected
+//! pending -> rejected
 //! pending | approved | ready -> cancelled
 //! ```
+//!
+//! The approval is the point of no return for a placement: an approved order is undone only if somebody asks for that. Streams
+//! of earlier releases may hold a rejection after an approval, so that is still read, and never decided.
 //!
 //! Until it is paid it can be cancelled, also when everything was collected: the goods go back on the shelf. Whether it is
 //! paid is the invoice's to say; who cancels looks there before (see [`crate::api`]).
@@ -118,19 +121,16 @@ pub enum OrderCommand {
         /// The invoice that was paid.
         invoice_id: InvoiceId,
     },
-    /// Something it needs is not to be had. An order that is ready by then, because its approval arrived when nobody waited
-    /// for it any more, is cancelled instead: there is an invoice, and goods to be put back, and those who have them hear of a
-    /// cancellation.
-    Reject {
+    /// Close it for an undo. Harmless when it is over.
+    Close {
         /// Why.
         reason: Reason,
+        /// Whether an order that is approved or ready is cancelled. Otherwise it is kept: a placement that failed late, or
+        /// beside another one, must not undo what its twin got approved.
+        even_approved: bool,
     },
-    /// It is taken back.
-    Cancel {
-        /// Why; the customer's own wish when there is none. Who gives a reason is no customer but a step that may come
-        /// again: then it is harmless when the order is over without having been paid.
-        reason: Option<Reason>,
-    },
+    /// Take it back, by the customer's own wish.
+    Cancel,
 }
 
 fn what_was_asked<S: Serializer>(items: &[OrderItem], serializer: S) -> Result<S::Ok, S::Error> {
@@ -167,9 +167,9 @@ pub enum OrderRefusal {
     /// The total cannot be expressed.
     #[error("the order's total is too large, or mixes currencies")]
     TotalIsInvalid,
-    /// It is no longer pending, and was not approved.
+    /// It was rejected or cancelled before it was approved.
     #[error("the order is {status} and cannot be approved")]
-    CannotBeApproved {
+    IsOver {
         /// The state it is in.
         status: &'static str,
     },
@@ -200,9 +200,9 @@ pub enum OrderRefusal {
         /// The state it is in.
         status: &'static str,
     },
-    /// It was paid: what was done for it cannot be undone by machines alone.
-    #[error("the order is {status} and cannot be rejected")]
-    CannotBeRejected {
+    /// It was approved and nobody asked to undo it, or it was paid.
+    #[error("the order is {status} and is not undone")]
+    IsKept {
         /// The state it is in.
         status: &'static str,
     },
@@ -226,13 +226,13 @@ impl Refusal for OrderRefusal {
             Self::QuantityIsTooLarge => "QUANTITY_IS_TOO_LARGE",
             Self::PriceCannotBeNegative => "PRICE_CANNOT_BE_NEGATIVE",
             Self::TotalIsInvalid => "ORDER_TOTAL_IS_INVALID",
-            Self::CannotBeApproved { .. } => "ORDER_CANNOT_BE_APPROVED",
+            Self::IsOver { .. } => "ORDER_IS_OVER",
             Self::HasAnotherShoppingList { .. } => "ORDER_HAS_ANOTHER_SHOPPING_LIST",
             Self::IsNotApprovedYet => "ORDER_IS_NOT_APPROVED",
             Self::CannotBeReadied { .. } => "ORDER_CANNOT_BE_READIED",
             Self::IsNotReadyYet { .. } => "ORDER_IS_NOT_READY",
             Self::CannotBeCompleted { .. } => "ORDER_CANNOT_BE_COMPLETED",
-            Self::CannotBeRejected { .. } => "ORDER_CANNOT_BE_REJECTED",
+            Self::IsKept { .. } => "ORDER_IS_KEPT",
             Self::CannotBeCanceled { .. } => "ORDER_CANNOT_BE_CANCELLED",
         }
     }
@@ -241,13 +241,13 @@ impl Refusal for OrderRefusal {
         match self {
             Self::NotFound => RefusalKind::NotFound,
             Self::AlreadyCreated
-            | Self::CannotBeApproved { .. }
+            | Self::IsOver { .. }
             | Self::HasAnotherShoppingList { .. }
             | Self::IsNotApprovedYet
             | Self::CannotBeReadied { .. }
             | Self::IsNotReadyYet { .. }
             | Self::CannotBeCompleted { .. }
-            | Self::CannotBeRejected { .. }
+            | Self::IsKept { .. }
             | Self::CannotBeCanceled { .. } => RefusalKind::Conflict,
             Self::HasNoItems
             | Self::TooManyProducts
@@ -335,8 +335,8 @@ impl Aggregate for Order {
             OrderCommand::Approve { shopping_id } => approve(known(state)?, *shopping_id),
             OrderCommand::Ready { shopping_id } => ready(known(state)?, *shopping_id),
             OrderCommand::Complete { invoice_id } => complete(known(state)?, *invoice_id),
-            OrderCommand::Reject { reason } => reject(known(state)?, reason),
-            OrderCommand::Cancel { reason } => cancel(known(state)?, reason.as_ref()),
+            OrderCommand::Close { reason, even_approved } => close(known(state)?, reason, *even_approved),
+            OrderCommand::Cancel => cancel(known(state)?),
         }
     }
 
@@ -436,7 +436,7 @@ fn approve(order: &Order, shopping_id: Option<ShoppingListId>) -> Result<Vec<Ord
             Ok(vec![])
         }
         Order::Rejected { .. } | Order::Canceled { .. } => {
-            Err(OrderRefusal::CannotBeApproved { status: order.status() })
+            Err(OrderRefusal::IsOver { status: order.status() })
         }
     }
 }
@@ -484,25 +484,26 @@ fn complete(order: &Order, invoice_id: InvoiceId) -> Result<Vec<OrderEvent>, Ord
     }
 }
 
-fn reject(order: &Order, reason: &Reason) -> Result<Vec<OrderEvent>, OrderRefusal> {
+fn close(order: &Order, reason: &Reason, even_approved: bool) -> Result<Vec<OrderEvent>, OrderRefusal> {
     match order {
-        // Approved too: when the answer to the approval is lost for good, the saga undoes it.
-        Order::Pending(placed) | Order::Approved { placed, .. } => {
+        Order::Pending(placed) => {
             let (customer_id, payment_id) = (placed.customer_id, placed.payment_id);
             let reason = reason.as_str().to_owned();
             Ok(vec![OrderEvent::OrderRejected(OrderRejected { customer_id, payment_id, reason })])
         }
-        Order::Ready { .. } => Ok(vec![canceled(order, Some(reason))]),
-        // A compensation is harmless where there is nothing left to undo.
         Order::Rejected { .. } | Order::Canceled { .. } => Ok(vec![]),
-        Order::Completed { .. } => Err(OrderRefusal::CannotBeRejected { status: order.status() }),
+        Order::Approved { .. } | Order::Ready { .. } if even_approved => {
+            Ok(vec![canceled(order, Some(reason))])
+        }
+        Order::Approved { .. } | Order::Ready { .. } | Order::Completed { .. } => {
+            Err(OrderRefusal::IsKept { status: order.status() })
+        }
     }
 }
 
-fn cancel(order: &Order, reason: Option<&Reason>) -> Result<Vec<OrderEvent>, OrderRefusal> {
+fn cancel(order: &Order) -> Result<Vec<OrderEvent>, OrderRefusal> {
     match order {
-        Order::Pending(_) | Order::Approved { .. } | Order::Ready { .. } => Ok(vec![canceled(order, reason)]),
-        Order::Rejected { .. } | Order::Canceled { .. } if reason.is_some() => Ok(vec![]),
+        Order::Pending(_) | Order::Approved { .. } | Order::Ready { .. } => Ok(vec![canceled(order, None)]),
         Order::Completed { .. } | Order::Rejected { .. } | Order::Canceled { .. } => {
             Err(OrderRefusal::CannotBeCanceled { status: order.status() })
         }

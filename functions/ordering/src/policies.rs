@@ -1,4 +1,4 @@
-//! When an event, then a command.
+//! When an event, then a command. Policies that start executions are in [`crate::sagas`].
 //!
 //! Events arrive at least once and in any order. A policy's command id follows from its name and
 //! the event's id, so a repeat changes nothing; what an event's body needs is in the event, or, when the
@@ -17,14 +17,9 @@
 use std::sync::Arc;
 
 use contracts::{
-    Envelope,
-    baskets::BasketEvent,
-    depot::ShoppingListEvent,
-    ids::{OrderId, shopping_list_of},
-    ordering::OrderEvent,
-    payments::InvoiceEvent,
+    Envelope, baskets::BasketEvent, depot::ShoppingListEvent, ids::OrderId, payments::InvoiceEvent,
 };
-use event_store::{EventStore, Expect, TransactError};
+use event_store::{Expect, TransactError};
 use kernel::StreamId;
 use lambda::{
     Call, Fault,
@@ -34,7 +29,6 @@ use lambda::{
 use crate::{
     Ordering,
     order::{Order, OrderCommand, OrderRefusal},
-    sagas::{FirstWait, OrderSagaInput, OrderSagas, Started},
 };
 
 impl Ordering {
@@ -114,50 +108,9 @@ impl Ordering {
             | OrderRefusal::QuantityIsTooLarge
             | OrderRefusal::PriceCannotBeNegative
             | OrderRefusal::TotalIsInvalid
-            | OrderRefusal::CannotBeApproved { .. }
-            | OrderRefusal::CannotBeRejected { .. }
+            | OrderRefusal::IsOver { .. }
+            | OrderRefusal::IsKept { .. }
             | OrderRefusal::CannotBeCanceled { .. } => Err(TransactError::Refused(refusal).into()),
         }
-    }
-}
-
-/// When an order is created, start its saga.
-pub struct SagaStarter {
-    store: EventStore,
-    sagas: Arc<dyn OrderSagas>,
-    payment: FirstWait,
-}
-
-impl SagaStarter {
-    /// Starts sagas, which first wait so long for the payment; reads bodies that the bus left out from the store.
-    pub fn new(store: EventStore, sagas: Arc<dyn OrderSagas>, payment: FirstWait) -> Self {
-        Self { store, sagas, payment }
-    }
-
-    /// When an order is created, start its saga, named after the order.
-    ///
-    /// # Errors
-    /// When it could not be started: the event goes back to its queue.
-    pub async fn start_order_saga(self: Arc<Self>, event: Envelope) -> Result<(), Fault> {
-        let created = match whole::<OrderEvent>(&self.store, &event).await? {
-            OrderEvent::OrderCreated(created) => created,
-            other => return Err(unexpected(&other)),
-        };
-        let order_id = subject(&event)?;
-        let input = OrderSagaInput {
-            order_id,
-            customer_id: created.customer_id,
-            payment_id: created.payment_id,
-            shopping_id: shopping_list_of(order_id),
-            payment: self.payment,
-            correlation: event.correlation,
-            causation: event.id,
-            trace: event.trace.clone(),
-        };
-        match self.sagas.start(&input).await? {
-            Started::Now => tracing::info!(order = %input.order_id, "saga started"),
-            Started::Before => tracing::info!(order = %input.order_id, "saga was started before"),
-        }
-        Ok(())
     }
 }

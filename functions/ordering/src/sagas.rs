@@ -1,45 +1,81 @@
-//! The ports to the order saga, and Step Functions behind them.
+//! The protocol of order sagas: starting placements, undoing orders, and taking up what was lost.
+//!
+//! Nothing here waits. A placement is one express execution, an undo one standard execution, and either may die at any moment:
+//! before it starts, in the middle, or at its last step. What makes up for that:
+//!
+//! | what is lost | who finds it |
+//! | --- | --- |
+//! | the start of a placement, or its execution, or the start of the undo in its Catch | the order stays pending, and [`Resumer::resume_sagas`] starts the placement again |
+//! | the start of an undo, or its execution | [`Sagas::begin_undo`] has recorded the attempt before it started anything; `resume_sagas` starts the next one |
+//! | everything, for an hour | nothing is recorded then, so no attempt is used up; afterwards as above |
+//!
+//! **Guaranteed**: a placement that is started again, however late, changes nothing of an order that was approved or is over, because
+//! each step reads the order first; an approved order is undone only if somebody asked for it; an undo that was recorded is
+//! tried until it ends or the saga is stuck, which an operator can see.
+//! **Not guaranteed**: that two placements, or two undos, of one order never run at once. Their steps are made for that.
 
-use std::cmp::Reverse;
+use std::sync::Arc;
 
-use async_trait::async_trait;
-use aws_sdk_sfn::{
-    Client,
-    error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
-    operation::start_execution::StartExecutionError,
-    primitives::DateTime,
-    types::{ExecutionStatus, HistoryEvent, HistoryEventType},
+use contracts::{
+    Envelope,
+    ids::{CustomerId, OrderId, PaymentId, ShoppingListId, shopping_list_of},
+    ordering::{OrderEvent, UndoOrigin, UndoOutcome},
+    payments::InvoiceEvent,
 };
-use contracts::ids::{CustomerId, OrderId, PaymentId, ShoppingListId};
-use kernel::{Timestamp, TraceParent, Uuid};
-use lambda::Fault;
+use event_store::{EventStore, Expect, Outcome};
+use futures::{StreamExt, stream};
+use kernel::{CommandId, CommandMeta, Reason, StreamId, Timestamp, TraceParent, Uuid, Version, ports::Ports};
+use lambda::{
+    Answer, Call, Fault, Form,
+    policy::{subject, unexpected, whole},
+};
+use projection::{List, Projector, Range, sortable};
 use serde::{Deserialize, Serialize};
 
-/// Starts order sagas.
-#[async_trait]
-pub trait OrderSagas: Send + Sync {
-    /// Starts the saga of an order, unless it was started before: one order, one saga.
-    ///
-    /// # Errors
-    /// When the saga could not be started; it may have been.
-    async fn start(&self, input: &OrderSagaInput) -> Result<Started, Fault>;
-}
+use crate::{
+    order::{Order, OrderCommand},
+    saga::{Next, Patience, Saga, SagaCommand, Stage, next},
+    saga_views::{DUE, SagaRows},
+    step_functions::Executions,
+    timeline::folded,
+    views::{BY_STAGE, Orders, PENDING, PLACED, shards},
+};
 
-/// What a saga is started with: ids, and how long to wait first. A state machine's payload is limited to 256 KB, and going
-/// over it cannot be caught; ids cannot grow.
+/// Reason of an order whose placement failed technically.
+const PLACEMENT_FAILED: &str = "PLACEMENT_FAILED";
+/// Reason of an order whose placement never ended.
+const PLACEMENT_TIMED_OUT: &str = "PLACEMENT_TIMED_OUT";
+/// Reason of what is undone for an order that its customer cancelled.
+const ORDER_CANCELLED: &str = "ORDER_CANCELLED";
+/// Reason of an invoice that nobody paid in time, and of its order.
+const PAYMENT_OVERDUE: &str = "PAYMENT_OVERDUE";
+/// Reason of an order that an operator undoes without giving one.
+const UNDONE_BY_HAND: &str = "UNDONE_BY_HAND";
+/// Error of a saga whose undo did not get through however often it was tried.
+const UNDO_FAILED: &str = "UNDO_FAILED";
+/// Error of a saga whose order is open for longer than it can be in the usual course.
+const ORDER_IS_FORGOTTEN: &str = "ORDER_IS_FORGOTTEN";
+
+/// Most orders that one run takes up: far below the 150 starts of executions that an account has a second in a small
+/// region, and done within the function's minute. What is left is taken up by the next run.
+pub const A_RUN: usize = 100;
+/// Orders that are taken up at a time.
+const AT_A_TIME: usize = 8;
+/// Most characters of the cause of a failure that are kept.
+const MAX_CAUSE: usize = 500;
+
+/// The input of a placement: ids only, because they cannot grow, and a payload over 256 KB could not be caught.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct OrderSagaInput {
-    /// The order; also the execution's name.
+pub struct PlacementInput {
+    /// The order.
     pub order_id: OrderId,
     /// Who ordered.
     pub customer_id: CustomerId,
     /// What it is paid with.
     pub payment_id: PaymentId,
-    /// The list by which it will be collected: an order has one, and its id follows from the order's.
+    /// The list by which it will be collected.
     pub shopping_id: ShoppingListId,
-    /// How long it waits for the payment at first.
-    pub payment: FirstWait,
     /// Shared by all that follows from the checkout.
     pub correlation: Uuid,
     /// The OrderCreated event.
@@ -48,543 +84,602 @@ pub struct OrderSagaInput {
     pub trace: Option<TraceParent>,
 }
 
-/// How long a saga waits for the payment before it asks how long to wait on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct FirstWait {
-    /// Seconds, at least one: Step Functions takes it as a time-out.
-    pub wait: u32,
-}
-
-impl FirstWait {
-    /// The reminder period, or the time to pay where that is shorter; both in seconds.
-    ///
-    /// # Errors
-    /// A sentence that says what is wrong with them.
-    pub fn new(reminder: &str, deadline: &str) -> Result<Self, String> {
-        let seconds = |name: &str, text: &str| match text.parse::<u32>() {
-            Ok(seconds @ 1..) => Ok(seconds),
-            Ok(0) | Err(_) => Err(format!("the {name} must be a number of seconds above 0, not {text:?}")),
-        };
-        let (reminder, deadline) =
-            (seconds("reminder period", reminder)?, seconds("payment deadline", deadline)?);
-        Ok(Self { wait: reminder.min(deadline) })
-    }
-}
-
-/// Whether the call started it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Started {
-    /// It did.
-    Now,
-    /// It was started before.
-    Before,
-}
-
-/// Looks at order sagas, and at what was undone by hand where one could not.
-///
-/// **Not guaranteed**: that a list has what started or ended a moment ago, and that there is anything left of a saga that
-/// ended more than 90 days ago.
-#[async_trait]
-pub trait SagaRecords: Send + Sync {
-    /// The newest order sagas that stand so, newest first; `limit` at most.
-    ///
-    /// # Errors
-    /// 503 when the service fails.
-    async fn newest(&self, how: Ended, limit: u32) -> Result<Vec<Execution>, Fault>;
-
-    /// The execution of one kind for an order; `None` when there is none, or none any more.
-    ///
-    /// # Errors
-    /// 503 when the service fails.
-    async fn find(&self, run: Run) -> Result<Option<Execution>, Fault>;
-
-    /// What happened in an execution, oldest first; empty when there is none.
-    ///
-    /// # Errors
-    /// 503 when the service fails.
-    async fn history(&self, run: Run) -> Result<Vec<Happened>, Fault>;
-}
-
-/// One execution that was, or could have been, made for an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Run {
-    /// The order saga itself.
-    Saga(OrderId),
-    /// An attempt to undo by hand what the saga could not; the first is 1.
-    Undo(OrderId, u32),
-}
-
-impl Run {
-    /// Its name in Step Functions.
-    pub fn name(self) -> String {
-        match self {
-            Self::Saga(order) => order.to_string(),
-            Self::Undo(order, attempt) => format!("{order}-undo-{attempt}"),
-        }
-    }
-
-    /// What has this name, if anything of ours.
-    pub fn named(name: &str) -> Option<Self> {
-        match name.split_once("-undo-") {
-            None => name.parse().ok().map(Self::Saga),
-            Some((order, attempt)) => Some(Self::Undo(order.parse().ok()?, attempt.parse().ok()?)),
-        }
-    }
-}
-
-/// How an execution stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// It has not ended.
-    Running,
-    /// It got to an end of its own: forward, or by undoing everything.
-    Well,
-    /// It could not undo everything.
-    Stuck,
-    /// Somebody stopped it.
-    Aborted,
-}
-
-impl Ended {
-    /// Its name.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Well => "ended",
-            Self::Stuck => "stuck",
-            Self::Aborted => "aborted",
-        }
-    }
-
-    /// What has this name.
-    pub fn named(word: &str) -> Option<Self> {
-        [Self::Running, Self::Well, Self::Stuck, Self::Aborted].into_iter().find(|ended| ended.word() == word)
-    }
-}
-
-/// An execution.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Execution {
+/// The input of an attempt to undo an order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UndoInput {
     /// The order.
     pub order_id: OrderId,
-    /// How it stands.
-    pub ended: Ended,
-    /// When it was started.
-    pub started_at: Timestamp,
-    /// When it ended, if it did.
-    pub ended_at: Option<Timestamp>,
-    /// How often somebody made it go on after it had ended.
-    pub redrives: u32,
-    /// Of one that ended well, what it undid, and of another, with which error it ended; not in lists.
-    pub error: Option<Failure>,
+    /// The list by which it was to be collected.
+    pub shopping_id: ShoppingListId,
+    /// The number of the attempt.
+    pub attempt: u32,
+    /// Who asked.
+    pub origin: UndoOrigin,
+    /// Why: a code.
+    pub reason: String,
+    /// Shared by all that follows from the checkout.
+    pub correlation: Uuid,
+    /// The event that the undo answers; the order's first one if there is none.
+    pub causation: Uuid,
+    /// W3C trace context, or null.
+    pub trace: Option<TraceParent>,
 }
 
-/// Why something failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// A code.
-    pub error: String,
-    /// What was said about it.
-    pub cause: String,
+/// An order with what its first event says.
+struct Known {
+    order: Order,
+    first: Envelope,
 }
 
-/// One thing that happened in an execution.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Happened {
-    /// When.
-    pub at: Timestamp,
-    /// What.
-    pub what: Happening,
+/// What `order-undo` says at its end: the data of the execution.
+#[derive(Deserialize)]
+struct Ended {
+    attempt: u32,
+    kept: Option<Failed>,
+    failure: Option<Failed>,
 }
 
-/// See [`Happened`]. What is not listed tells an operator nothing and is left out where histories are read.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Happening {
-    /// A state was entered: what is counted and charged. A step, when it is one that does something.
-    Entered {
-        /// Its name.
-        state: String,
-        /// Whether it is a task.
-        step: bool,
-    },
-    /// The step's function was called (again).
-    Attempted,
-    /// The call came to nothing.
-    Failed(Failure),
-    /// The call did what it should.
-    Done,
-    /// The execution ended.
-    Ended,
-}
-
-/// Order sagas in Step Functions. An execution's name stays taken for 90 days, so a second start is refused
-/// by the service itself.
-pub struct StepFunctions {
-    client: Client,
-    state_machine: String,
-}
-
-impl StepFunctions {
-    /// Starts executions of `state_machine` (an ARN).
-    pub fn new(client: Client, state_machine: String) -> Self {
-        Self { client, state_machine }
-    }
-}
-
-#[async_trait]
-impl OrderSagas for StepFunctions {
-    async fn start(&self, input: &OrderSagaInput) -> Result<Started, Fault> {
-        let started = self
-            .client
-            .start_execution()
-            .state_machine_arn(&self.state_machine)
-            .name(input.order_id.to_string())
-            .input(serde_json::to_string(input).map_err(Fault::internal)?)
-            .send()
-            .await;
-        match started {
-            Ok(_) => Ok(Started::Now),
-            Err(error) => match error.as_service_error() {
-                Some(StartExecutionError::ExecutionAlreadyExists(_)) => Ok(Started::Before),
-                _ => Err(Fault::unavailable(DisplayErrorContext(&error))),
-            },
-        }
-    }
-}
-
-/// What Step Functions remembers of order sagas.
-pub struct StepFunctionsRecords {
-    client: Client,
-    saga: String,
-    compensation: String,
-}
-
-impl StepFunctionsRecords {
-    /// Looks at the executions of two state machines (ARNs): the order saga, and what undoes an order by hand.
-    pub fn new(client: Client, saga: String, compensation: String) -> Self {
-        Self { client, saga, compensation }
-    }
-
-    async fn newest_with(&self, status: ExecutionStatus, limit: u32) -> Result<Vec<Execution>, Fault> {
-        let asked = self.client.list_executions().state_machine_arn(&self.saga).status_filter(status);
-        let answer = asked.max_results(i32::try_from(limit).unwrap_or(i32::MAX)).send().await;
-        let page = answer.map_err(|error| Fault::unavailable(DisplayErrorContext(&error)))?;
-        let executions = page.executions().iter().filter_map(|listed| {
-            // Somebody started one by hand, for no order.
-            let order_id = listed.name().parse().ok()?;
-            let (started_at, ended_at) = (time(listed.start_date()), listed.stop_date().map(time));
-            let (ended, redrives) = (ended(listed.status()), count(listed.redrive_count()));
-            Some(Execution { order_id, ended, started_at, ended_at, redrives, error: None })
-        });
-        Ok(executions.collect())
-    }
-
-    fn execution_arn(&self, run: Run) -> String {
-        let machine = match run {
-            Run::Saga(_) => &self.saga,
-            Run::Undo(..) => &self.compensation,
-        };
-        format!("{}:{}", machine.replace(":stateMachine:", ":execution:"), run.name())
-    }
-}
-
-#[async_trait]
-impl SagaRecords for StepFunctionsRecords {
-    async fn newest(&self, how: Ended, limit: u32) -> Result<Vec<Execution>, Fault> {
-        let lists = statuses(how).iter().map(|status| self.newest_with(status.clone(), limit));
-        Ok(newest_of(futures::future::try_join_all(lists).await?, limit))
-    }
-
-    async fn find(&self, run: Run) -> Result<Option<Execution>, Fault> {
-        let asked = self.client.describe_execution().execution_arn(self.execution_arn(run));
-        let Some(found) = present(asked.send().await)? else { return Ok(None) };
-        let (Run::Saga(order_id) | Run::Undo(order_id, _)) = run;
-        let failed = found.error().map(|error| failure(Some(error), found.cause()));
-        Ok(Some(Execution {
-            order_id,
-            ended: ended(found.status()),
-            started_at: time(found.start_date()),
-            ended_at: found.stop_date().map(time),
-            redrives: count(found.redrive_count()),
-            error: failed.or_else(|| undone(found.output())),
-        }))
-    }
-
-    async fn history(&self, run: Run) -> Result<Vec<Happened>, Fault> {
-        let asked = self.client.get_execution_history().execution_arn(self.execution_arn(run));
-        let mut pages = asked.max_results(1000).into_paginator().send();
-        let mut history = Vec::new();
-        while let Some(page) = pages.next().await {
-            let Some(page) = present(page)? else { break };
-            history.extend(page.events().iter().filter_map(happened));
-        }
-        Ok(history)
-    }
-}
-
-/// An answer, or that there is no such execution.
-fn present<T, E: ProvideErrorMetadata + std::error::Error + 'static, R: std::fmt::Debug + 'static>(
-    answer: Result<T, SdkError<E, R>>,
-) -> Result<Option<T>, Fault> {
-    match answer {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if error.code() == Some("ExecutionDoesNotExist") => Ok(None),
-        Err(error) => Err(Fault::unavailable(DisplayErrorContext(&error))),
-    }
-}
-
-/// What Step Functions calls those that stand so: it lists one status at a time.
-fn statuses(how: Ended) -> &'static [ExecutionStatus] {
-    match how {
-        Ended::Running => &[ExecutionStatus::Running],
-        Ended::Well => &[ExecutionStatus::Succeeded],
-        Ended::Stuck => &[ExecutionStatus::Failed, ExecutionStatus::TimedOut],
-        Ended::Aborted => &[ExecutionStatus::Aborted],
-    }
-}
-
-/// The newest of several lists, each with as many as are wanted of all, or all that it has.
-fn newest_of(lists: Vec<Vec<Execution>>, limit: u32) -> Vec<Execution> {
-    let mut all: Vec<Execution> = lists.into_iter().flatten().collect();
-    all.sort_by_key(|execution| Reverse((execution.started_at, execution.order_id)));
-    all.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    all
-}
-
-fn ended(status: &ExecutionStatus) -> Ended {
-    match status {
-        ExecutionStatus::Running | ExecutionStatus::PendingRedrive => Ended::Running,
-        ExecutionStatus::Succeeded => Ended::Well,
-        ExecutionStatus::Aborted => Ended::Aborted,
-        // Also what a newer service says and this code does not know: somebody should look.
-        _ => Ended::Stuck,
-    }
-}
-
-/// An SDK time is one that jiff knows, up to the year 9999.
-fn time(time: &DateTime) -> Timestamp {
-    Timestamp::from_nanosecond(time.as_nanos()).unwrap_or(Timestamp::MAX)
-}
-
-fn failure(error: Option<&str>, cause: Option<&str>) -> Failure {
-    Failure {
-        error: error.unwrap_or("unknown").to_owned(),
-        cause: said(cause.unwrap_or_default()).chars().take(500).collect(),
-    }
-}
-
-/// The cause of a failed task is the function's answer: JSON with an `errorMessage`. A function that passes on what was said to
-/// it wraps it once more.
-fn said(cause: &str) -> String {
-    const WRAPPED: usize = 4;
-    let mut said = cause.to_owned();
-    for _ in 0..WRAPPED {
-        let parsed: Option<serde_json::Value> = serde_json::from_str(&said).ok();
-        match parsed.as_ref().and_then(|answer| answer["errorMessage"].as_str()) {
-            Some(message) => said = message.to_owned(),
-            None => break,
-        }
-    }
-    said
-}
-
-/// What a saga that ended well undid: its data ends with the failure that made it.
-fn undone(output: Option<&str>) -> Option<Failure> {
-    let output: serde_json::Value = serde_json::from_str(output?).ok()?;
-    let undone = output.get("failure")?;
-    Some(failure(undone["Error"].as_str(), undone["Cause"].as_str()))
-}
-
-fn count(redrives: Option<i32>) -> u32 {
-    redrives.and_then(|count| u32::try_from(count).ok()).unwrap_or_default()
-}
-
-/// "Step Functions Execution Status Change", as the bus tells it. Times are milliseconds since 1970.
-/// Source: AWS Step Functions Developer Guide, "Automating Step Functions event delivery with EventBridge".
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct StatusChange {
-    name: String,
-    status: String,
-    start_date: i64,
-    stop_date: Option<i64>,
+/// An error as Step Functions catches it.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Failed {
+    error: String,
     #[serde(default)]
-    redrive_count: Option<i32>,
-    output: Option<String>,
-    error: Option<String>,
-    cause: Option<String>,
+    cause: String,
 }
 
-impl StatusChange {
-    /// Which execution it is about, and how that stands; `None` when it is no order's: somebody started it by hand.
+/// The sagas of orders.
+pub struct Sagas {
+    store: EventStore,
+    ports: Ports,
+    executions: Arc<dyn Executions>,
+    patience: Patience,
+}
+
+impl Sagas {
+    /// Sagas over a store that start executions, each of which has this long.
+    pub fn new(store: EventStore, ports: Ports, executions: Arc<dyn Executions>, patience: Patience) -> Self {
+        Self { store, ports, executions, patience }
+    }
+
+    /// When an order is created, start its placement. An order that is not pending any more, as in a replay, is left alone.
     ///
     /// # Errors
-    /// When its times are none.
-    pub fn told(&self) -> Result<Option<(Run, Execution)>, Fault> {
-        let Some(run) = Run::named(&self.name) else { return Ok(None) };
-        let (Run::Saga(order_id) | Run::Undo(order_id, _)) = run;
-        let time = |millis| Timestamp::from_millisecond(millis).map_err(Fault::internal);
-        let failed = self.error.as_deref().map(|error| failure(Some(error), self.cause.as_deref()));
-        Ok(Some((
-            run,
-            Execution {
-                order_id,
-                ended: ended(&ExecutionStatus::from(self.status.as_str())),
-                started_at: time(self.start_date)?,
-                ended_at: self.stop_date.map(time).transpose()?,
-                redrives: count(self.redrive_count),
-                error: failed.or_else(|| undone(self.output.as_deref())),
+    /// When nobody knows whether it was started: the event goes back to its queue.
+    pub async fn start_placement(self: Arc<Self>, event: Envelope) -> Result<(), Fault> {
+        match whole::<OrderEvent>(&self.store, &event).await? {
+            OrderEvent::OrderCreated(_) => {}
+            other => return Err(unexpected(&other)),
+        }
+        let id = subject(&event)?;
+        let known = self.known(id).await?;
+        if !matches!(known.order, Order::Pending(_)) {
+            tracing::info!(order = %id, status = known.order.status(), "placement not started: the order is not pending");
+            return Ok(());
+        }
+        self.place(id, &known).await
+    }
+
+    /// When an order is cancelled, or its invoice because nobody paid in time, undo the order. Other cancellations of an invoice are
+    /// no wish to give up the order.
+    ///
+    /// # Errors
+    /// When nobody knows whether it will be undone: the event goes back to its queue.
+    pub async fn undo_order(self: Arc<Self>, event: Envelope) -> Result<(), Fault> {
+        let call = Call::by_policy("undo-order", &event, self.ports.clock.now());
+        let id = subject(&event)?;
+        let (origin, reason) = match event.context() {
+            "payments" => match whole::<InvoiceEvent>(&self.store, &event).await? {
+                InvoiceEvent::InvoiceCanceled(canceled) if canceled.reason == PAYMENT_OVERDUE => {
+                    (UndoOrigin::Expiry, PAYMENT_OVERDUE)
+                }
+                InvoiceEvent::InvoiceCanceled(canceled) => {
+                    tracing::info!(order = %id, reason = canceled.reason, "order not undone: its invoice was not overdue");
+                    return Ok(());
+                }
+                other @ (InvoiceEvent::InvoiceCreated(_)
+                | InvoiceEvent::InvoiceAdjusted(_)
+                | InvoiceEvent::InvoiceReminded(_)
+                | InvoiceEvent::InvoicePaid(_)) => return Err(unexpected(&other)),
             },
-        )))
-    }
-}
-
-fn happened(event: &HistoryEvent) -> Option<Happened> {
-    let failed = |error, cause| Happening::Failed(failure(error, cause));
-    let what = if let Some(entered) = event.state_entered_event_details() {
-        let step = *event.r#type() == HistoryEventType::TaskStateEntered;
-        Happening::Entered { state: entered.name().to_owned(), step }
-    } else if let Some(details) = event.task_failed_event_details() {
-        failed(details.error(), details.cause())
-    } else if let Some(details) = event.task_timed_out_event_details() {
-        failed(details.error().or(Some("States.Timeout")), details.cause())
-    } else if let Some(details) = event.task_start_failed_event_details() {
-        failed(details.error(), details.cause())
-    } else if let Some(details) = event.task_submit_failed_event_details() {
-        failed(details.error(), details.cause())
-    } else {
-        match event.r#type() {
-            HistoryEventType::TaskScheduled => Happening::Attempted,
-            HistoryEventType::TaskSucceeded => Happening::Done,
-            HistoryEventType::ExecutionSucceeded
-            | HistoryEventType::ExecutionFailed
-            | HistoryEventType::ExecutionTimedOut
-            | HistoryEventType::ExecutionAborted => Happening::Ended,
-            _ => return None, // how a call got on its way, and what left a state: the above says as much
-        }
-    };
-    Some(Happened { at: time(event.timestamp()), what })
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test that cannot set its stage should stop")]
-mod tests {
-    use aws_sdk_sfn::types::{
-        StateEnteredEventDetails, TaskFailedEventDetails, TaskTimedOutEventDetails,
-        builders::HistoryEventBuilder,
-    };
-
-    use super::*;
-
-    fn event(kind: HistoryEventType) -> HistoryEventBuilder {
-        HistoryEvent::builder().id(1).r#type(kind).timestamp(DateTime::from_secs(1_795_165_200))
-    }
-
-    fn read(event: HistoryEventBuilder) -> Option<Happening> {
-        let happened = happened(&event.build().unwrap())?;
-        assert_eq!(happened.at.to_string(), "2026-11-20T09:00:00Z");
-        Some(happened.what)
-    }
-
-    #[test]
-    fn a_task_is_told_from_an_end() {
-        let entered = |kind| {
-            let details = StateEnteredEventDetails::builder().name("X").build().unwrap();
-            read(event(kind).state_entered_event_details(details))
+            _ => match whole::<OrderEvent>(&self.store, &event).await? {
+                OrderEvent::OrderCanceled(_) => (UndoOrigin::Cancellation, ORDER_CANCELLED),
+                other @ (OrderEvent::OrderCreated(_)
+                | OrderEvent::OrderApproved(_)
+                | OrderEvent::OrderRejected(_)
+                | OrderEvent::OrderReadied(_)
+                | OrderEvent::OrderCompleted(_)) => return Err(unexpected(&other)),
+            },
         };
-        let state = "X".to_owned();
-        assert_eq!(
-            entered(HistoryEventType::TaskStateEntered),
-            Some(Happening::Entered { state: state.clone(), step: true })
-        );
-        assert_eq!(
-            entered(HistoryEventType::FailStateEntered),
-            Some(Happening::Entered { state, step: false })
-        );
+        let known = self.known(id).await?;
+        self.undo(id, &known, origin, Reason::new(reason), &call).await?;
+        Ok(())
     }
 
-    #[test]
-    fn a_refusal_is_told_in_the_functions_own_words() {
-        let details = TaskFailedEventDetails::builder()
-            .resource_type("lambda")
-            .resource("invoke")
-            .error("TOO_LITTLE")
-            .cause(r#"{"errorType":"TOO_LITTLE","errorMessage":"it costs more"}"#);
-        let read =
-            read(event(HistoryEventType::TaskFailed).task_failed_event_details(details.build().unwrap()));
-        let (error, cause) = ("TOO_LITTLE".to_owned(), "it costs more".to_owned());
-        assert_eq!(read, Some(Happening::Failed(Failure { error, cause })));
+    /// Records that the order is being undone, and starts an attempt. The last state of a placement that failed, `{origin, error,
+    /// cause}`; and `POST /api/sagas/{id}/undo {reason?}`, by which an operator undoes also an order that is approved or ready.
+    ///
+    /// The attempt is recorded first. If the execution is never started, or dies before it has done anything, the record is
+    /// found when its time is over.
+    ///
+    /// # Errors
+    /// 404; for an operator 409 `ORDER_IS_PAID` and `ORDER_IS_COMPLETED`; 503 when nobody knows whether an execution was started.
+    pub async fn begin_undo(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
+        let id: OrderId = call.id("order")?;
+        let known = self.known(id).await?;
+        if !call.is_from_outside() && call.body["origin"] == "placement" {
+            let text = |field: &str| call.body[field].as_str().unwrap_or_default();
+            let reason = Reason::new(reason_of(text("error")));
+            tracing::info!(order = %id, error = text("error"), cause = message_of(text("cause")), "placement failed");
+            return self.undo(id, &known, UndoOrigin::Placement, reason, &call).await;
+        }
+        let reason = wished(&call)?;
+        match &known.order {
+            Order::Completed { .. } => {
+                return Err(Fault::new(
+                    409,
+                    "ORDER_IS_COMPLETED",
+                    format!("order {id} is completed: refund its payment"),
+                ));
+            }
+            Order::Approved { .. } | Order::Ready { .. } if is_paid(&self.store, id).await? => {
+                return Err(Fault::new(
+                    409,
+                    "ORDER_IS_PAID",
+                    format!("order {id} is paid, and will be completed"),
+                ));
+            }
+            Order::Pending(_)
+            | Order::Approved { .. }
+            | Order::Ready { .. }
+            | Order::Rejected { .. }
+            | Order::Canceled { .. } => {}
+        }
+        self.undo(id, &known, UndoOrigin::Operator, reason, &call).await
     }
 
-    #[test]
-    fn a_step_that_timed_out_without_a_word_is_a_failure_all_the_same() {
-        let details = TaskTimedOutEventDetails::builder().resource_type("lambda").resource("invoke");
-        let details = details.build().unwrap();
-        let read = read(event(HistoryEventType::TaskTimedOut).task_timed_out_event_details(details));
-        let error = "States.Timeout".to_owned();
-        assert_eq!(read, Some(Happening::Failed(Failure { error, cause: String::new() })));
+    /// First step of an undo, `{origin, reason}`: closes the order, so that every step of a placement that comes later is refused.
+    ///
+    /// # Errors
+    /// 409 `ORDER_IS_KEPT` when it is approved and only a placement asked, or when it is paid; 404.
+    pub async fn close_order(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
+        #[derive(Deserialize)]
+        struct Wanted {
+            origin: UndoOrigin,
+            reason: String,
+        }
+        let id: OrderId = call.id("order")?;
+        let Wanted { origin, reason } = understood(&call)?;
+        let even_approved = origin != UndoOrigin::Placement;
+        let known = self.known(id).await?;
+        if even_approved
+            && matches!(known.order, Order::Approved { .. } | Order::Ready { .. })
+            && is_paid(&self.store, id).await?
+        {
+            return Err(Fault::new(
+                409,
+                "ORDER_IS_KEPT",
+                format!("order {id} is paid, and will be completed"),
+            ));
+        }
+        let command = OrderCommand::Close { reason: Reason::new(&reason), even_approved };
+        let stream = StreamId::of::<Order, _>(id);
+        let outcome = self.store.transact::<Order>(&stream, Expect::Any, &command, &call.meta()).await?;
+        Ok(Answer::committed(id, outcome.version))
     }
 
-    #[test]
-    fn what_tells_an_operator_nothing_is_left_out() {
-        assert_eq!(read(event(HistoryEventType::TaskStarted)), None);
-        assert_eq!(read(event(HistoryEventType::TaskStateExited)), None);
-        assert_eq!(read(event(HistoryEventType::TaskScheduled)), Some(Happening::Attempted));
-        assert_eq!(read(event(HistoryEventType::TaskSucceeded)), Some(Happening::Done));
-        assert_eq!(read(event(HistoryEventType::ExecutionAborted)), Some(Happening::Ended));
+    /// Last step of an undo: records its end. It is given all the data of the execution. A failure that is a refusal makes the saga
+    /// stuck at once, since asking again would only be refused again; after any other the next attempt follows.
+    ///
+    /// # Errors
+    /// 404 when there is no such saga.
+    pub async fn end_undo(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
+        let id: OrderId = call.id("order")?;
+        let Ended { attempt, kept, failure } = understood(&call)?;
+        let command = match (failure, kept) {
+            (Some(failure), _) if is_refusal(&failure.error) => SagaCommand::GetStuck {
+                attempt,
+                error: Reason::new(&failure.error),
+                cause: message_of(&failure.cause),
+            },
+            (Some(failure), _) => {
+                let cause = message_of(&failure.cause);
+                tracing::error!(order = %id, attempt, error = failure.error, cause, "undo failed: another attempt follows");
+                return Ok(Answer::unchanged(id));
+            }
+            (None, Some(_)) => SagaCommand::End { attempt, outcome: UndoOutcome::Kept },
+            (None, None) => SagaCommand::End { attempt, outcome: UndoOutcome::Undone },
+        };
+        let outcome = self.tell(id, &command, &call.meta()).await?;
+        if let SagaCommand::GetStuck { error, cause, .. } = &command {
+            tracing::error!(order = %id, attempt, error = error.as_str(), cause, "saga stuck");
+        }
+        Ok(Answer::committed(id, outcome.version))
     }
 
-    #[test]
-    fn a_wait_that_step_functions_would_fail_at_is_refused_before_any_saga_starts() {
-        assert_eq!(FirstWait::new("86400", "604800"), Ok(FirstWait { wait: 86_400 }));
-        assert_eq!(
-            FirstWait::new("86400", "3600"),
-            Ok(FirstWait { wait: 3600 }),
-            "the deadline is not put off"
-        );
-        for text in ["0", "-1", "", "a day"] {
-            assert!(FirstWait::new(text, "604800").is_err(), "{text:?}");
-            assert!(FirstWait::new("86400", text).is_err(), "{text:?}");
+    /// `POST /api/sagas/{id}/retry`: starts the placement of a pending order, or the next attempt of an undo, now.
+    ///
+    /// # Errors
+    /// 404; 409 `SAGA_NEEDS_NOTHING` when there is nothing to start; 503 when nobody knows whether it was started.
+    pub async fn retry_saga(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
+        let id: OrderId = call.id("order")?;
+        let (known, saga) = self.both(id).await?;
+        let step = match (&known.order, saga.as_ref().map(|saga| &saga.stage)) {
+            (_, Some(Stage::Undoing { .. } | Stage::Stuck { undo: Some(_) })) => {
+                Next::Undo(saga.as_ref().map_or(0, |saga| saga.undos) + 1)
+            }
+            (
+                Order::Pending(_),
+                None | Some(Stage::Placing { .. } | Stage::Settled | Stage::Stuck { undo: None }),
+            ) => Next::Place(saga.as_ref().map_or(0, |saga| saga.placements) + 1),
+            // Its cancellation did not begin the undo.
+            (
+                Order::Rejected { .. } | Order::Canceled { .. },
+                None | Some(Stage::Placing { .. } | Stage::Settled | Stage::Stuck { undo: None }),
+            ) => Next::Begin(UndoOrigin::Operator),
+            (Order::Completed { .. }, Some(Stage::Stuck { undo: None })) => Next::Settle,
+            (
+                Order::Approved { .. } | Order::Ready { .. } | Order::Completed { .. },
+                None | Some(Stage::Placing { .. } | Stage::Settled | Stage::Stuck { undo: None }),
+            )
+            | (_, Some(Stage::Undone)) => {
+                let message =
+                    format!("order {id} is {}: its saga has nothing to try again", known.order.status());
+                return Err(Fault::new(409, "SAGA_NEEDS_NOTHING", message));
+            }
+        };
+        self.advance(id, &known, saga.as_ref(), step, &call).await?;
+        Ok(Answer::unchanged(id))
+    }
+
+    /// Takes up the saga of an order, if its time is over; whether there was something to do.
+    async fn take_up(&self, id: OrderId) -> Result<bool, Fault> {
+        let (known, saga) = self.both(id).await?;
+        let now = self.ports.clock.now();
+        let step = next(&known.order, known.first.at, saga.as_ref(), now, self.patience);
+        let call = self.scheduled(&known.first, now);
+        let idle = step == Next::Wait;
+        self.advance(id, &known, saga.as_ref(), step, &call).await?;
+        Ok(!idle)
+    }
+
+    /// Calls an operator for an order that is open for longer than it can be in the usual course.
+    async fn forget_not(&self, id: OrderId) -> Result<bool, Fault> {
+        let (known, saga) = self.both(id).await?;
+        let stage = saga.map(|saga| saga.stage);
+        match (&known.order, stage) {
+            (
+                Order::Approved { .. } | Order::Ready { .. },
+                None | Some(Stage::Placing { .. } | Stage::Settled),
+            ) => {}
+            (_, _) => return Ok(false),
+        }
+        let error = Reason::new(ORDER_IS_FORGOTTEN);
+        let cause = format!("the order is {} and nobody went on with it", known.order.status());
+        tracing::error!(order = %id, cause, "saga stuck");
+        let meta = self.scheduled(&known.first, self.ports.clock.now()).meta();
+        self.tell(id, &SagaCommand::GetStuck { attempt: 0, error, cause }, &meta).await?;
+        Ok(true)
+    }
+
+    /// Does the next thing. Executions are started first and recorded then: whatever cannot be started is not counted as
+    /// an attempt, so an outage uses up none.
+    async fn advance(
+        &self,
+        id: OrderId,
+        known: &Known,
+        saga: Option<&Saga>,
+        step: Next,
+        call: &Call,
+    ) -> Result<(), Fault> {
+        match step {
+            Next::Wait => {}
+            Next::Place(attempt) => {
+                tracing::info!(order = %id, attempt, "placement started again");
+                self.place(id, known).await?;
+                let due_at = self.patience.due_at(id, attempt, call.at);
+                self.tell(id, &SagaCommand::Resume { attempt, due_at }, &call.meta()).await?;
+            }
+            Next::Begin(origin) => {
+                self.undo(id, known, origin, Reason::new(PLACEMENT_TIMED_OUT), call).await?;
+            }
+            Next::Undo(attempt) => {
+                tracing::warn!(order = %id, attempt, "undo started again");
+                let undo = saga.and_then(Saga::undo).ok_or_else(|| Fault::not_found("undo of order", id))?;
+                self.executions.undo(&input_of(id, known, attempt, undo.origin, &undo.reason, call)).await?;
+                let due_at = self.patience.due_at(id, attempt, call.at);
+                self.tell(id, &SagaCommand::Retry { attempt, due_at }, &call.meta()).await?;
+            }
+            Next::GetStuck => {
+                let attempt = saga.map_or(0, |saga| saga.undos);
+                let cause =
+                    format!("{attempt} attempts came to no end: see the execution {id}-undo-{attempt}");
+                tracing::error!(order = %id, attempt, cause, "saga stuck");
+                let error = Reason::new(UNDO_FAILED);
+                self.tell(id, &SagaCommand::GetStuck { attempt, error, cause }, &call.meta()).await?;
+            }
+            Next::Settle => {
+                self.tell(id, &SagaCommand::Settle, &call.meta()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts a placement under a name of its own.
+    async fn place(&self, id: OrderId, known: &Known) -> Result<(), Fault> {
+        let placed = known.order.placed();
+        let input = PlacementInput {
+            order_id: id,
+            customer_id: placed.customer_id,
+            payment_id: placed.payment_id,
+            shopping_id: shopping_list_of(id),
+            correlation: known.first.correlation,
+            causation: known.first.id,
+            trace: known.first.trace.clone(),
+        };
+        self.executions.place(&format!("{id}-{}", self.ports.ids.fresh()), &input).await
+    }
+
+    /// Begins an undo, and starts the attempt that is under way then.
+    async fn undo(
+        &self,
+        id: OrderId,
+        known: &Known,
+        origin: UndoOrigin,
+        reason: Reason,
+        call: &Call,
+    ) -> Result<Answer, Fault> {
+        let (origin, reason) = match &known.order {
+            Order::Rejected { reason, .. } => (origin, reason.clone()),
+            // Its own event begins an undo as well: the two are to be one attempt.
+            Order::Canceled { reason, .. } => {
+                let reason = reason.clone().unwrap_or_else(|| Reason::new(ORDER_CANCELLED));
+                (if origin == UndoOrigin::Placement { UndoOrigin::Cancellation } else { origin }, reason)
+            }
+            Order::Approved { .. } | Order::Ready { .. } | Order::Completed { .. }
+                if origin == UndoOrigin::Placement =>
+            {
+                tracing::info!(order = %id, status = known.order.status(), "undo not begun: the order was placed all the same");
+                return Ok(Answer::unchanged(id));
+            }
+            Order::Pending(_) | Order::Approved { .. } | Order::Ready { .. } | Order::Completed { .. } => {
+                (origin, reason)
+            }
+        };
+        let due_at = self.patience.due_at(id, 1, call.at);
+        // The reason may be another one when the call is repeated, because the order was closed meanwhile.
+        let command_id = CommandId::derived(&["begin-undo", &call.command.to_string(), reason.as_str()]);
+        let meta = CommandMeta { id: command_id, ..call.meta() };
+        let outcome = self.tell(id, &SagaCommand::Begin { origin, reason, due_at }, &meta).await?;
+        let Some(Saga { undos, stage: Stage::Undoing { undo, .. }, .. }) = &outcome.state else {
+            tracing::info!(order = %id, "undo not begun: none is due");
+            return Ok(Answer::committed(id, outcome.version));
+        };
+        self.executions.undo(&input_of(id, known, *undos, undo.origin, &undo.reason, call)).await?;
+        tracing::info!(order = %id, attempt = undos, reason = undo.reason.as_str(), "undo started");
+        Ok(Answer::committed(id, outcome.version))
+    }
+
+    async fn tell(
+        &self,
+        id: OrderId,
+        command: &SagaCommand,
+        meta: &CommandMeta,
+    ) -> Result<Outcome<Saga>, Fault> {
+        let stream = StreamId::of::<Saga, _>(id);
+        Ok(self.store.transact::<Saga>(&stream, Expect::Any, command, meta).await?)
+    }
+
+    async fn saga(&self, id: OrderId) -> Result<Option<Saga>, Fault> {
+        Ok(self.store.load::<Saga>(&StreamId::of::<Saga, _>(id)).await?.state)
+    }
+
+    async fn known(&self, id: OrderId) -> Result<Known, Fault> {
+        let events = self.store.events_after(&StreamId::of::<Order, _>(id), Version::NONE).await?;
+        let order = folded(&events)?.ok_or_else(|| Fault::not_found("order", id))?;
+        let first = events.into_iter().next().ok_or_else(|| Fault::not_found("order", id))?;
+        Ok(Known { order, first })
+    }
+
+    async fn both(&self, id: OrderId) -> Result<(Known, Option<Saga>), Fault> {
+        futures::try_join!(self.known(id), self.saga(id))
+    }
+
+    /// A call that nobody made: a run of the schedule.
+    fn scheduled(&self, first: &Envelope, now: Timestamp) -> Call {
+        let command = CommandId::new(self.ports.ids.fresh());
+        Call { command, repeatable: false, ..Call::by_policy("resume-sagas", first, now) }
+    }
+}
+
+/// Whether the invoice of an order is paid.
+///
+/// # Errors
+/// When the event table fails.
+pub(crate) async fn is_paid(store: &EventStore, id: OrderId) -> Result<bool, Fault> {
+    let invoice: StreamId = format!("payments.Invoice/{id}").parse().map_err(Fault::internal)?;
+    for event in &store.events_after(&invoice, Version::NONE).await? {
+        if let InvoiceEvent::InvoicePaid(_) = event.event::<InvoiceEvent>().map_err(Fault::internal)? {
+            return Ok(true);
         }
     }
+    Ok(false)
+}
 
-    #[test]
-    fn a_status_that_is_not_known_yet_needs_somebody() {
-        assert_eq!(ended(&ExecutionStatus::from("NEW")), Ended::Stuck);
-        assert_eq!(ended(&ExecutionStatus::TimedOut), Ended::Stuck);
-        assert_eq!(ended(&ExecutionStatus::PendingRedrive), Ended::Running);
+fn input_of(
+    id: OrderId,
+    known: &Known,
+    attempt: u32,
+    origin: UndoOrigin,
+    reason: &Reason,
+    call: &Call,
+) -> UndoInput {
+    UndoInput {
+        order_id: id,
+        shopping_id: known.order.shopping_id().unwrap_or_else(|| shopping_list_of(id)),
+        attempt,
+        origin,
+        reason: reason.as_str().to_owned(),
+        correlation: known.first.correlation,
+        causation: call.causation.unwrap_or(known.first.id),
+        trace: call.trace.clone(),
+    }
+}
+
+fn understood<T: serde::de::DeserializeOwned>(call: &Call) -> Result<T, Fault> {
+    serde_json::from_value(call.body.clone())
+        .map_err(|e| Fault::invalid("INVOCATION_IS_MALFORMED", format!("not what order-undo sends: {e}")))
+}
+
+/// The reason that an operator gives.
+fn wished(call: &Call) -> Result<Reason, Fault> {
+    let form = Form::of(&call.body);
+    match form.text_or_empty("reason") {
+        Some("") => Ok(Reason::new(UNDONE_BY_HAND)),
+        Some(reason) => Ok(Reason::new(reason)),
+        None => Err(form.fault()),
+    }
+}
+
+/// The reason of an order whose placement failed with this error.
+fn reason_of(error: &str) -> &str {
+    if is_refusal(error) { error } else { PLACEMENT_FAILED }
+}
+
+/// Whether an error is a refusal of ours by its code, and not a technical error such as `Unavailable` or `States.Timeout`.
+fn is_refusal(error: &str) -> bool {
+    let letters = error.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+    letters && !error.is_empty()
+}
+
+/// The message in the cause of a task that failed, which is the function's answer: JSON with an `errorMessage`.
+pub(crate) fn message_of(cause: &str) -> String {
+    let parsed: Option<serde_json::Value> = serde_json::from_str(cause).ok();
+    let message = parsed.as_ref().and_then(|answer| answer["errorMessage"].as_str());
+    message.unwrap_or(cause).chars().take(MAX_CAUSE).collect()
+}
+
+/// What takes up sagas that were lost; a function on a schedule.
+pub struct Resumer {
+    sagas: Sagas,
+    orders: Projector<Orders>,
+    rows: Projector<SagaRows>,
+    /// How long an order may be open until an operator is called.
+    forgotten: std::time::Duration,
+}
+
+/// The report of a run.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Resumed {
+    /// Sagas that were taken up.
+    pub resumed: usize,
+    /// Orders about which an operator was called.
+    pub forgotten: usize,
+    /// Sagas that could not be taken up; they are tried again in the next run.
+    pub failed: usize,
+}
+
+impl Resumer {
+    /// Takes up `sagas` that the views list; calls an operator for orders that are open for longer than `forgotten`.
+    pub fn new(
+        sagas: Sagas,
+        orders: Projector<Orders>,
+        rows: Projector<SagaRows>,
+        forgotten: std::time::Duration,
+    ) -> Self {
+        Self { sagas, orders, rows, forgotten }
     }
 
-    #[test]
-    fn a_saga_that_timed_out_is_listed_among_the_stuck_and_none_is_listed_as_what_it_is_not() {
-        let all = [Ended::Running, Ended::Well, Ended::Stuck, Ended::Aborted];
-        for name in ExecutionStatus::values() {
-            let status = ExecutionStatus::from(*name);
-            let listed: Vec<Ended> = all.into_iter().filter(|how| statuses(*how).contains(&status)).collect();
-            match status {
-                // Only children of a distributed map are that, and there is none.
-                ExecutionStatus::PendingRedrive => assert!(listed.is_empty()),
-                status => assert_eq!(listed, [ended(&status)], "{name}"),
+    /// Takes up the sagas whose time is over: at most [`A_RUN`] of each kind. One that fails is logged, and keeps nobody else from
+    /// being taken up. What is done is decided on the streams, so lists that lag and two runs at once do no harm.
+    ///
+    /// # Errors
+    /// When the lists cannot be read.
+    pub async fn resume_sagas(self: Arc<Self>) -> Result<Resumed, Fault> {
+        let now = self.sagas.ports.clock.now();
+        let before = |age| sortable(now.checked_sub(age).unwrap_or(Timestamp::MIN));
+        let due = List { index: &DUE, partition: DUE.partition, ..up_to(sortable(now)) };
+        let mut lost: Vec<OrderId> = self.rows.list_rows(&due).await?.rows.iter().map(|row| row.id).collect();
+        lost.extend(self.open(PENDING, sortable(self.sagas.patience.before(now))).await?);
+        let forgotten = self.open(PLACED, before(self.forgotten)).await?;
+
+        let sagas = &self.sagas;
+        let taken = stream::iter(lost.into_iter().take(A_RUN))
+            .map(|id| async move { (id, sagas.take_up(id).await) })
+            .buffer_unordered(AT_A_TIME)
+            .collect::<Vec<_>>()
+            .await;
+        let told = stream::iter(forgotten)
+            .map(|id| async move { (id, sagas.forget_not(id).await) })
+            .buffer_unordered(AT_A_TIME)
+            .collect::<Vec<_>>()
+            .await;
+        let mut report = Resumed::default();
+        let (taken, told) = (count(taken, &mut report.failed), count(told, &mut report.failed));
+        (report.resumed, report.forgotten) = (taken, told);
+        Ok(report)
+    }
+
+    /// Orders that are listed as `stage` since `until` at least, and have no saga yet: what has one is due in its own time.
+    async fn open(&self, stage: &str, until: String) -> Result<Vec<OrderId>, Fault> {
+        let mut found = Vec::new();
+        for partition in shards(stage) {
+            let mut after = None;
+            // Orders that have a saga are passed over, so more than one page may have to be read.
+            for _ in 0..PAGES {
+                let list = List { index: &BY_STAGE, partition: &partition, after, ..up_to(until.clone()) };
+                let page = self.orders.list_rows(&list).await?;
+                let rows = &self.rows;
+                let fresh = stream::iter(page.rows)
+                    .map(|row| async move {
+                        Ok::<_, Fault>((row.id, rows.read(&row.id.to_string(), None).await?))
+                    })
+                    .buffered(AT_A_TIME)
+                    .collect::<Vec<_>>()
+                    .await;
+                for row in fresh {
+                    let (id, saga) = row?;
+                    if saga.is_none() {
+                        found.push(id);
+                    }
+                }
+                after = page.next;
+                if after.is_none() || found.len() >= A_RUN {
+                    break;
+                }
+            }
+        }
+        found.truncate(A_RUN);
+        Ok(found)
+    }
+}
+
+/// Pages of a shard that one run reads at most.
+const PAGES: usize = 10;
+
+/// A page of an index, oldest first, up to this sort value.
+fn up_to(until: String) -> List<'static> {
+    List {
+        index: &DUE,
+        partition: "",
+        range: Range { from: None, to: Some(until) },
+        descending: false,
+        after: None,
+        limit: A_RUN,
+    }
+}
+
+fn count(done: Vec<(OrderId, Result<bool, Fault>)>, failed: &mut usize) -> usize {
+    let mut counted = 0;
+    for (order, result) in done {
+        match result {
+            Ok(something) => counted += usize::from(something),
+            Err(error) => {
+                *failed += 1;
+                tracing::error!(%order, %error, "saga not taken up: the next run tries again");
             }
         }
     }
-
-    #[test]
-    fn of_two_lists_the_newest_are_taken_and_no_more_than_asked_for() {
-        let execution = |second: i64| Execution {
-            order_id: OrderId::new(Uuid::from_u128(second as u128)),
-            ended: Ended::Stuck,
-            started_at: Timestamp::from_second(second).unwrap(),
-            ended_at: None,
-            redrives: 0,
-            error: None,
-        };
-        let lists = || vec![vec![execution(9), execution(5), execution(4)], vec![execution(7)]];
-        let seconds = |limit| {
-            let found = newest_of(lists(), limit);
-            found.iter().map(|found| found.started_at.as_second()).collect::<Vec<_>>()
-        };
-        assert_eq!(seconds(3), [9, 7, 5]);
-        assert_eq!(seconds(100), [9, 7, 5, 4]);
-    }
+    counted
 }

@@ -10,7 +10,7 @@
 //! * The customer's own stream and those of the stock. They grow with every order ever placed, an order of a hundred
 //!   products would read a hundred of them, and where in them an order stands cannot be known. What they said shows
 //!   all the same: an order whose shopping was planned had its stock reserved, and one that was rejected says why. The
-//!   saga's history, which operators see ([`crate::saga_view`]), has these steps with their times.
+//!   times of these steps stand in those streams only.
 //! * What the payment was used for otherwise, and who put it up, when it was not this customer.
 //!
 //! Entries are in the order of their times. Functions have a clock each, so two entries of different streams that are
@@ -82,7 +82,11 @@ async fn read(store: &EventStore, stream: String) -> Result<Vec<Envelope>, Fault
     Ok(store.events_after(&stream, Version::NONE).await?)
 }
 
-fn folded(events: &[Envelope]) -> Result<Option<Order>, Fault> {
+/// The order that these events make.
+///
+/// # Errors
+/// When they make none.
+pub(crate) fn folded(events: &[Envelope]) -> Result<Option<Order>, Fault> {
     let mut order = None;
     for event in events {
         let event = event.event::<OrderEvent>().map_err(Fault::internal)?;

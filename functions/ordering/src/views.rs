@@ -25,6 +25,31 @@ pub struct Orders;
 /// Orders of one customer, by the time they were placed.
 pub const BY_CUSTOMER: Index = Index { name: "by-customer", partition: "customerId", sort: "placedAt" };
 
+/// Orders of one stage, by the time they were placed: what operators list, and where orders are found that nobody went on with.
+/// Orders that are rejected or cancelled are not in it.
+///
+/// Each stage has [`SHARDS`] partitions, because one takes 1,000 write units a second and an order takes five of these: one
+/// when it is placed, two when it is approved, two when it is completed.
+pub const BY_STAGE: Index = Index { name: "by-stage", partition: "stage", sort: "placedAt" };
+/// The stage of an order that is being placed.
+pub const PENDING: &str = "pending";
+/// The stage of an order that is approved or ready.
+pub const PLACED: &str = "placed";
+/// The stage of an order that is paid.
+pub const COMPLETED: &str = "completed";
+/// Partitions of a stage: enough for 1,000 orders a second.
+const SHARDS: u128 = 8;
+
+/// The partitions of a stage.
+pub fn shards(stage: &str) -> impl Iterator<Item = String> {
+    (0..SHARDS).map(move |shard| format!("{stage}-{shard}"))
+}
+
+/// The partition of an order in a stage: its id decides.
+fn shard(stage: &str, id: OrderId) -> String {
+    format!("{stage}-{}", id.uuid().as_u128() % SHARDS)
+}
+
 /// An order, for its customer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -54,19 +79,24 @@ pub struct OrderRow {
     pub placed_at: String,
     /// When it last changed.
     pub changed_at: String,
+    /// Its partition of [`BY_STAGE`]; none when it is rejected or cancelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stage: Option<String>,
 }
 
 impl Projection for Orders {
     const NAME: &'static str = "orders";
-    const SCHEMA: u16 = 2;
+    /// 3: the stage.
+    const SCHEMA: u16 = 3;
     const CATEGORY: &'static str = "ordering.Order";
     type Row = OrderRow;
 
     fn apply(row: Option<OrderRow>, event: &Envelope) -> Result<OrderRow, ApplyError> {
         let at = sortable(event.at);
-        let changed = |status: &str| {
+        let changed = |status: &str, stage: Option<&str>| {
             let row = row.ok_or_else(|| ApplyError::without_row(event))?;
-            Ok::<_, ApplyError>(OrderRow { status: status.to_owned(), changed_at: at.clone(), ..row })
+            let stage = stage.map(|stage| shard(stage, row.id));
+            Ok::<_, ApplyError>(OrderRow { status: status.to_owned(), changed_at: at.clone(), stage, ..row })
         };
         match event.event::<OrderEvent>()? {
             OrderEvent::OrderCreated(created) => Ok(OrderRow {
@@ -81,19 +111,21 @@ impl Projection for Orders {
                 total: created.total,
                 placed_at: at.clone(),
                 changed_at: at,
+                stage: Some(shard(PENDING, row_id(event)?)),
             }),
             OrderEvent::OrderApproved(approved) => {
-                Ok(OrderRow { shopping_id: approved.shopping_id, ..changed("approved")? })
+                Ok(OrderRow { shopping_id: approved.shopping_id, ..changed("approved", Some(PLACED))? })
             }
-            OrderEvent::OrderReadied(_) => changed("ready"),
-            OrderEvent::OrderCompleted(completed) => {
-                Ok(OrderRow { invoice_id: Some(completed.invoice_id), ..changed("completed")? })
-            }
+            OrderEvent::OrderReadied(_) => changed("ready", Some(PLACED)),
+            OrderEvent::OrderCompleted(completed) => Ok(OrderRow {
+                invoice_id: Some(completed.invoice_id),
+                ..changed("completed", Some(COMPLETED))?
+            }),
             OrderEvent::OrderRejected(rejected) => {
-                Ok(OrderRow { reason: Some(rejected.reason), ..changed("rejected")? })
+                Ok(OrderRow { reason: Some(rejected.reason), ..changed("rejected", None)? })
             }
             OrderEvent::OrderCanceled(canceled) => {
-                Ok(OrderRow { reason: canceled.reason, ..changed("cancelled")? })
+                Ok(OrderRow { reason: canceled.reason, ..changed("cancelled", None)? })
             }
         }
     }
