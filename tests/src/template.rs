@@ -227,25 +227,6 @@ fn leading_keys(context: &str) -> Value {
 /// The handler of the functions that rebuild views.
 const REBUILD_WORKER: &str = "rebuild-view";
 
-/// Tables that are no views, so that they need no twin: what they hold cannot be made of events.
-const NO_VIEWS: &[(&str, &str)] = &[
-    ("payments", "PaymentWaitsTable"), // tokens of tasks that wait: no event has them, and the next wait brings another one
-];
-
-fn is_no_view(template: &Template, table: &str) -> bool {
-    NO_VIEWS.contains(&(template.context.as_str(), table))
-}
-
-/// Views whose rows many streams feed: each joins its part by an update, and a put would lose what the others had told.
-const JOINED_VIEWS: &[(&str, &str)] = &[
-    ("ordering", "SagasTable"), // a row is of an order's events in five contexts, and of what Step Functions tells
-];
-
-/// Whether this is a table of such a view, of its odd or its even generations.
-fn is_joined(template: &Template, table: &str) -> bool {
-    JOINED_VIEWS.contains(&(template.context.as_str(), table.strip_suffix("Even").unwrap_or(table)))
-}
-
 /// Whether this is a role of functions with these handlers, and of no other.
 fn is_of(holder: &Resource<'_>, handlers: &[&str]) -> bool {
     let mut users = holder
@@ -275,7 +256,7 @@ pub fn generations_are_twins(templates: &[Template]) -> Vec<String> {
         }
         let is_view = |id: &str| template.resources().any(|resource| resource.id == format!("{id}Even"));
         for table in template.of_kind("AWS::DynamoDB::Table").filter(|table| !table.id.ends_with("Even")) {
-            if template.context != "template" && !is_view(table.id) && !is_no_view(template, table.id) {
+            if template.context != "template" && !is_view(table.id) {
                 problems.push(format!("{table}: a view has a table for its even generations"));
             }
         }
@@ -362,24 +343,12 @@ pub fn views_are_listed(templates: &[Template]) -> Vec<String> {
     problems
 }
 
-/// No function may change or remove an item of any table by more than a conditional put, or, in a table of its own context that is no
-/// view ([`NO_VIEWS`]) or one whose rows are joined of parts ([`JOINED_VIEWS`]), an update; a joined row is never put. Only what
-/// rebuilds views removes rows, and of views only.
+/// No function may change or remove an item of any table by more than a conditional put. Only a worker that rebuilds views removes rows,
+/// and of views only.
 pub fn no_updates_and_no_deletes(templates: &[Template]) -> Vec<String> {
     const READING_AND_PUTTING: &[&str] =
         &["dynamodb:PutItem", "dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query"];
-    let allowed = |statement: &Statement<'_>, action: &str| {
-        let template = statement.holder.template;
-        let table = |table: &Value| template.target(table).map(|table| table.id);
-        let joined = |id: &Value| table(id).is_some_and(|id| is_joined(template, id));
-        let own = |id: &Value| joined(id) || table(id).is_some_and(|id| is_no_view(template, id));
-        if action == "dynamodb:PutItem" && statement.resources().any(joined) {
-            return false;
-        }
-        READING_AND_PUTTING.contains(&action)
-            || STREAM_READING.contains(&action)
-            || action == "dynamodb:UpdateItem" && statement.resources().all(own)
-    };
+    let allowed = |action: &str| READING_AND_PUTTING.contains(&action) || STREAM_READING.contains(&action);
     let mut problems = vec![];
     for statement in templates.iter().flat_map(Template::statements) {
         let rebuilds = is_of(&statement.holder, &[REBUILD_WORKER])
@@ -389,7 +358,7 @@ pub fn no_updates_and_no_deletes(templates: &[Template]) -> Vec<String> {
         let scans = is_of(&statement.holder, &[REBUILD_WORKER]) && statement.actions() == ["dynamodb:Scan"];
         for action in statement.actions() {
             let excused = scans || rebuilds && ["dynamodb:DeleteItem", "dynamodb:Scan"].contains(&action);
-            if action.starts_with("dynamodb:") && !allowed(&statement, action) && !excused {
+            if action.starts_with("dynamodb:") && !allowed(action) && !excused {
                 problems.push(format!(
                     "{}: {action} is not among what a function may do to a table",
                     statement.holder

@@ -108,11 +108,7 @@ fn the_sdk_is_called_in_adapters_only() {
     // Everything else talks to a port, so that it runs in a simulation unchanged.
     const ADAPTERS: &[&str] = &[
         "functions/ordering/src/main.rs",
-        "functions/ordering/src/saga_table.rs",
-        "functions/ordering/src/sagas.rs",
-        "functions/payments/src/callbacks.rs",
-        "functions/payments/src/main.rs",
-        "functions/payments/src/waits.rs",
+        "functions/ordering/src/step_functions.rs",
         "functions/product-search/src/s3.rs",
         "functions/relay/src/eventbridge.rs",
         "functions/relay/src/main.rs",

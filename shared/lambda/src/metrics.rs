@@ -7,6 +7,7 @@
 use std::io::Write;
 
 use contracts::Envelope;
+use kernel::Timestamp;
 use projection::BatchOutcome;
 use serde_json::{Value, json};
 
@@ -19,6 +20,25 @@ pub(crate) fn batch(events: &[Envelope], outcome: &BatchOutcome) {
     line["Function"] = json!(function);
     // A log that cannot be written is not worth a batch.
     let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Counts one of `metric`, in a deployment's namespace `Mallard/<area>`: for what an alarm has to hear and no service counts.
+pub fn count(area: &str, metric: &str, now: Timestamp) {
+    // Not in a function: in a test.
+    let Ok(stage) = std::env::var("STAGE") else { return };
+    let counted = json!({
+        "_aws": {
+            "Timestamp": now.as_millisecond(),
+            "CloudWatchMetrics": [{
+                "Namespace": format!("Mallard/{area}"),
+                "Dimensions": [["Stage"]],
+                "Metrics": [{ "Name": metric, "Unit": "Count" }],
+            }],
+        },
+        "Stage": stage,
+        metric: 1,
+    });
+    let _ = writeln!(std::io::stdout(), "{counted}");
 }
 
 fn line(events: &[Envelope], outcome: &BatchOutcome) -> Option<Value> {
@@ -47,7 +67,7 @@ fn line(events: &[Envelope], outcome: &BatchOutcome) -> Option<Value> {
 mod tests {
     use std::time::Duration;
 
-    use kernel::{Actor, Timestamp, Uuid, Version};
+    use kernel::{Actor, Uuid, Version};
 
     use super::*;
 

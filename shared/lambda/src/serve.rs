@@ -151,49 +151,6 @@ where
     })
 }
 
-/// Handles what a queue brings, batch by batch, where that is not only events of the mall: `D` is the `detail` of a bus event,
-/// whoever sent it. The answer has one result per detail, in order.
-pub fn detail_consumer<S, D, F, Fut>(state: &Arc<S>, run: F) -> Function
-where
-    S: Send + Sync + 'static,
-    D: DeserializeOwned + Send + 'static,
-    F: Fn(Arc<S>, Vec<D>) -> Fut + Send + Sync + Copy + 'static,
-    Fut: Future<Output = Vec<Result<(), Fault>>> + Send + 'static,
-{
-    let state = state.clone();
-    raw(move |event: SqsEvent, _context| {
-        let state = state.clone();
-        async move {
-            let (mut failed, mut messages, mut details) = (Vec::new(), Vec::new(), Vec::new());
-            for queue::Delivery { message, detail } in queue::deliveries::<D>(event) {
-                match detail {
-                    Ok(detail) => {
-                        messages.push(message);
-                        details.push(detail);
-                    }
-                    Err(error) => {
-                        tracing::error!(%message, %error, "not understood: left to the dead-letter queue");
-                        failed.push(message);
-                    }
-                }
-            }
-            let mut results = run(state, details).await.into_iter();
-            for message in messages {
-                let result =
-                    results.next().unwrap_or_else(|| Err(Fault::internal("the consumer did not answer")));
-                match result {
-                    Ok(()) => tracing::info!(%message, "handled"),
-                    Err(error) => {
-                        tracing::error!(%message, code = %error.code, %error, "not handled: left to the queue");
-                        failed.push(message);
-                    }
-                }
-            }
-            Ok::<_, Fault>(queue::failures(failed))
-        }
-    })
-}
-
 /// A function over some other kind of event.
 pub fn raw<E, F, Fut, A>(run: F) -> Function
 where
