@@ -446,17 +446,18 @@ fn of_one_machine(resource: &Value) -> bool {
     text.matches('*').count() == 1 && machine.is_some_and(|name| !name.is_empty() && !name.contains(':'))
 }
 
-/// A role may be about a state machine of another context, which it knows by name only: there has to be one of that name.
+/// A function knows the state machines that it starts by name only, because they refer to functions: there has to be one of that name.
 pub fn named_machines_exist(templates: &[Template]) -> Vec<String> {
     let machines = templates.iter().flat_map(|template| template.of_kind("AWS::Serverless::StateMachine"));
     let names: Vec<&str> = machines.filter_map(|m| m.properties["Name"]["Fn::Sub"].as_str()).collect();
     let mut problems = vec![];
-    for statement in templates.iter().flat_map(Template::statements) {
-        for resource in statement.resources().filter_map(|resource| resource["Fn::Sub"].as_str()) {
-            if let Some((_, name)) = resource.split_once(":stateMachine:")
+    for function in templates.iter().flat_map(Template::functions) {
+        let variables = function.properties["Environment"]["Variables"].as_object();
+        for value in variables.into_iter().flatten().filter_map(|(_, value)| value["Fn::Sub"].as_str()) {
+            if let Some((_, name)) = value.split_once(":stateMachine:")
                 && !names.contains(&name)
             {
-                problems.push(format!("{}: there is no state machine {name}", statement.holder));
+                problems.push(format!("{function}: there is no state machine {name}"));
             }
         }
     }

@@ -628,13 +628,6 @@ fn a_policy_that_reaches_too_far_is_found() {
         let to = format!("{action}, Resource: !Sub \"arn:aws:states:eu-west-1:1:{resource}\"}}");
         refuses(rule, "dynamodb:ListStreams, Resource: \"*\"}", &to, action);
     }
-    for machine in ["*", "${Prefix}-*"] {
-        let to = format!(
-            "states:SendTaskSuccess, Resource: !Sub \"arn:aws:states:eu-west-1:1:stateMachine:{machine}\"}}"
-        );
-        refuses(rule, "dynamodb:ListStreams, Resource: \"*\"}", &to, "states:SendTaskSuccess");
-    }
-    refuses(rule, "dynamodb:ListStreams", "states:SendTaskFailure", "states:SendTaskFailure");
     for (action, resource) in [
         ("s3:GetObject", "${BuyBucket.Arn}/*"),
         ("s3:GetObject", "${BuyQueue.Arn}/toys/*"),
@@ -653,11 +646,16 @@ fn a_policy_that_reaches_too_far_is_found() {
 }
 
 #[test]
-fn a_role_about_a_state_machine_that_is_not_there_is_found() {
-    let to =
-        "states:SendTaskSuccess, Resource: !Sub \"arn:aws:states:eu-west-1:1:stateMachine:${Prefix}-oder\"}";
+fn a_function_that_starts_a_state_machine_that_is_not_there_is_found() {
+    let named = |machine: &str| {
+        format!(
+            "Environment: {{Variables: {{MACHINE: !Sub \"arn:aws:states:eu-west-1:1:stateMachine:{machine}\"}}}}\n      \
+             LoggingConfig: {{LogGroup: !Ref BuyLog}}\n"
+        )
+    };
     let rule = template::named_machines_exist;
-    refuses(rule, "dynamodb:ListStreams, Resource: \"*\"}", to, "no state machine");
+    let from = "LoggingConfig: {LogGroup: !Ref BuyLog}\n";
+    refuses(rule, from, &named("${Prefix}-oder-placement"), "no state machine");
 }
 
 #[test]
