@@ -99,18 +99,7 @@ impl Ordering {
                 tracing::warn!(order = %id, why = %refusal, "too late: nothing changes");
                 Ok(())
             }
-            OrderRefusal::NotFound
-            | OrderRefusal::AlreadyCreated
-            | OrderRefusal::HasNoItems
-            | OrderRefusal::TooManyProducts
-            | OrderRefusal::ProductIsRepeated
-            | OrderRefusal::QuantityMustBePositive
-            | OrderRefusal::QuantityIsTooLarge
-            | OrderRefusal::PriceCannotBeNegative
-            | OrderRefusal::TotalIsInvalid
-            | OrderRefusal::IsOver { .. }
-            | OrderRefusal::IsKept { .. }
-            | OrderRefusal::CannotBeCanceled { .. } => Err(TransactError::Refused(refusal).into()),
+            refusal => Err(TransactError::Refused(refusal).into()),
         }
     }
 }

@@ -84,6 +84,13 @@ pub struct SagaRow {
     due_at: Option<String>,
 }
 
+impl SagaRow {
+    /// Whether it is being undone, or an operator was called.
+    pub fn is_seen_to(&self) -> bool {
+        ["undoing", "undone", "stuck"].contains(&self.status.as_str())
+    }
+}
+
 impl Projection for SagaRows {
     const NAME: &'static str = "sagas";
     const SCHEMA: u16 = 1;

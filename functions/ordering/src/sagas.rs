@@ -23,7 +23,7 @@ use contracts::{
     payments::InvoiceEvent,
 };
 use event_store::{EventStore, Expect, Outcome};
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use kernel::{CommandId, CommandMeta, Reason, StreamId, Timestamp, TraceParent, Uuid, Version, ports::Ports};
 use lambda::{
     Answer, Call, Fault, Form, metrics,
@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     order::{Order, OrderCommand},
     saga::{Next, Patience, Saga, SagaCommand, Stage, next},
-    saga_views::{DUE, SagaRows},
+    saga_views::{DUE, SagaRow, SagaRows},
     step_functions::Executions,
     timeline::folded,
     views::{BY_STAGE, Orders, PENDING, PLACED, shards},
@@ -603,8 +603,9 @@ impl Resumer {
         let before = |age| sortable(now.checked_sub(age).unwrap_or(Timestamp::MIN));
         let due = List { index: &DUE, partition: DUE.partition, ..up_to(sortable(now)) };
         let mut lost: Vec<OrderId> = self.rows.list_rows(&due).await?.rows.iter().map(|row| row.id).collect();
-        lost.extend(self.open(PENDING, sortable(self.sagas.patience.before(now))).await?);
-        let forgotten = self.open(PLACED, before(self.forgotten)).await?;
+        // A pending order that has a saga is due in that one's own time.
+        lost.extend(self.open(PENDING, sortable(self.sagas.patience.before(now)), |_| true).await?);
+        let forgotten = self.open(PLACED, before(self.forgotten), SagaRow::is_seen_to).await?;
 
         let sagas = &self.sagas;
         let taken = stream::iter(lost.into_iter().take(A_RUN))
@@ -623,29 +624,27 @@ impl Resumer {
         Ok(report)
     }
 
-    /// Orders that are listed as `stage` since `until` at least, and have no saga yet: what has one is due in its own time.
-    async fn open(&self, stage: &str, until: String) -> Result<Vec<OrderId>, Fault> {
-        let mut found = Vec::new();
+    /// Orders that are listed as `stage` since `until` at least, without those whose saga is `passed_over`.
+    async fn open(
+        &self,
+        stage: &str,
+        until: String,
+        passed_over: fn(&SagaRow) -> bool,
+    ) -> Result<Vec<OrderId>, Fault> {
+        let (mut found, rows) = (Vec::new(), &self.rows);
         for partition in shards(stage) {
             let mut after = None;
-            // Orders that have a saga are passed over, so more than one page may have to be read.
             for _ in 0..PAGES {
                 let list = List { index: &BY_STAGE, partition: &partition, after, ..up_to(until.clone()) };
                 let page = self.orders.list_rows(&list).await?;
-                let rows = &self.rows;
-                let fresh = stream::iter(page.rows)
-                    .map(|row| async move {
-                        Ok::<_, Fault>((row.id, rows.read(&row.id.to_string(), None).await?))
-                    })
-                    .buffered(AT_A_TIME)
-                    .collect::<Vec<_>>()
-                    .await;
-                for row in fresh {
-                    let (id, saga) = row?;
-                    if saga.is_none() {
-                        found.push(id);
-                    }
-                }
+                let with_saga = page.rows.into_iter().map(|order| async move {
+                    Ok::<_, Fault>((order.id, rows.read(&order.id.to_string(), None).await?))
+                });
+                let with_saga: Vec<_> = stream::iter(with_saga).buffered(AT_A_TIME).try_collect().await?;
+                let wanted = with_saga
+                    .into_iter()
+                    .filter(|(_, saga)| !saga.as_ref().is_some_and(|saga| passed_over(&saga.row)));
+                found.extend(wanted.map(|(id, _)| id));
                 after = page.next;
                 if after.is_none() || found.len() >= A_RUN {
                     break;
