@@ -577,9 +577,9 @@ pub fn queues_lose_nothing(templates: &[Template]) -> Vec<String> {
                 if dead_letters.is_none_or(|q| q.kind != "AWS::SQS::Queue" || consumed.contains(&q.id)) {
                     problems.push(format!("{queue}: no dead-letter queue"));
                 }
-                if !redrive["maxReceiveCount"].as_u64().is_some_and(|count| (3..=10).contains(&count)) {
+                if !redrive["maxReceiveCount"].as_u64().is_some_and(|count| (3..=100).contains(&count)) {
                     problems.push(format!(
-                        "{queue}: maxReceiveCount must be 3 to 10: patient with crashes, but not for ever"
+                        "{queue}: maxReceiveCount must be 3 to 100: patient with crashes and an hour of trouble, but not for ever"
                     ));
                 }
             } else if !alarmed.contains(&queue.id) {
@@ -757,13 +757,26 @@ pub fn visibility_outlasts_the_function(templates: &[Template]) -> Vec<String> {
     problems
 }
 
-/// What a rule cannot deliver is tried for a bounded time and then kept, and only that rule may write to its queue.
+/// What a rule cannot deliver is tried for a bounded time and then kept, and only that rule may write to its queue. A schedule calls its
+/// function, which nobody else's rule may: what it misses, the next time brings.
 pub fn rule_targets_lose_nothing(templates: &[Template]) -> Vec<String> {
     let mut problems = vec![];
     for template in templates {
         for rule in template.of_kind("AWS::Events::Rule") {
             if items(&rule.properties["Targets"]).count() == 0 {
                 problems.push(format!("{rule}: no targets"));
+            }
+            if !rule.properties["ScheduleExpression"].is_null() {
+                let allowed = template.of_kind("AWS::Lambda::Permission").any(|permission| {
+                    permission.properties["SourceArn"] == json!({"Fn::GetAtt": [rule.id, "Arn"]})
+                        && items(&rule.properties["Targets"]).all(|target| {
+                            referred(&target["Arn"]) == referred(&permission.properties["FunctionName"])
+                        })
+                });
+                if !allowed {
+                    problems.push(format!("{rule}: it may not call its function"));
+                }
+                continue;
             }
             for target in items(&rule.properties["Targets"]) {
                 let retry = &target["RetryPolicy"];

@@ -163,7 +163,11 @@ const STORY: &[(&str, &str, &[&str])] = &[
         "ordering",
         &["\"statusCode\":200", "\\\"status\\\":\\\"succeeded\\\"", "\\\"order\\\":\\\"completed\\\""],
     ),
-    ("get-saga", "ordering", &["\"statusCode\":200", "\\\"status\\\":\\\"undone\\\"", "\\\"name\\\":\\\"CloseOrder\\\""]),
+    (
+        "get-saga",
+        "ordering",
+        &["\"statusCode\":200", "\\\"status\\\":\\\"undone\\\"", "\\\"name\\\":\\\"CloseOrder\\\""],
+    ),
     ("cancel-invoice", "payments", &["\"statusCode\":404", "INVOICE_NOT_FOUND"]),
     ("settle-cancelled-order", "payments", &["\"batchItemFailures\":[]"]),
     ("remove-product", "stores", &["\"statusCode\":200", "\\\"version\\\":5"]),
@@ -197,7 +201,9 @@ async fn every_sample_event_is_understood_by_its_function() {
     event_store::create_table(&dynamo.client(), "events").await.unwrap();
     projection::create_registry(&dynamo.client(), "views").await.unwrap();
     projection::create_table::<Orders>(&dynamo.client(), "orders", &[BY_CUSTOMER, BY_STAGE]).await.unwrap();
-    projection::create_table::<Orders>(&dynamo.client(), "orders-even", &[BY_CUSTOMER, BY_STAGE]).await.unwrap();
+    projection::create_table::<Orders>(&dynamo.client(), "orders-even", &[BY_CUSTOMER, BY_STAGE])
+        .await
+        .unwrap();
     let of_stores = [ALL_STORES, PARTICIPATING_STORES];
     projection::create_table::<Mall>(&dynamo.client(), "mall", &of_stores).await.unwrap();
     projection::create_table::<Catalogue>(&dynamo.client(), "catalogue", &[BY_STORE]).await.unwrap();

@@ -646,6 +646,12 @@ fn a_policy_that_reaches_too_far_is_found() {
 }
 
 #[test]
+fn a_schedule_that_may_not_call_its_function_is_found() {
+    let scheduled = "ScheduleExpression: rate(1 minute)\n      EventPattern:";
+    refuses(template::rule_targets_lose_nothing, "EventPattern:", scheduled, "may not call");
+}
+
+#[test]
 fn a_function_that_starts_a_state_machine_that_is_not_there_is_found() {
     let named = |machine: &str| {
         format!(
