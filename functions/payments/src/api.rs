@@ -39,12 +39,23 @@ impl Payments {
         self.transact(id, Expect::New, PaymentCommand::Authorize { customer_id, amount }, &call).await
     }
 
-    /// `PUT /api/payments/{id}/confirm {orderId}`: holds the order's total; also a step of the order saga.
+    /// `PUT /api/payments/{id}/confirm {orderId}`: holds the order's total. Also a step of an order's placement, which does
+    /// nothing when the order was approved before.
     ///
     /// # Errors
-    /// 404, 412, and 409 when the payment is not the customer's, does not cover the total, or is used.
+    /// 404, 412, and 409 when the payment is not the customer's, does not cover the total, or is used. For the placement also
+    /// 409 `ORDER_IS_OVER`.
     pub async fn confirm_payment(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
-        let (id, order_id, order) = self.payment_and_order(&call).await?;
+        let (id, order_id) = payment_and_order(&call)?;
+        let order = if call.is_from_outside() {
+            orders::placed(&self.store, order_id).await?
+        } else {
+            let Some(order) = orders::pending(&self.store, order_id).await? else {
+                return Ok(Answer::unchanged(id));
+            };
+            order
+        };
+        let order = paid_with(id, order_id, order)?;
         let (customer_id, total) = (order.customer_id, order.total);
         let command = PaymentCommand::Confirm { order_id, customer_id, total };
         self.transact(id, call.expect(), command, &call).await
@@ -57,7 +68,8 @@ impl Payments {
     /// 404, 412, and 409 when the payment is not held for the order, was captured for another amount, or the order's
     /// invoice was canceled.
     pub async fn capture_held_payment(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
-        let (id, order_id, order) = self.payment_and_order(&call).await?;
+        let (id, order_id) = payment_and_order(&call)?;
+        let order = self.order_paid_with(id, order_id).await?;
         let amount = match self.invoice(order_id.as_kind()).await?.state {
             None => order.total,
             Some(Invoice::Pending(bill) | Invoice::Paid(bill)) => bill.amount,
@@ -70,8 +82,7 @@ impl Payments {
         self.transact(id, call.expect(), command, &call).await
     }
 
-    /// `PUT /api/payments/{id}/release {orderId}`: gives up the hold; also a compensation in the order saga.
-    /// Harmless when nothing is held for the order.
+    /// `PUT /api/payments/{id}/release {orderId}`: gives up the hold. Harmless when nothing is held for the order.
     ///
     /// What an invoice was paid with is not given up: it is about to be captured, and the order to be completed.
     ///
@@ -79,7 +90,8 @@ impl Payments {
     /// 404 when there is no such order, 412, and 409 when the order is paid with another payment, what is held is about to be
     /// captured, or is captured.
     pub async fn release_payment(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
-        let (id, order_id, order) = self.payment_and_order(&call).await?;
+        let (id, order_id) = payment_and_order(&call)?;
+        let order = self.order_paid_with(id, order_id).await?;
         let invoice = self.invoice(order_id.as_kind()).await?.state;
         let invoice_is_paid = matches!(invoice, Some(Invoice::Paid(_)));
         let command = PaymentCommand::Release { order_id, customer_id: order.customer_id, invoice_is_paid };
@@ -117,23 +129,9 @@ impl Payments {
         Ok(self.store.load(&StreamId::of::<Payment, _>(id)).await?)
     }
 
-    /// The payment that a call is about, and the order that it names.
-    async fn payment_and_order(&self, call: &Call) -> Result<(PaymentId, OrderId, OrderCreated), Fault> {
-        let id = call.id("payment")?;
-        let form = Form::of(&call.body);
-        let order_id: Option<OrderId> = form.id("orderId", "ORDER_ID_CANNOT_BE_BLANK");
-        let Some(order_id) = order_id else { return Err(form.fault()) };
-        Ok((id, order_id, self.order_paid_with(id, order_id).await?))
-    }
-
-    /// The order, if it is paid with this payment.
+    /// Reads the order, if it is paid with this payment.
     async fn order_paid_with(&self, id: PaymentId, order_id: OrderId) -> Result<OrderCreated, Fault> {
-        let order = orders::placed(&self.store, order_id).await?;
-        if order.payment_id != id {
-            let message = format!("order {order_id} is not paid with payment {id}");
-            return Err(Fault::new(409, "PAYMENT_IS_NOT_OF_THIS_ORDER", message));
-        }
-        Ok(order)
+        paid_with(id, order_id, orders::placed(&self.store, order_id).await?)
     }
 
     pub(crate) async fn transact(
@@ -280,7 +278,7 @@ impl Payments {
         Ok(payment.filter(|payment| payment.order_id() == Some(bill.order_id)))
     }
 
-    pub(crate) async fn transact_invoice(
+    async fn transact_invoice(
         &self,
         id: InvoiceId,
         command: InvoiceCommand,
@@ -290,6 +288,23 @@ impl Payments {
         let outcome = self.store.transact::<Invoice>(&stream, call.expect(), &command, &call.meta()).await?;
         Ok(Answer::committed(id, outcome.version))
     }
+}
+
+/// Reads the payment that a call is about, and the order that it names.
+fn payment_and_order(call: &Call) -> Result<(PaymentId, OrderId), Fault> {
+    let id = call.id("payment")?;
+    let form = Form::of(&call.body);
+    let order_id = form.id("orderId", "ORDER_ID_CANNOT_BE_BLANK");
+    Ok((id, order_id.ok_or_else(|| form.fault())?))
+}
+
+/// Returns the order, if it is paid with this payment.
+fn paid_with(id: PaymentId, order_id: OrderId, order: OrderCreated) -> Result<OrderCreated, Fault> {
+    if order.payment_id != id {
+        let message = format!("order {order_id} is not paid with payment {id}");
+        return Err(Fault::new(409, "PAYMENT_IS_NOT_OF_THIS_ORDER", message));
+    }
+    Ok(order)
 }
 
 /// What an invoice can be paid with: what is held, or was taken before the invoice said so.

@@ -44,7 +44,7 @@ pub enum Invoice {
     Paid(Bill),
     /// The customer owes nothing any more, without having paid.
     Canceled(Bill, Reason),
-    /// The order was cancelled before there was an invoice: there never will be one.
+    /// The order was over before there was an invoice: there never will be one.
     NeverMade(Reason),
 }
 
@@ -58,8 +58,8 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// Most reminders that fit into a deadline. Each takes the order saga some ten events, and Step Functions ends an
-    /// execution with more than 25,000.
+    /// Most reminders that fit into a deadline. Each is an event in the invoice's stream, and all of them are read again for
+    /// the next one.
     const MOST_REMINDERS: u64 = 1000;
 
     /// The terms, from two numbers of seconds.
@@ -79,8 +79,6 @@ impl Terms {
                 "a reminder every {reminder} s of {deadline} s is more than {most} reminders"
             ));
         }
-        // A period that is longer than the deadline reminds nobody, and must not put the deadline off.
-        let reminder = reminder.min(deadline);
         Ok(Self { deadline: Duration::from_secs(deadline), reminder: Duration::from_secs(reminder) })
     }
 
@@ -104,36 +102,21 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// Longest time-out that Step Functions takes.
-    const LONGEST_WAIT: f64 = 99_999_999.0;
-
-    /// Until when the invoice is to be paid.
-    pub fn due_at(&self) -> Timestamp {
+    /// The deadline of this invoice.
+    fn due_at(&self) -> Timestamp {
         self.terms.due_at(self.created_at)
     }
 
-    /// Whether that is over.
+    /// Returns true from the deadline on.
     pub fn is_overdue(&self) -> bool {
         self.now >= self.due_at()
     }
 
-    /// When the customer is to be reminded next, unless the invoice is due before.
-    pub fn remind_at(&self) -> Timestamp {
-        later(self.reminded_at.unwrap_or(self.created_at), self.terms.reminder)
-    }
-
-    /// Whole seconds, at least one, until there is something to do: to remind, or to cancel what nobody paid.
-    pub fn wait(&self) -> u32 {
-        self.wait_until(self.remind_at().min(self.due_at()))
-    }
-
-    /// Whole seconds, at least one, until it is due: when there is nobody to remind.
-    pub fn wait_until_due(&self) -> u32 {
-        self.wait_until(self.due_at())
-    }
-
-    fn wait_until(&self, until: Timestamp) -> u32 {
-        until.duration_since(self.now).as_secs_f64().ceil().clamp(1.0, Self::LONGEST_WAIT) as u32
+    /// Returns true when the customer was left in peace for the reminder period, and until the deadline. A period that is
+    /// longer than the deadline reminds nobody.
+    pub fn is_to_be_reminded(&self) -> bool {
+        let since = self.reminded_at.unwrap_or(self.created_at);
+        self.now >= later(since, self.terms.reminder) && !self.is_overdue()
     }
 }
 
@@ -184,8 +167,8 @@ pub enum InvoiceCommand {
         /// Why.
         reason: Reason,
     },
-    /// The customer has not paid yet: say so when it is time to. Harmless when it is not, when somebody else did so
-    /// meanwhile, and when there is nothing to pay any more.
+    /// Remind the customer, who has not paid yet, when it is time to. Harmless before that and after the deadline, when
+    /// another asker did so meanwhile, and when there is nothing to pay any more.
     Remind {
         /// How many reminders the asker knows of: a second asker who knows of no more does not remind again.
         reminders: u32,
@@ -193,14 +176,14 @@ pub enum InvoiceCommand {
         #[serde(skip)]
         moment: Moment,
     },
-    /// Nobody waits for the payment any more. That was decided by who asks; all that can have changed meanwhile is that the
-    /// customer paid, and that is refused. Harmless when the invoice was canceled before.
+    /// Give the invoice up, because the deadline has passed. The asker has seen that; all that can have changed since is that
+    /// the customer paid, and that is refused. Harmless when the invoice was canceled before.
     GiveUp {
         /// Why.
         reason: Reason,
     },
-    /// The order was cancelled. Harmless when the invoice was canceled before, and when it is paid: then it
-    /// stays paid, and the payment is what is given back. Where there is no invoice yet, there will be none.
+    /// Cancel the invoice of an order that is over. Harmless when the invoice was canceled before, and when it is paid: then
+    /// it stays paid, and the payment is given back. If there is no invoice yet, there will be none.
     CancelWithOrder {
         /// The order.
         order_id: OrderId,
@@ -264,12 +247,6 @@ pub enum InvoiceRefusal {
     /// The customer paid after all.
     #[error("the invoice is paid")]
     IsPaid,
-    /// The customer did not pay in time.
-    #[error("the invoice was to be paid until {due_at}")]
-    Overdue {
-        /// Until when.
-        due_at: Timestamp,
-    },
 }
 
 impl Refusal for InvoiceRefusal {
@@ -286,7 +263,6 @@ impl Refusal for InvoiceRefusal {
             Self::CannotBeCanceled { .. } => "INVOICE_CANNOT_BE_CANCELLED",
             Self::CannotBeAdjusted { .. } => "INVOICE_CANNOT_BE_ADJUSTED",
             Self::IsPaid => "INVOICE_IS_PAID",
-            Self::Overdue { .. } => PAYMENT_OVERDUE,
         }
     }
 
@@ -298,8 +274,7 @@ impl Refusal for InvoiceRefusal {
             | Self::ExceedsPayment { .. }
             | Self::HasNoPayment
             | Self::WasCapturedForAnotherAmount { .. }
-            | Self::IsPaid
-            | Self::Overdue { .. } => RefusalKind::Conflict,
+            | Self::IsPaid => RefusalKind::Conflict,
             // 400 for an invoice that is no longer pending is what the original API answers.
             Self::AmountCannotBeNegative
             | Self::CannotBePaid { .. }
@@ -319,8 +294,7 @@ impl Refusal for InvoiceRefusal {
             | Self::CannotBePaid { .. }
             | Self::CannotBeCanceled { .. }
             | Self::CannotBeAdjusted { .. }
-            | Self::IsPaid
-            | Self::Overdue { .. } => None,
+            | Self::IsPaid => None,
         }
     }
 }
@@ -404,9 +378,6 @@ impl Aggregate for Invoice {
                 Err(InvoiceRefusal::CannotBeCanceled { status: invoice.status() })
             }
 
-            (Some(Self::Pending(_) | Self::Canceled(..)), Remind { moment, .. }) if moment.is_overdue() => {
-                Err(InvoiceRefusal::Overdue { due_at: moment.due_at() })
-            }
             (Some(Self::Pending(bill)), Remind { reminders, moment }) => Ok(remind(bill, *reminders, moment)),
             (Some(Self::Paid(_) | Self::Canceled(..)), Remind { .. }) => Ok(vec![]),
 
@@ -490,7 +461,7 @@ fn pay(bill: &Bill, funds: Option<Funds>) -> Result<Vec<InvoiceEvent>, InvoiceRe
 }
 
 fn remind(bill: &Bill, known: u32, moment: &Moment) -> Vec<InvoiceEvent> {
-    if bill.reminders != known || moment.now < moment.remind_at() {
+    if bill.reminders != known || !moment.is_to_be_reminded() {
         return vec![];
     }
     let Bill { order_id, customer_id, payment_id, amount, reminders, .. } = *bill;

@@ -49,13 +49,30 @@ pub const BY_CUSTOMER: Index = Index { name: "by-customer", partition: "customer
 /// What is still to be paid, longest first. Only these rows have `owed` and are in the index.
 pub const OPEN: Index = Index { name: "pending", partition: "owed", sort: "createdAt" };
 
+/// Pending invoices by the time since which their customer was left in peace, over [`SHARDS`] partitions: see [`crate::chase`].
+/// Only these rows have `chase` and `since`.
+pub const CHASED: Index = Index { name: "chased", partition: "chase", sort: "since" };
+
 /// The only partition of [`OPEN`].
 ///
 /// One partition takes 1,000 write units a second. An invoice takes one when it is made, one when it is paid or canceled, and
 /// one for each adjustment and reminder between: some 400 orders a second. Should writes ever exceed it, the index pushes back
 /// on the row's write, which the queue repeats: the view falls behind and loses nothing. Beyond that, shard it by a prefix of the
 /// id and merge the shards' pages.
-const MALL: &str = "mall";
+pub(crate) const MALL: &str = "mall";
+
+/// The number of partitions of [`CHASED`]. Each reminder takes two write units there, and a partition takes 1,000 a second.
+pub(crate) const SHARDS: usize = 8;
+
+/// Names a partition of [`CHASED`].
+pub(crate) fn shard(number: usize) -> String {
+    format!("chase-{number}")
+}
+
+/// Picks the partition of an invoice by the last bits of its id, which are random in every kind of id.
+fn shard_of(id: InvoiceId) -> String {
+    shard(usize::from(id.uuid().as_bytes()[15]) % SHARDS)
+}
 
 /// An invoice, for its customer and for those who look after what is owed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -92,6 +109,12 @@ pub struct InvoiceRow {
     /// Where [`OPEN`] has it; nowhere when there is nothing to pay any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     owed: Option<String>,
+    /// The partition of [`CHASED`] that has the row, as long as the invoice is pending.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    chase: Option<String>,
+    /// The time of the last reminder, or of the invoice, as long as it is pending.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
 }
 
 impl InvoiceRow {
@@ -110,13 +133,27 @@ impl InvoiceRow {
             paid_at: None,
             canceled_at: None,
             owed: None,
+            chase: None,
+            since: None,
         })
+    }
+
+    /// The row in every index of pending invoices.
+    fn opened(self) -> Self {
+        let (chase, since) = (Some(shard_of(self.id)), Some(self.created_at.clone()));
+        Self { owed: Some(MALL.to_owned()), chase, since, ..self }
+    }
+
+    /// The row in no index of pending invoices.
+    fn closed(self) -> Self {
+        Self { owed: None, chase: None, since: None, ..self }
     }
 }
 
 impl Projection for Invoices {
     const NAME: &'static str = "invoices";
-    const SCHEMA: u16 = 1;
+    /// 2: pending invoices are in [`CHASED`].
+    const SCHEMA: u16 = 2;
     const CATEGORY: &'static str = "payments.Invoice";
     type Row = InvoiceRow;
 
@@ -127,21 +164,19 @@ impl Projection for Invoices {
                 customer_id: Some(created.customer_id),
                 payment_id: Some(created.payment_id),
                 amount: Some(created.amount),
-                owed: Some(MALL.to_owned()),
-                ..InvoiceRow::begun(event, created.order_id)?
+                ..InvoiceRow::begun(event, created.order_id)?.opened()
             }),
             InvoiceEvent::InvoiceAdjusted(adjusted) => {
                 Ok(InvoiceRow { amount: Some(adjusted.amount), ..made(row)? })
             }
             InvoiceEvent::InvoiceReminded(reminded) => {
-                Ok(InvoiceRow { reminders: reminded.reminder, ..made(row)? })
+                Ok(InvoiceRow { reminders: reminded.reminder, since: Some(sortable(event.at)), ..made(row)? })
             }
             InvoiceEvent::InvoicePaid(paid) => Ok(InvoiceRow {
                 amount: Some(paid.amount),
                 status: "paid".to_owned(),
                 paid_at: Some(sortable(event.at)),
-                owed: None,
-                ..made(row)?
+                ..made(row)?.closed()
             }),
             InvoiceEvent::InvoiceCanceled(canceled) => {
                 // Without a row it was never made.
@@ -153,8 +188,7 @@ impl Projection for Invoices {
                     status: "canceled".to_owned(),
                     reason: Some(canceled.reason),
                     canceled_at: Some(sortable(event.at)),
-                    owed: None,
-                    ..row
+                    ..row.closed()
                 })
             }
         }

@@ -5,23 +5,23 @@
 //! | --- | --- |
 //! | [`payment`], [`invoice`] | the aggregates: states, commands, rules |
 //! | [`api`] | the use cases |
-//! | [`saga`] | the order saga's last step: waiting for the payment, reminding, giving up |
-//! | [`waits`], [`callbacks`] | the ports behind it: which task waits, and how it is ended |
-//! | [`policies`] | when an order is ready, paid or cancelled: what follows for its invoice and its payment |
+//! | [`settlement`] | the step of the undo: an order that is over keeps no money |
+//! | [`chase`] | every minute: reminders, and giving up at the deadline |
+//! | [`policies`] | when an order is ready or its invoice paid: what follows for its invoice and its payment |
 //! | [`views`] | what is shown of one payment, or one invoice |
 //! | [`invoices`] | the view of invoices: by customer, and what is still to be paid; a projection and its list |
 //! | [`docs`] | the routes, for the API's document |
 
 pub mod api;
-pub mod callbacks;
+pub mod chase;
 pub mod docs;
 pub mod invoice;
 pub mod invoices;
 pub mod payment;
 pub mod policies;
-pub mod saga;
+mod record;
+pub mod settlement;
 pub mod views;
-pub mod waits;
 
 use event_store::EventStore;
 use kernel::ports::Ports;

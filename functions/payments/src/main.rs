@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use lambda::{Function, aws, batch_consumer, consumer, rebuild_view, serve, system_ports, use_case};
+use lambda::{Function, aws, batch_consumer, consumer, raw, rebuild_view, serve, system_ports, use_case};
 use payments::{
     Payments,
-    callbacks::StepFunctions,
+    chase::Chase,
     invoice::Terms,
     invoices::{InvoiceViews, Invoices},
-    saga::Cashier,
-    waits::DynamoWaits,
 };
+use serde_json::Value;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
@@ -24,15 +23,14 @@ async fn function(name: String) -> Result<Option<Function>, String> {
     let terms =
         Terms::new(&aws::setting("PAYMENT_DEADLINE_SECONDS")?, &aws::setting("PAYMENT_REMINDER_SECONDS")?)?;
     let payments = Arc::new(Payments::new(store.clone(), ports.clone(), terms));
-    let cashier = || {
-        let table = aws::setting("PAYMENT_WAITS_TABLE")?;
-        let waits = Arc::new(DynamoWaits::new(aws_sdk_dynamodb::Client::new(&config), table));
-        let callbacks = Arc::new(StepFunctions::new(aws_sdk_sfn::Client::new(&config)));
-        Ok::<_, String>(Arc::new(Cashier::new(payments.clone(), waits, callbacks)))
-    };
     let views = || {
         let invoices = aws::projector(&config, "INVOICES_TABLE", &store, &ports)?;
         Ok::<_, String>(Arc::new(InvoiceViews::new(invoices, terms)))
+    };
+    let chase = || {
+        let invoices = aws::projector(&config, "INVOICES_TABLE", &store, &ports)?;
+        let chase = Arc::new(Chase::new(payments.clone(), invoices));
+        Ok::<_, String>(raw(move |_: Value, _| chase.clone().chase_payments()))
     };
     let rebuilders =
         || Ok::<_, String>(vec![aws::rebuilder::<Invoices>(&config, "INVOICES_TABLE", &store, &ports)?]);
@@ -48,13 +46,10 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         "adjust-invoice" => use_case(&payments, &ports, Payments::adjust_invoice),
         "pay-invoice" => use_case(&payments, &ports, Payments::pay_invoice),
         "cancel-invoice" => use_case(&payments, &ports, Payments::cancel_invoice),
-        "await-payment" => use_case(&cashier()?, &ports, Cashier::await_payment),
-        "remind-payment" => use_case(&payments, &ports, Payments::remind_payment),
-        "cancel-overdue-invoice" => use_case(&payments, &ports, Payments::cancel_overdue_invoice),
+        "settle-invoice-and-payment" => use_case(&payments, &ports, Payments::settle_invoice_and_payment),
+        "chase-payments" => chase()?,
         "invoice-order" => consumer(&payments, Payments::invoice_order),
         "capture-payment" => consumer(&payments, Payments::capture_payment),
-        "settle-cancelled-order" => consumer(&payments, Payments::settle_cancelled_order),
-        "end-payment-wait" => consumer(&cashier()?, Cashier::end_payment_wait),
         "project-invoices" => batch_consumer(&views()?, InvoiceViews::project_invoices),
         "list-invoices" => use_case(&views()?, &ports, InvoiceViews::list_invoices),
         "rebuild-view" => rebuild_view(rebuilders()?, &ports),

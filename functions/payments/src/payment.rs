@@ -113,8 +113,9 @@ pub enum PaymentCommand {
         /// Why.
         reason: Reason,
     },
-    /// The order was cancelled: leave nothing of the customer's money with it, whatever has become of the
-    /// payment so far. Harmless when there is nothing to give back.
+    /// Leave nothing of the customer's money with an order that is over, whatever has become of the payment so far. Harmless
+    /// when there is nothing to give back. A payment that is still free ends too: a confirmation for the order that arrives
+    /// later is refused.
     GiveBack {
         /// The order.
         order_id: OrderId,
@@ -454,8 +455,7 @@ fn release(
         // It is about to be captured, and the order to be completed.
         Payment::Confirmed { .. } if invoice_is_paid => Err(PaymentRefusal::InvoiceIsPaid),
         Payment::Confirmed { .. } => Ok(vec![released(order_id)]),
-        // Nothing would be as wrong as "nothing to undo" while the customer's money is kept. A saga that meets
-        // this stops where somebody sees it.
+        // Nothing would be as wrong as "nothing to undo" while the customer's money is kept.
         Payment::Captured { .. } => Err(PaymentRefusal::WasCaptured),
         Payment::Refunded { .. } | Payment::Released { .. } => Ok(vec![]),
     }

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::{
     invoice::{Bill, Invoice, Terms},
     payment::Payment,
-    saga::Record,
+    record::Record,
 };
 
 /// A payment, for its customer.
@@ -102,11 +102,11 @@ pub struct InvoiceView {
 
 impl InvoiceView {
     /// Shows an invoice; nothing when it was never made.
-    pub fn of(id: InvoiceId, record: &Record, terms: Terms) -> Option<Self> {
-        let Record { invoice, version, created_at, .. } = record;
+    pub(crate) fn of(id: InvoiceId, record: &Record, terms: Terms) -> Option<Self> {
+        let Record { invoice, version, first, .. } = record;
         let Bill { order_id, customer_id, payment_id, amount, reminders, .. } = *invoice.bill()?;
         let due_at = match invoice {
-            Invoice::Pending(_) => Some(terms.due_at(*created_at)),
+            Invoice::Pending(_) => Some(terms.due_at(first.at)),
             Invoice::Paid(_) | Invoice::Canceled(..) | Invoice::NeverMade(_) => None,
         };
         let reason = invoice.reason().map(|reason| reason.as_str().to_owned());

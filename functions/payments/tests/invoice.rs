@@ -153,13 +153,20 @@ fn nobody_is_reminded_of_what_is_not_owed() {
 }
 
 #[test]
-fn an_invoice_that_nobody_paid_in_time_is_overdue_also_when_it_was_canceled_by_hand() {
-    let overdue = || InvoiceRefusal::Overdue { due_at: after(7 * DAY) };
-    assert_eq!((overdue().code(), overdue().kind()), ("PAYMENT_OVERDUE", RefusalKind::Conflict));
-    for history in [vec![created(150)], vec![created(150), reminded(1, 150)], vec![created(150), canceled()]]
-    {
-        let known = history.len() as u32 - 1;
-        given::<Invoice>(history).when(remind(known, 7 * DAY, Some(6 * DAY))).then_refused(overdue());
+fn nobody_is_reminded_when_the_time_to_pay_is_over() {
+    given::<Invoice>([created(150)]).when(remind(0, 7 * DAY, None)).then_nothing();
+    let late = [created(150), reminded(1, 150)];
+    given::<Invoice>(late.clone()).when(remind(1, 7 * DAY, Some(6 * DAY))).then_nothing();
+    given::<Invoice>(late).when(remind(1, 7 * DAY - 1, Some(DAY))).then([reminded(2, 150)]);
+}
+
+#[test]
+fn a_reminder_period_that_is_longer_than_the_deadline_reminds_nobody_and_puts_nothing_off() {
+    let terms = Terms { reminder: Duration::from_secs(8 * DAY), ..TERMS };
+    for now in [7 * DAY - 1, 7 * DAY, 8 * DAY, 9 * DAY] {
+        let moment = Moment { terms, ..moment(now, None) };
+        assert_eq!(moment.is_overdue(), now >= 7 * DAY);
+        given::<Invoice>([created(150)]).when(InvoiceCommand::Remind { reminders: 0, moment }).then_nothing();
     }
 }
 
@@ -185,25 +192,7 @@ fn the_time_is_not_a_part_of_what_is_asked() {
 }
 
 #[test]
-fn the_saga_sleeps_until_there_is_something_to_do() {
-    assert_eq!(moment(0, None).wait() as u64, DAY);
-    assert_eq!(moment(DAY - 10, None).wait(), 10);
-    assert_eq!(moment(DAY, Some(DAY)).wait() as u64, DAY);
-    assert_eq!(moment(7 * DAY - 60, Some(6 * DAY + 100)).wait(), 60, "not beyond the deadline");
-    assert_eq!(moment(9 * DAY, None).wait(), 1, "a time-out of nothing is none that Step Functions takes");
-    let early = Moment { now: after(DAY - 10) + Duration::from_millis(1), ..moment(0, None) };
-    assert_eq!(
-        early.wait(),
-        10,
-        "a second that has begun counts: asked too early, it would be asked in vain"
-    );
-    let for_ever = Terms { reminder: Duration::from_secs(u32::MAX.into()), ..TERMS };
-    let for_ever = Terms { deadline: for_ever.reminder, ..for_ever };
-    assert_eq!(Moment { terms: for_ever, ..moment(0, None) }.wait(), 99_999_999);
-}
-
-#[test]
-fn terms_that_no_saga_could_keep_are_refused_with_what_is_wrong() {
+fn terms_that_make_no_sense_are_refused_with_what_is_wrong() {
     assert_eq!(Terms::new("604800", "86400"), Ok(TERMS));
     for (deadline, reminder) in [("0", "1"), ("1", "0"), ("-1", "1"), ("soon", "1"), ("1", "")] {
         let error = Terms::new(deadline, reminder).unwrap_err();

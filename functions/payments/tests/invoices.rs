@@ -16,10 +16,11 @@ use kernel::{Id, Reason, StreamId};
 use lambda::use_case;
 use payments::{
     invoice::{Funds, Invoice, InvoiceCommand, Moment},
-    invoices::{BY_CUSTOMER, CHUNK, InvoiceRow, InvoiceViews, Invoices, OPEN, READS},
+    invoices::{BY_CUSTOMER, CHASED, CHUNK, InvoiceRow, InvoiceViews, Invoices, OPEN, READS},
 };
 use projection::{
-    Consistency, Content, DeliverError, DynamoViews, MemoryViews, Projection, Projector, ViewStore,
+    Consistency, Content, DeliverError, DynamoViews, List, MemoryViews, Projection, Projector, Range,
+    ViewStore, sortable,
 };
 use serde_json::{Value, json};
 use testing::{EmbeddedDynamo, Hostility, TestPorts, hostile};
@@ -54,7 +55,9 @@ impl Stage {
     async fn both() -> [Self; 2] {
         let dynamo = EmbeddedDynamo::start().await;
         let client = dynamo.client();
-        projection::create_table::<Invoices>(&client, "invoices", &[BY_CUSTOMER, OPEN]).await.unwrap();
+        projection::create_table::<Invoices>(&client, "invoices", &[BY_CUSTOMER, OPEN, CHASED])
+            .await
+            .unwrap();
         let rows = Arc::new(DynamoViews::<Invoices>::new(client, "invoices"));
         [Self::new(), Self { rows, _dynamo: Some(dynamo), ..Self::new() }]
     }
@@ -139,6 +142,26 @@ impl Stage {
             Content::Row(row) => row,
             other => panic!("{name}: {other:?}"),
         }
+    }
+
+    /// The orders whose invoices are chased, and since when; longest first.
+    async fn chased(&self) -> Vec<(String, OrderId)> {
+        let mut found = Vec::new();
+        for shard in 0..8 {
+            let partition = format!("chase-{shard}");
+            let (range, after) = (Range::default(), None);
+            let list =
+                List { index: &CHASED, partition: &partition, range, descending: false, after, limit: 100 };
+            for (_, stored) in self.rows.list(&list).await.unwrap().rows {
+                let Content::Row(row) = stored.content else { panic!("{stored:?}") };
+                found.push((
+                    serde_json::to_value(&row).unwrap()["since"].as_str().unwrap().to_owned(),
+                    row.order_id,
+                ));
+            }
+        }
+        found.sort();
+        found
     }
 
     /// `GET /api/payments/invoices?query`: status and body.
@@ -273,6 +296,39 @@ async fn an_invoice_is_among_what_is_owed_until_it_is_paid_or_canceled() {
         assert_eq!(stage.listed("status=pending").await, stage.listed("").await);
         let paid = stage.listed(&format!("customerId={}", customer("first"))).await;
         assert_eq!(paid["invoices"][0]["status"], "paid", "{paid}");
+    }
+}
+
+#[tokio::test]
+async fn an_invoice_is_chased_since_its_last_reminder_until_it_is_paid_or_canceled() {
+    for stage in Stage::both().await {
+        let mut since = Vec::new();
+        for name in ["first", "second", "third"] {
+            stage.make(name, name, 1250).await;
+            since.push(sortable(stage.world.now()));
+        }
+        let chased = async || {
+            stage.settle().await;
+            stage.chased().await
+        };
+        let at = |time: &String, name| (time.clone(), order(name));
+        let [first, second, third] = [&since[0], &since[1], &since[2]];
+        assert_eq!(chased().await, [at(first, "first"), at(second, "second"), at(third, "third")]);
+        let held = Some(cents(1250));
+        stage.send("first", InvoiceCommand::Adjust { amount: cents(1000), held }).await;
+        assert_eq!(chased().await, [at(first, "first"), at(second, "second"), at(third, "third")]);
+        stage.remind("first").await;
+        let reminded = &sortable(stage.world.now());
+        assert_eq!(chased().await, [at(second, "second"), at(third, "third"), at(reminded, "first")]);
+        stage.send("third", InvoiceCommand::Cancel { reason: Reason::new("WILTED") }).await;
+        assert_eq!(chased().await, [at(second, "second"), at(reminded, "first")]);
+        stage.pay("first", 1250).await;
+        assert_eq!(chased().await, [at(second, "second")]);
+        let (order_id, reason) = (order("second"), Reason::new("WILTED"));
+        stage.send("second", InvoiceCommand::CancelWithOrder { order_id, reason }).await;
+        assert_eq!(chased().await, []);
+        stage.ends("never made").await;
+        assert_eq!(chased().await, []);
     }
 }
 

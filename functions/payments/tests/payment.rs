@@ -270,6 +270,23 @@ fn a_cancelled_order_gets_back_whatever_has_become_of_its_payment() {
 }
 
 #[test]
+fn a_confirmation_that_comes_after_the_settlement_is_refused_whatever_was_there_before() {
+    for (state, history) in every_state() {
+        for paid in [None, Some(100)] {
+            let before = fold::<Payment>(None, &history).unwrap();
+            let given_back = Payment::decide(before.as_ref(), &give_back("ada", "1", paid)).unwrap();
+            let settled = fold(before, &given_back).unwrap();
+            assert_eq!(settled.as_ref().and_then(Payment::order_id), Some(order("1")), "{state}: the mark");
+            let refusal = Payment::decide(settled.as_ref(), &confirm("ada", "1", 100)).unwrap_err();
+            assert!(
+                [PaymentRefusal::WasReleased, PaymentRefusal::WasRefunded].contains(&refusal),
+                "{state}: {refusal}"
+            );
+        }
+    }
+}
+
+#[test]
 fn confirming_twice_for_one_order_holds_it_once() {
     given::<Payment>([authorized(500), confirmed("1", 100)]).when(confirm("ada", "1", 100)).then_nothing();
 }

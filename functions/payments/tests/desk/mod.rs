@@ -1,31 +1,28 @@
-//! The payments context behind its routes, its policies and the order saga, with orders that are there to be paid, and with
-//! tasks of the saga that wait for it.
+//! The payments context behind its routes, its policies, the steps of placement and undo, and its schedule, with orders that
+//! are there to be paid.
 
 #![allow(dead_code, reason = "each test binary takes what it needs")]
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use contracts::{
     Envelope,
     ids::{CustomerId, OrderId, PaymentId},
-    ordering::{OrderCanceled, OrderCreated, OrderEvent, OrderItem, OrderReadied, OrderRejected},
+    ordering::{
+        OrderApproved, OrderCanceled, OrderCompleted, OrderCreated, OrderEvent, OrderItem, OrderReadied,
+        OrderRejected,
+    },
 };
 use event_store::{EventStore, MemoryLog, Segment};
 use kernel::{Id, Money, StreamId};
 use lambda::{Fault, Function, use_case};
-use lambda_runtime::Diagnostic;
 use payments::{
     Payments,
-    callbacks::{Heard, TaskCallbacks},
+    chase::{Chase, Chased},
     invoice::Terms,
-    saga::Cashier,
-    waits::{Kept, MemoryWaits, PaymentWaits, TaskToken, Wait},
+    invoices::Invoices,
 };
+use projection::{MemoryViews, Projector, ViewStore};
 use serde_json::{Value, json};
 use testing::{FaultyLog, TestPorts, tell};
 
@@ -43,89 +40,6 @@ pub fn customer(name: &str) -> CustomerId {
     Id::derived(&["customer", name])
 }
 
-/// How a task of the saga ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ending {
-    Succeeded,
-    Failed(String),
-    TimedOut,
-}
-
-/// Step Functions, as far as it has tasks that wait. Others get a turn before and after each call, as on a network.
-#[derive(Clone, Default)]
-pub struct Tasks(Arc<Mutex<BTreeMap<String, Option<Ending>>>>);
-
-impl Tasks {
-    fn tasks(&self) -> MutexGuard<'_, BTreeMap<String, Option<Ending>>> {
-        self.0.lock().unwrap()
-    }
-
-    /// A task that begins to wait: its token.
-    pub fn begin(&self) -> String {
-        let mut tasks = self.tasks();
-        let token = format!("token-{:03}", tasks.len() + 1);
-        tasks.insert(token.clone(), None);
-        token
-    }
-
-    /// How a task ended; nothing while it waits.
-    pub fn ending(&self, token: &str) -> Option<Ending> {
-        self.tasks()[token].clone()
-    }
-
-    /// The time of every task that waits is up.
-    pub fn time_out(&self) {
-        for task in self.tasks().values_mut().filter(|task| task.is_none()) {
-            *task = Some(Ending::TimedOut);
-        }
-    }
-
-    async fn end(&self, token: &TaskToken, ending: Ending) -> Result<Heard, Fault> {
-        tokio::task::yield_now().await;
-        let heard = match self.tasks().get_mut(token.secret()) {
-            Some(task @ None) => {
-                *task = Some(ending);
-                Heard::Now
-            }
-            Some(Some(_)) | None => Heard::TooLate,
-        };
-        tokio::task::yield_now().await;
-        Ok(heard)
-    }
-}
-
-#[async_trait]
-impl TaskCallbacks for Tasks {
-    async fn succeed(&self, token: &TaskToken) -> Result<Heard, Fault> {
-        self.end(token, Ending::Succeeded).await
-    }
-
-    async fn fail(&self, token: &TaskToken, error: &str, _: &str) -> Result<Heard, Fault> {
-        self.end(token, Ending::Failed(error.to_owned())).await
-    }
-}
-
-/// A table of waits over a network: others get a turn before and after each call.
-#[derive(Clone, Default)]
-pub struct Waits(Arc<MemoryWaits>);
-
-#[async_trait]
-impl PaymentWaits for Waits {
-    async fn keep(&self, order: OrderId, wait: &Wait) -> Result<Kept, Fault> {
-        tokio::task::yield_now().await;
-        let kept = self.0.keep(order, wait).await;
-        tokio::task::yield_now().await;
-        kept
-    }
-
-    async fn newest(&self, order: OrderId) -> Result<Option<Wait>, Fault> {
-        tokio::task::yield_now().await;
-        let found = self.0.newest(order).await;
-        tokio::task::yield_now().await;
-        found
-    }
-}
-
 #[derive(Clone)]
 pub struct Desk {
     pub world: TestPorts,
@@ -133,11 +47,11 @@ pub struct Desk {
     /// Befalls what is read and written, where a test says so.
     pub log: FaultyLog,
     /// The same events, whatever befalls others: for what a test itself looks at.
-    quiet: EventStore,
-    /// Which task waits for which order.
-    pub waits: Waits,
-    /// The tasks.
-    pub tasks: Tasks,
+    pub quiet: EventStore,
+    /// The view of invoices, as far as [`Desk::project`] has brought it.
+    pub rows: Arc<dyn ViewStore<Invoices>>,
+    /// The terms of the deployment that runs.
+    pub terms: Terms,
 }
 
 impl Desk {
@@ -147,16 +61,29 @@ impl Desk {
         let log = FaultyLog::new(events.clone());
         let store = EventStore::new(Arc::new(log.clone()), world.ports());
         let quiet = EventStore::new(events, world.ports());
-        Self { world, store, log, quiet, waits: Waits::default(), tasks: Tasks::default() }
-    }
-
-    pub fn cashier(&self) -> Arc<Cashier> {
-        let (waits, tasks) = (Arc::new(self.waits.clone()), Arc::new(self.tasks.clone()));
-        Arc::new(Cashier::new(self.payments(), waits, tasks))
+        Self { world, store, log, quiet, rows: Arc::new(MemoryViews::<Invoices>::new()), terms: TERMS }
     }
 
     pub fn payments(&self) -> Arc<Payments> {
-        Arc::new(Payments::new(self.store.clone(), self.world.ports(), TERMS))
+        Arc::new(Payments::new(self.store.clone(), self.world.ports(), self.terms))
+    }
+
+    /// Every event of invoices arrives at the view.
+    pub async fn project(&self) {
+        let events = self.written().await;
+        let of_invoices: Vec<Envelope> =
+            events.into_iter().filter(|event| event.stream.category() == "payments.Invoice").collect();
+        let outcome = self.projector().deliver_batch(&of_invoices).await;
+        assert!(outcome.failed.is_empty(), "{:?}", outcome.failed);
+    }
+
+    fn projector(&self) -> Projector<Invoices> {
+        Projector::new(self.rows.clone(), self.quiet.clone(), self.world.ports())
+    }
+
+    /// A run of the schedule, on the view as it is.
+    pub async fn chase(&self) -> Result<Chased, Fault> {
+        Arc::new(Chase::new(self.payments(), self.projector())).chase_payments().await
     }
 
     /// The function behind a route, and the id in its path: what the API of the template does.
@@ -297,6 +224,24 @@ impl Desk {
             .await
     }
 
+    pub async fn approved(&self, name: &str, order: OrderId, payment_id: PaymentId) -> Envelope {
+        let (customer_id, shopping_id) = (customer(name), None);
+        self.happened(
+            order,
+            OrderEvent::OrderApproved(OrderApproved { customer_id, payment_id, shopping_id }),
+        )
+        .await
+    }
+
+    pub async fn completed(&self, name: &str, order: OrderId, payment_id: PaymentId) -> Envelope {
+        let (customer_id, invoice_id) = (customer(name), order.as_kind());
+        self.happened(
+            order,
+            OrderEvent::OrderCompleted(OrderCompleted { customer_id, payment_id, invoice_id }),
+        )
+        .await
+    }
+
     pub async fn rejected(&self, name: &str, order: OrderId, payment_id: PaymentId) -> Envelope {
         let (customer_id, reason) = (customer(name), "WILTED".to_owned());
         self.happened(order, OrderEvent::OrderRejected(OrderRejected { customer_id, payment_id, reason }))
@@ -315,62 +260,53 @@ impl Desk {
         let payments = self.payments();
         match event.event_type.as_str() {
             "OrderReadied" => payments.invoice_order(event).await,
-            "OrderCanceled" => payments.settle_cancelled_order(event).await,
             "InvoicePaid" => payments.capture_payment(event).await,
             other => panic!("no policy answers {other}"),
         }
     }
 
-    /// Asks as the order saga does: directly, with a command id of its own.
-    pub async fn step(&self, step: &str, id: impl ToString, order: OrderId) -> Result<Value, String> {
-        self.asked(step, id, order, json!({ "orderId": order })).await.map_err(|error| error.error_type)
+    /// Confirms the payment as the placement does: directly, with a command id that the order fixes.
+    pub async fn confirms(&self, payment: PaymentId, order: OrderId) -> Result<Value, String> {
+        let function = use_case(&self.payments(), &self.world.ports(), Payments::confirm_payment);
+        let payload = json!({
+            "command": format!("{order}:ConfirmPayment"), "id": payment, "actor": "saga:order",
+            "body": { "orderId": order },
+        });
+        function.invoke(payload).await.map_err(|error| error.error_type)
     }
 
-    /// The saga, whose placement of the order succeeded, waits: with a token that it makes for that.
-    pub async fn awaits(&self, order: OrderId, token: &str) -> Result<Value, String> {
-        let body = json!({ "placement": { "Status": "SUCCEEDED", "Output": "{}" }, "token": token });
-        self.asked("AwaitPayment", order, order, body).await.map_err(|error| error.error_type)
+    /// Settles an order that is over as an attempt of its undo does.
+    pub async fn settles(&self, order: OrderId, attempt: u32) -> Result<Value, String> {
+        self.settles_because(order, attempt, json!({ "reason": "WILTED" })).await
     }
 
-    /// Asks as the order saga does, with this body.
-    pub async fn asked(
-        &self,
-        step: &str,
-        id: impl ToString,
-        order: OrderId,
-        body: Value,
-    ) -> Result<Value, Diagnostic> {
-        let (ports, payments) = (self.world.ports(), self.payments());
-        let function = match step {
-            "ConfirmPayment" => use_case(&payments, &ports, Payments::confirm_payment),
-            "ReleasePayment" => use_case(&payments, &ports, Payments::release_payment),
-            "AwaitPayment" => use_case(&self.cashier(), &ports, Cashier::await_payment),
-            "RemindPayment" => use_case(&payments, &ports, Payments::remind_payment),
-            "CancelInvoice" => use_case(&payments, &ports, Payments::cancel_overdue_invoice),
-            other => panic!("the saga has no step {other}"),
-        };
-        let command = format!("{order}:{step}");
-        let payload =
-            json!({ "command": command, "id": id.to_string(), "actor": "saga:order", "body": body });
-        function.invoke(payload).await
-    }
-
-    /// The event of this type in the order's stream, as the bus gives it.
-    pub async fn of_order(&self, order: OrderId, event_type: &str) -> Option<Envelope> {
-        let stream: StreamId = format!("ordering.Order/{order}").parse().unwrap();
-        let history = self.quiet.history(&stream).await.unwrap();
-        history.iter().flat_map(|commit| commit.envelopes()).find(|event| event.event_type == event_type)
-    }
-
-    /// Wakes the saga by an event.
-    pub async fn wakes(&self, event: Envelope) -> Result<(), Fault> {
-        self.cashier().end_payment_wait(event).await
+    pub async fn settles_because(&self, order: OrderId, attempt: u32, body: Value) -> Result<Value, String> {
+        let function = use_case(&self.payments(), &self.world.ports(), Payments::settle_invoice_and_payment);
+        let payload = json!({
+            "command": format!("{order}-undo-{attempt}:SettleInvoiceAndPayment"), "id": order,
+            "actor": "saga:undo", "body": body,
+        });
+        function.invoke(payload).await.map_err(|error| error.error_type)
     }
 
     /// Every event of payments and invoices that was ever written.
     pub async fn written(&self) -> Vec<Envelope> {
-        let page = self.quiet.scan(Segment::WHOLE, None, None).await.unwrap();
-        let ours = page.commits.iter().filter(|commit| commit.stream.context() == "payments");
-        ours.flat_map(|commit| commit.envelopes()).collect()
+        let (mut events, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.quiet.scan(Segment::WHOLE, after.as_ref(), None).await.unwrap();
+            let ours = page.commits.iter().filter(|commit| commit.stream.context() == "payments");
+            events.extend(ours.flat_map(|commit| commit.envelopes()));
+            after = page.after;
+            if after.is_none() {
+                return events;
+            }
+        }
+    }
+
+    /// How often an event of this type was written for the order's invoice.
+    pub async fn count(&self, order: OrderId, event_type: &str) -> usize {
+        let stream: StreamId = format!("payments.Invoice/{order}").parse().unwrap();
+        let history = self.quiet.history(&stream).await.unwrap();
+        history.iter().flat_map(|commit| commit.envelopes()).filter(|e| e.event_type == event_type).count()
     }
 }
