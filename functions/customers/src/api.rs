@@ -5,7 +5,7 @@ use std::sync::Arc;
 use contracts::ids::{CustomerId, OrderKind};
 use event_store::{Expect, Past};
 use kernel::{Id, StreamId};
-use lambda::{Answer, Call, Fault, Form};
+use lambda::{Answer, Call, Fault, Form, orders};
 
 use crate::{
     Customers,
@@ -40,10 +40,11 @@ impl Customers {
         self.transact(id, call.expect(), command, &call).await
     }
 
-    /// Finds the customer fit to order; a step of the order saga, with no route. `{orderId}` may be left out.
+    /// Finds the customer fit to order; a step of an order's placement, with no route. `{orderId}` may be left out; with it,
+    /// nothing is written once the order is approved.
     ///
     /// # Errors
-    /// 401 when the customer is disabled, 404.
+    /// 401 when the customer is disabled; 404; 409 `ORDER_IS_OVER`.
     pub async fn authorize_customer(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id = customer_id(&call)?;
         let form = Form::of(&call.body);
@@ -53,6 +54,11 @@ impl Customers {
         };
         if !form.is_clean() {
             return Err(form.fault());
+        }
+        if let Some(order_id) = order_id
+            && orders::pending(&self.store, order_id).await?.is_none()
+        {
+            return Ok(Answer::unchanged(id));
         }
         self.transact(id, call.expect(), CustomerCommand::Authorize { order_id }, &call).await
     }

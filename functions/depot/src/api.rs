@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
-use contracts::ids::{
-    BotId, OrderId, OrderKind, ProductId, ProductKind, ShoppingListId, StoreId, StoreKind, shopping_list_of,
+use contracts::{
+    ids::{
+        BotId, OrderId, OrderKind, ProductId, ProductKind, ShoppingListId, StoreId, StoreKind,
+        shopping_list_of,
+    },
+    ordering::OrderItem,
 };
 use event_store::{Expect, Past, TransactError};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -27,33 +31,33 @@ const LOOKUPS_AT_A_TIME: usize = 8;
 const CANCELLED: &str = "CANCELLED_BY_DEPOT";
 
 impl Planner {
-    /// `POST /api/depot/shopping {orderId, items[{productId, storeId, quantity}]}`; also a step of the order saga, which
-    /// names the list and no items: then they are the order's own. An order has one list; once more with the same items, it
-    /// is there already.
+    /// `POST /api/depot/shopping {orderId, items[{productId, storeId, quantity}]}`; also a step of an order's placement, which
+    /// names the list and no items: they are the order's own, and nothing is written once the order is approved. An order has
+    /// one list; once more with the same items, it is there already.
     ///
     /// # Errors
     /// 400 when a field is missing or a store does not sell the product; 404 when there is no such product (or it is no
-    /// longer sold, unless the order has it) or, where no items are named, no such order; 409 when the order has another list, or needs none any more.
+    /// longer sold, unless the order has it) or, for the step, no such order; 409 when the order has another list, or needs
+    /// none any more.
     pub async fn create_shopping_list(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let form = Form::of(&call.body);
         let order_id: Option<Id<OrderKind>> = form.id("orderId", "ORDER_ID_CANNOT_BE_BLANK");
-        let items = form.list("items", item_from_request);
         let by_hand = call.target.is_none();
-        if let (true, Some(items)) = (by_hand, &items) {
-            check_number_of(items, &form);
-        }
-        let (Some(order_id), Some(mut items), true) = (order_id, items, form.is_clean()) else {
+        let named = if by_hand { items_from_request(&form) } else { Some(vec![]) };
+        let (Some(order_id), Some(named), true) = (order_id, named, form.is_clean()) else {
             return Err(form.fault());
         };
-        let id = if by_hand { shopping_list_of(order_id) } else { list_of(order_id, &call)? };
-        if items.is_empty() {
-            let order = orders::placed(&self.depot.store, order_id).await?;
-            items.extend(order.items.into_iter().map(|item| Item {
-                product_id: item.product_id,
-                store_id: item.store_id,
-                quantity: item.quantity,
-            }));
-        }
+        let (id, items) = if by_hand {
+            (shopping_list_of(order_id), named)
+        } else {
+            let id = list_of(order_id, &call)?;
+            let Some(order) = orders::pending(&self.depot.store, order_id).await? else {
+                return Ok(Answer::unchanged(id));
+            };
+            let ordered =
+                |OrderItem { product_id, store_id, quantity, .. }| Item { product_id, store_id, quantity };
+            (id, order.items.into_iter().map(ordered).collect())
+        };
         let lines = items.into_iter().enumerate().map(|(place, item)| self.line(place, item));
         let found: Vec<Found> = stream::iter(lines).buffered(LOOKUPS_AT_A_TIME).try_collect().await?;
         // What was ordered is collected, though the store may have stopped selling it since.
@@ -91,13 +95,19 @@ impl Planner {
 }
 
 impl Depot {
-    /// Lets a bot have the list; a step of the order saga, which names its order. `{orderId}` Without an order, as an
-    /// operator asks, a list that is not pending is refused.
+    /// Lets a bot have the list; a step of an order's placement, which names the order: `{orderId}`. Then nothing is written
+    /// once the order is approved. Without an order, as an operator asks, a list that is not pending is refused.
     ///
     /// # Errors
-    /// 400 when the list was cancelled, or is not pending and no order asks; 404; 409 when it is another order's.
+    /// 400 when the list was cancelled, or is not pending and no order asks; 404; 409 when it is another order's, and
+    /// `ORDER_IS_OVER`.
     pub async fn initiate_shopping(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let (id, order_id) = (list_id(&call)?, order_that_asks(&call)?);
+        if let Some(order_id) = order_id
+            && orders::pending(&self.store, order_id).await?.is_none()
+        {
+            return Ok(Answer::unchanged(id));
+        }
         self.transact_list(id, call.expect(), ShoppingListCommand::Initiate { order_id }, &call).await
     }
 
@@ -119,9 +129,9 @@ impl Depot {
         self.transact_list(list_id(&call)?, call.expect(), ShoppingListCommand::Complete, &call).await
     }
 
-    /// `POST /api/depot/shopping/{id} {reason}` (the original's verb) and `DELETE /api/depot/shopping/{id}`; also
-    /// compensation in the order saga, which names its order: `{orderId, reason}`. Then it is harmless when it was
-    /// cancelled or completed before, and a list that was not made yet never will be.
+    /// `POST /api/depot/shopping/{id} {reason}` (the original's verb) and `DELETE /api/depot/shopping/{id}`; also a step of an
+    /// order's undo, which names the order: `{orderId, reason}`. Then it is harmless when the list was cancelled or completed
+    /// before, and a list that was not made yet never will be.
     ///
     /// # Errors
     /// 400 when the list is over, and 404: both only when no order asks; 412.
@@ -245,11 +255,13 @@ fn item_from_request(item: &Form<'_>) -> Option<Item> {
     Some(Item { product_id: product_id?, store_id: store_id?, quantity: quantity? })
 }
 
-fn check_number_of(items: &[Item], form: &Form<'_>) {
+fn items_from_request(form: &Form<'_>) -> Option<Vec<Item>> {
+    let items = form.list("items", item_from_request)?;
     if items.is_empty() {
         form.reject("items", "ITEMS_CANNOT_BE_EMPTY", "say what is to be collected");
     }
     if items.len() > MAX_ITEMS {
         form.reject("items", "TOO_MANY_ITEMS", format!("a list has at most {MAX_ITEMS} items"));
     }
+    Some(items)
 }

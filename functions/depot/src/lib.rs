@@ -5,7 +5,7 @@
 //! | [`shopping_list`], [`bot`] | the aggregates: states, commands, rules |
 //! | [`api`] | the use cases |
 //! | [`assignment`] | a list gets its bot: the one use case that changes two streams |
-//! | [`policies`] | when an order is cancelled, cancel its list; when a list ends, free its bot |
+//! | [`policies`] | when a list ends, free its bot |
 //! | [`views`] | the work queue, all lists and all bots: projections and queries |
 //! | [`docs`] | the operations of the HTTP API |
 

@@ -51,7 +51,6 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         "get-shopping-list" => use_case(&depot(), &ports, Depot::get_shopping_list),
         "register-bot" => use_case(&depot(), &ports, Depot::register_bot),
         "get-bot" => use_case(&depot(), &ports, Depot::get_bot),
-        "cancel-shopping-on-cancellation" => consumer(&depot(), Depot::cancel_shopping_on_cancellation),
         "free-bot" => consumer(&depot(), Depot::free_bot),
         "project-shopping-lists" => batch_consumer(&lists()?, ShoppingListViews::project_shopping_lists),
         "list-shopping-lists" => use_case(&lists()?, &ports, ShoppingListViews::list_shopping_lists),

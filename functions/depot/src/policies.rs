@@ -2,12 +2,7 @@
 
 use std::sync::Arc;
 
-use contracts::{
-    Envelope,
-    depot::ShoppingListEvent,
-    ids::{BotId, OrderId, shopping_list_of},
-    ordering::OrderEvent,
-};
+use contracts::{Envelope, depot::ShoppingListEvent, ids::BotId};
 use event_store::Expect;
 use kernel::StreamId;
 use lambda::{
@@ -18,31 +13,9 @@ use lambda::{
 use crate::{
     Depot,
     bot::{Bot, BotCommand},
-    shopping_list::ShoppingListCommand,
 };
 
-/// Why a list is cancelled when its order was, and nobody said why.
-const ORDER_CANCELLED: &str = "ORDER_CANCELLED";
-
 impl Depot {
-    /// When an order is cancelled, cancel its list. One that was not made yet never will be; one that is completed stays
-    /// so, and its goods go back on the shelf.
-    ///
-    /// # Errors
-    /// When the list cannot be changed: the event goes back to its queue.
-    pub async fn cancel_shopping_on_cancellation(self: Arc<Self>, event: Envelope) -> Result<(), Fault> {
-        let canceled = match whole::<OrderEvent>(&self.store, &event).await? {
-            OrderEvent::OrderCanceled(canceled) => canceled,
-            other => return Err(unexpected(&other)),
-        };
-        let order_id: OrderId = subject(&event)?;
-        let reason = canceled.reason.unwrap_or_else(|| ORDER_CANCELLED.to_owned());
-        let command = ShoppingListCommand::Withdraw { order_id, reason };
-        let call = Call::by_policy("cancel-shopping-on-cancellation", &event, self.ports.clock.now());
-        self.transact_list(shopping_list_of(order_id), Expect::Any, command, &call).await?;
-        Ok(())
-    }
-
     /// When a list is completed or cancelled, free the bot that had it, unless it has another list by now.
     ///
     /// # Errors

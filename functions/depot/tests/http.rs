@@ -180,7 +180,7 @@ async fn a_step_for_an_order_that_nobody_placed_or_for_anothers_list_is_refused(
     let apple = hall.sells("Fruit & Veg", "Apple").await;
     let ghost = order("nobody's");
     assert_eq!(hall.step("CreateShoppingList", ghost).await, Err("ORDER_NOT_FOUND".into()));
-    assert_eq!(hall.step("InitiateShopping", ghost).await, Err("SHOPPING_LIST_NOT_FOUND".into()));
+    assert_eq!(hall.step("InitiateShopping", ghost).await, Err("ORDER_NOT_FOUND".into()));
     assert!(hall.written("depot").await.is_empty());
     let (order, other) = (hall.available(&[(apple, 2)]).await, hall.ordered(&[(apple, 1)]).await);
     let body = json!({ "orderId": other, "reason": "WILTED" });

@@ -8,7 +8,7 @@
 //! | [`stock`] | the aggregate: states, commands, rules |
 //! | [`api`] | the use cases of stock keepers |
 //! | [`reserve`] | what an order keeps, gives back and takes away: all of its products or none (docs/decisions/0008) |
-//! | [`policies`] | when an order is cancelled, release what it kept; when it is completed, that is sold |
+//! | [`policies`] | when an order is completed, the pieces that it kept are sold |
 //! | [`views`] | stock levels by store, and what runs low: a projection and queries |
 //! | [`docs`] | the HTTP operations |
 

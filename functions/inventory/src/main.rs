@@ -35,9 +35,6 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         "stop-tracking" => use_case(&inventory(), &ports, Inventory::stop_tracking),
         "reserve-inventory" => use_case(&inventory(), &ports, Inventory::reserve_inventory),
         "release-inventory" => use_case(&inventory(), &ports, Inventory::release_inventory),
-        "release-inventory-on-cancellation" => {
-            consumer(&inventory(), Inventory::release_inventory_on_cancellation)
-        }
         "sell-reserved-stock" => consumer(&inventory(), Inventory::sell_reserved_stock),
         "project-stock-levels" => batch_consumer(&views()?, StockViews::project_stock_levels),
         "list-stock" => use_case(&views()?, &ports, StockViews::list_stock),

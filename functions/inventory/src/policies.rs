@@ -1,9 +1,8 @@
 //! When an event, then a command.
 //!
-//! Events arrive at least once and in any order: command ids follow from the policy and the event, and what was
-//! released or sold once stays so.
-//!
-//! They write streams that many orders want, and no saga repeats what is contended: their queues do, ten times.
+//! Events arrive at least once and in any order: command ids are derived from the policy and the event, and pieces that
+//! were sold or released once stay so. The policy writes streams that many orders want, and its queue repeats what is
+//! contended, ten times.
 
 use std::sync::Arc;
 
@@ -16,20 +15,6 @@ use lambda::{
 use crate::Inventory;
 
 impl Inventory {
-    /// When an order is cancelled, release what was kept for it.
-    ///
-    /// # Errors
-    /// When something could not be released: the event goes back to its queue.
-    pub async fn release_inventory_on_cancellation(self: Arc<Self>, event: Envelope) -> Result<(), Fault> {
-        match whole::<OrderEvent>(&self.store, &event).await? {
-            OrderEvent::OrderCanceled(_) => {}
-            other => return Err(unexpected(&other)),
-        }
-        let call = Call::by_policy("release-inventory-on-cancellation", &event, self.ports.clock.now());
-        self.release_order(subject(&event)?, &call).await?;
-        Ok(())
-    }
-
     /// When an order is completed, what was kept for it is sold. Of a tracked product of which nothing was kept, nothing is
     /// sold, and the log warns of it.
     ///

@@ -1,34 +1,34 @@
-//! What an order keeps, gives back and takes away: all of its products or none.
+//! Reservations of an order: pieces of all of its products are kept, given back or sold, or of none.
 //!
-//! An order's products are one stream each, and no commit spans two streams. So they are taken one after the other, in
-//! the order of their ids, one commit each. When one is refused, the step is refused, and what was kept before stays kept
-//! until `release-inventory` gives it back, to which the saga goes after every failure of the step. The step gives
-//! nothing back itself: attempts of it can overlap, and a second one may have kept the rest meanwhile and been
-//! answered with success. docs/decisions/0008 says why this is no transaction.
+//! Each product is a stream of its own, and no commit spans two streams. So an order's products are changed one after the
+//! other, by the order of their ids, one commit each; docs/decisions/0008 says why this is no transaction.
+//!
+//! | step | when | each product's stream |
+//! | --- | --- | --- |
+//! | `reserve-inventory` (placement) | the order is pending | keeps the pieces, or refuses and ends the step |
+//! | `release-inventory` (undo) | the order is over | gives back the pieces, or marks that there were none |
+//! | `sell-reserved-stock` (policy) | the order is completed | the pieces leave with the order |
+//!
+//! The placement gives nothing back itself, even after a refusal: attempts of it can overlap, and another may have
+//! succeeded. The undo closes the order first, which stops every attempt that begins later, and releases then. An attempt
+//! that read the order before it was closed meets the released reservation, or the mark (an `InventoryReleased` of no
+//! pieces), and is refused.
 //!
 //! **Guaranteed**
 //!
-//! * *Never promised twice*: each product's pieces are kept in its own stream, whose commits follow one another, and only
-//!   a release or a sale of the order ends what is kept for it. So an order whose step succeeded has all of its
-//!   tracked products, whatever becomes of other attempts of that step.
-//! * *All or nothing, once the saga has settled*: success means that every tracked product is kept; after a refusal
-//!   and the release that follows it, nothing is.
-//! * *Repeats do no harm*: command ids follow from the call's and the product, and beyond their reach the order
-//!   itself is what repeats are recognised by.
-//! * *A release wins*: a reservation that arrives after its order was released is refused, as far as a product's last
-//!   [`CLOSED_REMEMBERED`](crate::stock::CLOSED_REMEMBERED) closings reach back and while its count is not stopped. Beyond that
-//!   the order itself is asked, which is over by then: a step that is run again minutes later, as a whole placement may be,
-//!   keeps nothing for an order that was cancelled or completed since.
-//! * *Given back or sold, never both*: whichever ends what is kept for an order, the other finds nothing. Cancelled and
-//!   completed exclude each other in the order's stream, and the saga's step gives nothing back of an order that is completed,
-//!   though the policy that sells may not have heard of it yet.
+//! * *Never promised twice*: each product's pieces are kept in its own stream, and only a release or a sale ends that.
+//! * *All or nothing*: an order that is approved keeps all of its tracked products; an order that was undone keeps none.
+//! * *Repeats do no harm*: command ids are derived from the call's and the product. Beyond their reach, the order's id in the
+//!   stream tells a repeat.
+//! * *A release wins*: a late reservation is refused, as far as
+//!   [`CLOSED_REMEMBERED`](crate::stock::CLOSED_REMEMBERED) reaches and while the count is not stopped.
+//! * *Given back or sold, never both*: an order that is over is never completed, and the first to end a reservation leaves
+//!   nothing to the other.
 //!
 //! **Not guaranteed**
 //!
-//! * From the first commit until the last, or until the release after a refusal, others see a part: another order may be
-//!   refused pieces that come back.
-//! * After a refusal or a technical failure a part may be kept. After a technical failure the same call again finishes it;
-//!   a release gives it back in either case.
+//! * A part is kept during the step, and from its failure until the undo: another order may be refused pieces that come
+//!   back.
 //! * A product that is not tracked is not kept. When its count begins later, orders that were placed before have no claim on it.
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -37,7 +37,7 @@ use contracts::{
     ids::{OrderId, ProductId},
     ordering::OrderCreated,
 };
-use event_store::{Expect, Outcome};
+use event_store::{Expect, Outcome, TransactError};
 use kernel::{CommandId, CommandMeta, StreamId};
 use lambda::{
     Answer, Call, Fault,
@@ -50,58 +50,52 @@ use crate::{
 };
 
 impl Inventory {
-    /// Keeps all of an order's products for it; a step of the order saga. The id is the order's.
+    /// Keeps all of an order's products for it; a step of the order's placement. The id is the order's. Nothing is written
+    /// once the order is approved.
     ///
     /// # Errors
-    /// 404 when there is no such order; 409 `RESERVATION_IS_CLOSED` when it is over; 409 `INSUFFICIENT_STOCK`, or another
-    /// refusal of one of its products: those before it stay kept until [`Self::release_inventory`]. After a technical failure (503, 409 `CONTENDED`) a part may be kept as
-    /// well: repeat, or release.
+    /// 404 when there is no such order; 409 `ORDER_IS_OVER`; 409 `INSUFFICIENT_STOCK`, or another refusal of one of its
+    /// products: those before it stay kept until [`Self::release_inventory`]. After a technical failure (503, 409
+    /// `CONTENDED`) a part may be kept as well: repeat, or undo the order.
     pub async fn reserve_inventory(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let order_id: OrderId = call.id("order")?;
-        let (placed, standing) = orders::standing(&self.store, order_id).await?;
-        match standing {
-            Standing::Pending | Standing::Placed => {}
-            Standing::Completed | Standing::Rejected | Standing::Canceled => return Err(closed(order_id)),
-        }
-        let products = products_of(&placed);
+        let Some(order) = orders::pending(&self.store, order_id).await? else {
+            return Ok(Answer::unchanged(order_id));
+        };
+        let products = products_of(&order);
         for (&product_id, &quantity) in &products {
-            // What is kept by now is not given back here, though the order cannot have it all: another attempt of this
-            // step may have found it kept, and succeeded.
             self.reserve(order_id, product_id, quantity, &call).await?;
         }
         settled(order_id, products.len())
     }
 
-    /// Gives back whatever is kept for an order, all of it or what an attempt that was refused left; compensation in the
-    /// order saga. The id is the order's. Harmless when nothing is kept; a reservation that arrives later is refused, as
-    /// far as [`CLOSED_REMEMBERED`](crate::stock::CLOSED_REMEMBERED) goes.
+    /// Gives back all that is kept for an order that is over; a step of its undo. The id is the order's. Where nothing is kept,
+    /// a mark is left, by which a late reservation is refused, as far as
+    /// [`CLOSED_REMEMBERED`](crate::stock::CLOSED_REMEMBERED) reaches.
     ///
     /// # Errors
-    /// 404 when there is no such order; 409 `STOCK_IS_SOLD` when it is completed. After a technical failure a part may be
-    /// kept still: repeat.
+    /// 404 when there is no such order; 409 `ORDER_IS_NOT_OVER` unless it was rejected or cancelled. After a technical failure a
+    /// part may be kept still: repeat.
     pub async fn release_inventory(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let order_id: OrderId = call.id("order")?;
-        match orders::standing(&self.store, order_id).await?.1 {
-            Standing::Pending | Standing::Placed | Standing::Rejected | Standing::Canceled => {}
-            Standing::Completed => {
-                let message = format!("order {order_id} is completed: what was kept for it is sold");
-                return Err(Fault::new(409, "STOCK_IS_SOLD", message));
+        let (order, standing) = orders::standing(&self.store, order_id).await?;
+        match standing {
+            Standing::Rejected | Standing::Canceled => {}
+            Standing::Pending | Standing::Placed | Standing::Completed => {
+                let message =
+                    format!("order {order_id} is not over: reject or cancel it before its stock is released");
+                return Err(Fault::new(409, "ORDER_IS_NOT_OVER", message));
             }
         }
-        let products = self.release_order(order_id, &call).await?;
-        settled(order_id, products)
-    }
-
-    /// Gives back whatever is kept for an order; says how many products it has.
-    pub(crate) async fn release_order(&self, order_id: OrderId, call: &Call) -> Result<usize, Fault> {
-        let products = products_of(&orders::placed(&self.store, order_id).await?);
+        let products = products_of(&order);
         let mut failed = None;
         for &product_id in products.keys() {
             // One product that many ask for must not hold up the others.
-            let released = self.release(order_id, product_id, call).await;
+            let command = StockCommand::Release { order_id, at: call.at };
+            let released = self.change(product_id, "release", command, &call).await;
             failed = failed.or(released.err());
         }
-        failed.map_or(Ok(products.len()), Err)
+        failed.map_or_else(|| settled(order_id, products.len()), Err)
     }
 
     /// What is kept for an order leaves with it.
@@ -144,13 +138,8 @@ impl Inventory {
         let kept = stock.and_then(|stock: &Stock| stock.kept_for(order_id)).is_some();
         // A repeat is answered with its first result, but since then the pieces may have been given back.
         if outcome.repeated && !kept {
-            return Err(closed(order_id));
+            return Err(TransactError::Refused(StockRefusal::ReservationClosed { order_id }).into());
         }
-        Ok(())
-    }
-
-    async fn release(&self, order_id: OrderId, product_id: ProductId, call: &Call) -> Result<(), Fault> {
-        self.change(product_id, "release", StockCommand::Release { order_id, at: call.at }, call).await?;
         Ok(())
     }
 
@@ -179,10 +168,6 @@ fn products_of(order: &OrderCreated) -> BTreeMap<ProductId, u32> {
         *quantity = quantity.saturating_add(item.quantity);
     }
     products
-}
-
-fn closed(order_id: OrderId) -> Fault {
-    event_store::TransactError::Refused(StockRefusal::ReservationClosed { order_id }).into()
 }
 
 fn settled(order_id: OrderId, products: usize) -> Result<Answer, Fault> {

@@ -15,13 +15,13 @@ use std::{
 use contracts::{
     ids::{OrderId, ProductId},
     inventory::StockEvent,
-    ordering::{OrderCanceled, OrderCompleted, OrderEvent},
+    ordering::{OrderApproved, OrderCompleted, OrderEvent, OrderReadied, OrderRejected},
 };
 use event_store::{CommitLog, MemoryLog};
 use inventory::stock::StockCommand;
-use kernel::{Aggregate, Id};
-use lambda::Fault;
-use stage::House;
+use kernel::{Aggregate, Id, Money};
+use lambda::{Answer, Fault};
+use stage::{House, cancelled};
 use testing::{
     EmbeddedDynamo, FaultyLog, Seeded,
     faulty::{Chances, OnAppend},
@@ -71,13 +71,13 @@ async fn two_lines_of_one_product_are_added_up_before_they_are_asked_for() {
 }
 
 #[tokio::test]
-async fn an_order_that_cannot_have_one_product_keeps_none_once_it_is_released() {
+async fn an_order_that_cannot_have_one_product_keeps_none_once_it_is_undone() {
     let (house, _, [first, second]) = faulty_house([5, 1]).await;
     let order = house.order("1", &[(first, 3), (second, 2)]).await;
     let fault = house.reserve(order).await.unwrap_err();
     assert!(fault.message.contains("2 asked for, but only 1 available"), "{fault}");
     assert_eq!(house.kept(first, order).await, Some(3), "another attempt may rely on it");
-    house.release(order).await.unwrap();
+    house.undo(order).await.unwrap();
     assert_eq!((house.kept(first, order).await, house.kept(second, order).await), (None, None));
     assert_eq!((house.stock(first).await.available(), house.stock(second).await.available()), (5, 1));
 }
@@ -106,17 +106,20 @@ async fn an_attempt_that_is_refused_takes_nothing_from_another_that_kept_all() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_goes_on_after_the_release_keeps_nothing() {
-    let (house, log, [first, second]) = faulty_house([5, 5]).await;
-    let order = house.order("1", &[(first, 3), (second, 2)]).await;
-    let other = house.clone();
-    let meanwhile = OnAppend::after(move || async move {
-        other.release(order).await.unwrap();
-    });
-    log.on_append([OnAppend::Healthy, meanwhile]);
-    refused(house.reserve(order).await, "RESERVATION_IS_CLOSED");
-    assert_eq!((house.kept(first, order).await, house.kept(second, order).await), (None, None));
-    assert_eq!((house.stock(first).await.available(), house.stock(second).await.available()), (5, 5));
+async fn an_attempt_that_goes_on_after_the_undo_keeps_nothing() {
+    // The attempt has read the pending order, and nothing or the first product is kept when the undo runs.
+    for kept_before in [0, 1] {
+        let (house, log, [first, second]) = faulty_house([5, 5]).await;
+        let order = house.order("1", &[(first, 3), (second, 2)]).await;
+        let other = house.clone();
+        let meanwhile = OnAppend::after(move || async move {
+            other.undo(order).await.unwrap();
+        });
+        log.on_append((0..kept_before).map(|_| OnAppend::Healthy).chain([meanwhile]));
+        refused(house.reserve(order).await, "RESERVATION_IS_CLOSED");
+        assert_eq!((house.kept(first, order).await, house.kept(second, order).await), (None, None));
+        assert_eq!((house.stock(first).await.available(), house.stock(second).await.available()), (5, 5));
+    }
 }
 
 #[tokio::test]
@@ -125,7 +128,7 @@ async fn a_product_that_is_not_tracked_is_always_to_be_had() {
     let product = house.product("air").await;
     let order = house.order("1", &[(product, 1_000)]).await;
     house.reserve(order).await.unwrap();
-    house.release(order).await.unwrap();
+    house.undo(order).await.unwrap();
     assert!(house.published("inventory.StockItem").await.is_empty(), "and nothing is written down");
 }
 
@@ -158,10 +161,11 @@ async fn a_crash_after_the_first_line_is_undone_by_the_release_and_the_late_retr
     let order = house.order("1", &[(first, 3), (second, 2)]).await;
     log.on_append([OnAppend::Healthy, OnAppend::Throttled]);
     house.reserve(order).await.unwrap_err();
+    house.close(order).await;
     for _ in 0..2 {
         house.release(order).await.unwrap();
         assert_eq!((house.stock(first).await.available(), house.stock(second).await.available()), (5, 5));
-        refused(house.reserve(order).await, "RESERVATION_IS_CLOSED");
+        refused(house.reserve(order).await, "ORDER_IS_OVER");
     }
     assert_eq!((house.kept(first, order).await, house.kept(second, order).await), (None, None));
 }
@@ -172,6 +176,7 @@ async fn a_crash_while_giving_back_after_a_refusal_is_finished_by_the_next_relea
         let (house, log, [first, second]) = faulty_house([5, 1]).await;
         let order = house.order("1", &[(first, 3), (second, 2)]).await;
         refused(house.reserve(order).await, "INSUFFICIENT_STOCK");
+        house.close(order).await;
         let lost = matches!(trouble, OnAppend::AnswerLost);
         log.on_append([trouble]);
         match house.release(order).await {
@@ -180,7 +185,6 @@ async fn a_crash_while_giving_back_after_a_refusal_is_finished_by_the_next_relea
             Err(fault) => assert!(!lost && fault.is_technical(), "{fault}"),
         }
         house.release(order).await.unwrap();
-        refused(house.reserve(order).await, "RESERVATION_IS_CLOSED");
         assert_eq!((house.stock(first).await.available(), house.stock(second).await.available()), (5, 1));
     }
 }
@@ -190,7 +194,7 @@ async fn a_repeat_is_not_told_that_it_keeps_what_was_given_back() {
     let (house, _, [first, second]) = faulty_house([5, 1]).await;
     let order = house.order("1", &[(first, 3), (second, 2)]).await;
     refused(house.reserve(order).await, "INSUFFICIENT_STOCK");
-    house.release(order).await.unwrap();
+    house.undo_behind_the_step(first, order).await;
     // More arrives. The first line's reservation is known as carried out, but it was given back since.
     let store_id = stage::store_id();
     house.send(second, StockCommand::Add { product_id: second, store_id, quantity: 5 }).await;
@@ -203,6 +207,7 @@ async fn one_product_that_cannot_be_released_holds_up_no_other() {
     let (house, log, [first, second]) = faulty_house([5, 5]).await;
     let order = house.order("1", &[(first, 3), (second, 2)]).await;
     house.reserve(order).await.unwrap();
+    house.close(order).await;
     log.on_append([OnAppend::Throttled]);
     assert!(house.release(order).await.unwrap_err().is_technical());
     assert_eq!((house.kept(first, order).await, house.kept(second, order).await), (Some(3), None));
@@ -210,9 +215,20 @@ async fn one_product_that_cannot_be_released_holds_up_no_other() {
     assert_eq!(house.kept(first, order).await, None);
 }
 
-fn cancelled() -> OrderEvent {
+fn rejected() -> OrderEvent {
     let (customer_id, payment_id) = (Id::derived(&["customer"]), Id::derived(&["payment"]));
-    OrderEvent::OrderCanceled(OrderCanceled { customer_id, payment_id, reason: None })
+    OrderEvent::OrderRejected(OrderRejected { customer_id, payment_id, reason: "WILTED".to_owned() })
+}
+
+fn approved() -> OrderEvent {
+    let (customer_id, payment_id) = (Id::derived(&["customer"]), Id::derived(&["payment"]));
+    OrderEvent::OrderApproved(OrderApproved { customer_id, payment_id, shopping_id: None })
+}
+
+fn readied() -> OrderEvent {
+    let (customer_id, payment_id) = (Id::derived(&["customer"]), Id::derived(&["payment"]));
+    let total = Money::from_minor(100).unwrap();
+    OrderEvent::OrderReadied(OrderReadied { customer_id, payment_id, total })
 }
 
 fn completed(order: OrderId) -> OrderEvent {
@@ -221,42 +237,46 @@ fn completed(order: OrderId) -> OrderEvent {
 }
 
 #[tokio::test]
-async fn a_cancelled_order_gives_back_what_it_kept_once_however_often_the_event_comes() {
+async fn an_undo_that_is_attempted_again_gives_back_once() {
     let (house, _, [first, second]) = faulty_house([5, 5]).await;
     let order = house.order("1", &[(first, 3), (second, 2)]).await;
     house.reserve(order).await.unwrap();
-    let event = house.happened(order, cancelled()).await;
-    for _ in 0..3 {
-        house.inventory.clone().release_inventory_on_cancellation(event.clone()).await.unwrap();
-    }
+    house.close(order).await;
+    house.release(order).await.unwrap();
+    house.release(order).await.unwrap();
+    house.release_again(order).await.unwrap();
     assert_eq!((house.stock(first).await.available(), house.stock(second).await.available()), (5, 5));
     let published = house.published("inventory.StockItem").await;
     assert_eq!(published.iter().filter(|event| event.event_type == "InventoryReleased").count(), 2);
-    let released = published.iter().find(|event| event.event_type == "InventoryReleased").unwrap();
-    assert_eq!(released.causation, Some(event.id), "and says why");
 }
 
 #[tokio::test]
-async fn a_cancellation_that_overtakes_the_reservation_wins() {
+async fn nobody_can_release_the_stock_of_an_order_that_is_not_over() {
     let (house, _, [first, second]) = faulty_house([5, 5]).await;
     let order = house.order("1", &[(first, 3), (second, 2)]).await;
-    let event = house.happened(order, cancelled()).await;
-    house.inventory.clone().release_inventory_on_cancellation(event).await.unwrap();
-    refused(house.reserve(order).await, "RESERVATION_IS_CLOSED");
-    assert_eq!((house.stock(first).await.available(), house.stock(second).await.available()), (5, 5));
+    house.reserve(order).await.unwrap();
+    let before = house.published("inventory.StockItem").await.len();
+    refused(house.release(order).await, "ORDER_IS_NOT_OVER");
+    for event in [approved(), readied(), completed(order)] {
+        house.becomes(order, event).await;
+        refused(house.release(order).await, "ORDER_IS_NOT_OVER");
+    }
+    assert_eq!(house.published("inventory.StockItem").await.len(), before);
+    assert_eq!((house.kept(first, order).await, house.kept(second, order).await), (Some(3), Some(2)));
 }
 
 #[tokio::test]
 async fn what_is_cancelled_or_sold_is_given_back_or_taken_once_whatever_overtakes_what() {
-    // What can still be under way when an order ends: its saga's step, for the second time, its compensation, and the policy.
+    // Steps that can still be under way when an order ends: its placement's, for the second time, its undo's, and the end of its
+    // reservations: another attempt of the undo, or the sale.
     #[derive(Debug, Clone, Copy)]
     enum Late {
         Reserves,
         Releases,
-        Hears,
+        Ends,
     }
-    use Late::{Hears, Releases, Reserves};
-    const LATE: [Late; 5] = [Reserves, Releases, Hears, Hears, Reserves];
+    use Late::{Ends, Releases, Reserves};
+    const LATE: [Late; 5] = [Reserves, Releases, Ends, Ends, Reserves];
     for number in 0..5_usize.pow(5) {
         let digits: Vec<usize> = (0..5).map(|place| number / 5_usize.pow(place) % 5).collect();
         if (0..5).any(|digit| !digits.contains(&digit)) {
@@ -271,16 +291,14 @@ async fn what_is_cancelled_or_sold_is_given_back_or_taken_once_whatever_overtake
             for late in digits.iter().map(|&digit| LATE[digit]) {
                 told.push(late);
                 match late {
-                    Reserves => refused(house.reserve_again(order).await, "RESERVATION_IS_CLOSED"),
-                    Releases if sold > 0 => refused(house.release(order).await, "STOCK_IS_SOLD"),
+                    Reserves if sold > 0 => drop(house.reserve_again(order).await.unwrap()),
+                    Reserves => refused(house.reserve_again(order).await, "ORDER_IS_OVER"),
+                    Releases if sold > 0 => refused(house.release(order).await, "ORDER_IS_NOT_OVER"),
                     Releases => drop(house.release(order).await.unwrap()),
-                    Hears if sold > 0 => {
+                    Ends if sold > 0 => {
                         house.inventory.clone().sell_reserved_stock(ended.clone()).await.unwrap();
                     }
-                    Hears => {
-                        let inventory = house.inventory.clone();
-                        inventory.release_inventory_on_cancellation(ended.clone()).await.unwrap();
-                    }
+                    Ends => drop(house.release_again(order).await.unwrap()),
                 }
             }
             let stock = house.stock(first).await;
@@ -290,16 +308,32 @@ async fn what_is_cancelled_or_sold_is_given_back_or_taken_once_whatever_overtake
 }
 
 #[tokio::test]
-async fn a_placement_that_is_run_again_keeps_nothing_for_an_order_that_is_over_however_long_ago() {
-    for end in [cancelled(), completed(Id::derived(&["order", "1"]))] {
+async fn a_step_for_an_order_that_is_over_keeps_nothing_however_long_ago_that_was() {
+    for end in [rejected(), cancelled()] {
         let house = House::new();
         let product = house.stocked("apple", 5).await;
         let order = house.order("1", &[(product, 3)]).await;
         house.becomes(order, end).await;
-        // The product never heard of the order: nothing here could tell that it is over.
-        refused(house.reserve(order).await, "RESERVATION_IS_CLOSED");
-        assert_eq!(house.stock(product).await.available(), 5);
+        let before = house.published("inventory.StockItem").await.len();
+        // The product never heard of the order: nothing in its stream could tell that the order is over.
+        refused(house.reserve(order).await, "ORDER_IS_OVER");
+        assert_eq!(house.published("inventory.StockItem").await.len(), before);
     }
+}
+
+#[tokio::test]
+async fn a_placement_that_is_started_again_after_the_approval_keeps_nothing_more() {
+    let house = House::new();
+    let product = house.stocked("apple", 5).await;
+    let order = house.order("1", &[(product, 3)]).await;
+    let before = house.published("inventory.StockItem").await.len();
+    for event in [approved(), readied(), completed(order)] {
+        house.becomes(order, event).await;
+        for answer in [house.reserve(order).await, house.reserve_again(order).await] {
+            assert_eq!(answer.unwrap(), Answer::unchanged(order));
+        }
+    }
+    assert_eq!(house.published("inventory.StockItem").await.len(), before);
 }
 
 #[tokio::test]
@@ -307,11 +341,10 @@ async fn a_completed_order_takes_its_pieces_along_once() {
     let (house, _, [first, second]) = faulty_house([5, 5]).await;
     let order = house.order("1", &[(first, 3), (second, 2)]).await;
     house.reserve(order).await.unwrap();
-    let event = house.happened(order, completed(order)).await;
+    let event = house.becomes(order, completed(order)).await;
     for _ in 0..3 {
         house.inventory.clone().sell_reserved_stock(event.clone()).await.unwrap();
     }
-    house.release(order).await.unwrap();
     let (first, second) = (house.stock(first).await, house.stock(second).await);
     assert_eq!((first.on_hand(), first.available(), first.reserved()), (2, 2, 0));
     assert_eq!((second.on_hand(), second.available(), second.reserved()), (3, 3, 0));
@@ -351,7 +384,7 @@ async fn a_completed_order_for_which_nothing_was_kept_is_not_passed_over_in_sile
         (house.order("1", &[(first, 3), (air, 1)]).await, house.order("2", &[(second, 2)]).await);
     house.reserve(kept).await.unwrap();
     let (sold, unsold) =
-        (house.happened(kept, completed(kept)).await, house.happened(lost, completed(lost)).await);
+        (house.becomes(kept, completed(kept)).await, house.becomes(lost, completed(lost)).await);
     let warnings = Warnings::default();
     let _heard = tracing::subscriber::set_default(warnings.clone());
     for _ in 0..2 {
@@ -369,11 +402,8 @@ async fn a_completed_order_for_which_nothing_was_kept_is_not_passed_over_in_sile
 async fn a_policy_is_not_silent_about_an_event_that_is_not_its_own() {
     let (house, _, [first, _]) = faulty_house([5, 5]).await;
     let order = house.order("1", &[(first, 3)]).await;
-    let (cancel, complete) =
-        (house.happened(order, cancelled()).await, house.happened(order, completed(order)).await);
-    let inventory = &house.inventory;
-    assert!(inventory.clone().release_inventory_on_cancellation(complete).await.is_err());
-    assert!(inventory.clone().sell_reserved_stock(cancel).await.is_err());
+    let cancel = house.becomes(order, cancelled()).await;
+    assert!(house.inventory.clone().sell_reserved_stock(cancel).await.is_err());
 }
 
 /// What became of an order that was asked for until it was settled.
@@ -383,7 +413,7 @@ enum Settled {
     Refused,
 }
 
-/// Asks as the saga does: technical faults again, with the same command id. Says how often that was.
+/// Asks as the placement does: technical faults again, with the same command id. Says how often that was.
 async fn insist(house: &House, order: OrderId) -> (Settled, u32) {
     for again in 0..500 {
         match house.reserve(order).await {
@@ -404,10 +434,11 @@ async fn insist(house: &House, order: OrderId) -> (Settled, u32) {
     panic!("order {order} was not settled");
 }
 
-/// Asks as the saga does, and gives back after a refusal, as it does.
+/// Asks as the placement does, and undoes the order after a refusal.
 async fn insist_and_undo(house: &House, order: OrderId) -> (Settled, u32) {
     let (settled, again) = insist(house, order).await;
     if settled == Settled::Refused {
+        house.close(order).await;
         for _ in 0..500 {
             match house.release(order).await {
                 Ok(_) => return (settled, again),
@@ -420,12 +451,12 @@ async fn insist_and_undo(house: &House, order: OrderId) -> (Settled, u32) {
     (settled, again)
 }
 
-/// What the saga does after a refusal.
+/// What follows a refusal.
 #[derive(Debug, Clone, Copy)]
 enum Refused {
     /// Nothing yet.
     Waits,
-    /// Whatever was kept is released.
+    /// The order is closed, and whatever was kept is released.
     Releases,
 }
 

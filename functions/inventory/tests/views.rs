@@ -26,11 +26,11 @@ async fn busy_house() -> House {
             let order_id = house.order(&format!("{n}-{o}"), &[(product, 1 + o)]).await;
             // Some are released before they are reserved, and some want too much.
             if o == 3 {
-                house.release(order_id).await.unwrap();
+                house.undo_behind_the_step(product, order_id).await;
             }
             let _settled_either_way = house.reserve(order_id).await;
             match o {
-                1 => drop(house.release(order_id).await.unwrap()),
+                1 => drop(house.undo(order_id).await.unwrap()),
                 2 | 4 => house.send(product, StockCommand::Sell { order_id }).await,
                 _ => {}
             }

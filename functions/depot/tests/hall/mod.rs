@@ -1,4 +1,4 @@
-//! The depot behind its routes, its policies and the order saga, with stores that sell and orders that want.
+//! The depot behind its routes, its policy and the order's machines, with stores that sell and orders that want.
 
 #![allow(dead_code, reason = "each test binary takes what it needs")]
 
@@ -8,7 +8,7 @@ use catalogue::{Catalogue, Products, Stores};
 use contracts::{
     Envelope,
     ids::{OrderId, ProductId, ShoppingListId, StoreId, shopping_list_of},
-    ordering::{OrderCanceled, OrderCreated, OrderEvent, OrderItem},
+    ordering::{OrderApproved, OrderCanceled, OrderCreated, OrderEvent, OrderItem, OrderRejected},
 };
 use depot::{
     Depot, Planner,
@@ -216,22 +216,26 @@ impl Hall {
         order
     }
 
-    /// Writes what happened to an order, and gives it as the bus does.
-    pub async fn happened(&self, order: OrderId, event: OrderEvent) -> Envelope {
-        let stream: StreamId = format!("ordering.Order/{order}").parse().unwrap();
-        let meta = self.world.command("ordering");
-        let version = tell(&self.store, &stream, &event, &meta).await;
-        self.store.event(&stream, version).await.unwrap().unwrap()
+    /// Writes what happened to an order.
+    pub async fn happened(&self, order: OrderId, event: OrderEvent) {
+        tell(&self.store, &order_stream(order), &event, &self.world.command("ordering")).await;
     }
 
-    /// An order is cancelled.
-    pub async fn order_canceled(&self, order: OrderId, reason: Option<&str>) -> Envelope {
-        let (customer_id, payment_id) = (Id::derived(&["customer"]), Id::derived(&["payment"]));
-        let canceled = OrderCanceled { customer_id, payment_id, reason: reason.map(str::to_owned) };
-        self.happened(order, OrderEvent::OrderCanceled(canceled)).await
+    /// An order's undo, as far as it concerns the depot: closes the order, then cancels its list.
+    pub fn undo(&self, order: OrderId) -> impl Future<Output = ()> + Send + use<> {
+        let (store, meta) = (self.store.clone(), self.world.command("ordering"));
+        let cancel = use_case(&self.depot(), &self.world.ports(), Depot::cancel_shopping_list);
+        let call = json!({
+            "command": format!("{order}-undo-1:CancelShoppingList"), "id": shopping_list_of(order),
+            "actor": "saga:undo", "body": { "orderId": order, "reason": "WILTED" },
+        });
+        async move {
+            tell(&store, &order_stream(order), &rejected(), &meta).await;
+            cancel.invoke(call).await.unwrap();
+        }
     }
 
-    /// Asks as the order saga does: directly, with a command id of its own.
+    /// Asks as the order's machines do: directly, with a command id of its own.
     pub async fn step(&self, step: &str, order: OrderId) -> Result<Value, String> {
         self.step_of(step, shopping_list_of(order), json!({ "orderId": order, "reason": "WILTED" }), "").await
     }
@@ -250,7 +254,7 @@ impl Hall {
             "CreateShoppingList" => use_case(&self.planner(), &ports, Planner::create_shopping_list),
             "InitiateShopping" => use_case(&depot, &ports, Depot::initiate_shopping),
             "CancelShoppingList" => use_case(&depot, &ports, Depot::cancel_shopping_list),
-            other => panic!("the saga has no step {other}"),
+            other => panic!("there is no step {other}"),
         };
         let payload = json!({
             "command": format!("{id}:{step}{attempt}"), "id": id, "actor": "saga:order", "body": body,
@@ -258,7 +262,7 @@ impl Hall {
         function.invoke(payload).await.map_err(|error| error.error_type)
     }
 
-    /// An order whose list waits for a bot, as the saga makes it.
+    /// An order whose list waits for a bot, as the placement makes it.
     pub async fn available(&self, lines: &[(Goods, u32)]) -> OrderId {
         let order = self.ordered(lines).await;
         self.step("CreateShoppingList", order).await.unwrap();
@@ -307,7 +311,6 @@ impl Hall {
     pub async fn deliver(&self, event: Envelope) -> Result<(), Fault> {
         let depot = self.depot();
         match event.event_type.as_str() {
-            "OrderCanceled" => depot.cancel_shopping_on_cancellation(event).await,
             "ShoppingListCompleted" | "ShoppingListCanceled" => depot.free_bot(event).await,
             other => panic!("no policy answers {other}"),
         }
@@ -335,6 +338,25 @@ impl Hall {
         let of_context = page.commits.iter().filter(|commit| commit.stream.context() == context);
         of_context.flat_map(|commit| commit.envelopes()).collect()
     }
+}
+
+fn order_stream(order: OrderId) -> StreamId {
+    format!("ordering.Order/{order}").parse().unwrap()
+}
+
+pub fn approved() -> OrderEvent {
+    let (customer_id, payment_id) = (Id::derived(&["customer"]), Id::derived(&["payment"]));
+    OrderEvent::OrderApproved(OrderApproved { customer_id, payment_id, shopping_id: None })
+}
+
+pub fn rejected() -> OrderEvent {
+    let (customer_id, payment_id) = (Id::derived(&["customer"]), Id::derived(&["payment"]));
+    OrderEvent::OrderRejected(OrderRejected { customer_id, payment_id, reason: "WILTED".into() })
+}
+
+pub fn cancelled() -> OrderEvent {
+    let (customer_id, payment_id) = (Id::derived(&["customer"]), Id::derived(&["payment"]));
+    OrderEvent::OrderCanceled(OrderCanceled { customer_id, payment_id, reason: None })
 }
 
 fn view<P: Projection>(store: &EventStore, world: &TestPorts) -> Projector<P> {

@@ -7,7 +7,7 @@ use contracts::{
     Envelope,
     baskets::BasketItem,
     ids::{OrderId, ProductId, StoreId},
-    ordering::{OrderCreated, OrderEvent},
+    ordering::{OrderCanceled, OrderCreated, OrderEvent},
     stores::{ProductAdded, ProductEvent},
 };
 use event_store::{CommitLog, EventStore, Expect, Head, Loaded, MemoryLog, Segment};
@@ -105,18 +105,6 @@ impl House {
         id
     }
 
-    /// Something that happened to an order, as the bus brings it.
-    pub async fn happened(&self, order: OrderId, event: OrderEvent) -> Envelope {
-        let stream: StreamId = format!("ordering.Order/{order}").parse().unwrap();
-        let first = self.store.event(&stream, Version::FIRST).await.unwrap().unwrap();
-        let raw = event.to_raw().unwrap();
-        let id = Id::<()>::derived(&[&first.id.to_string(), event.event_type()]).uuid();
-        let version = Version::new(2);
-        let next = version.next();
-        let (event_type, data) = (raw.event_type, Some(raw.data));
-        Envelope { id, event_type, version, first: version, next, data, ..first }
-    }
-
     /// Something that happened to an order, in its stream and as the bus brings it.
     pub async fn becomes(&self, order: OrderId, event: OrderEvent) -> Envelope {
         let stream: StreamId = format!("ordering.Order/{order}").parse().unwrap();
@@ -125,7 +113,7 @@ impl House {
         store.events_after(&stream, Version::NONE).await.unwrap().pop().unwrap()
     }
 
-    /// The call of a saga's step: a repeat has the same command id and another time.
+    /// The call of a step: a repeat has the same command id and another time.
     pub fn step(&self, order: OrderId, step: &str) -> Call {
         self.world.advance(Duration::from_millis(1));
         let meta = self.world.repeat(CommandId::derived(&["saga", &order.to_string(), step]), "saga:order");
@@ -149,13 +137,34 @@ impl House {
         self.inventory.clone().reserve_inventory(self.step(order, "ReserveInventory")).await
     }
 
-    /// The same step, by a placement that is run again long after: beyond the reach of its command id.
+    /// The step of another start of the placement, long after: beyond the reach of its command id.
     pub async fn reserve_again(&self, order: OrderId) -> Result<Answer, Fault> {
         self.inventory.clone().reserve_inventory(self.step(order, "ReserveInventory again")).await
     }
 
     pub async fn release(&self, order: OrderId) -> Result<Answer, Fault> {
         self.inventory.clone().release_inventory(self.step(order, "ReleaseInventory")).await
+    }
+
+    /// The step of the undo's next attempt, whose command ids are its own.
+    pub async fn release_again(&self, order: OrderId) -> Result<Answer, Fault> {
+        self.inventory.clone().release_inventory(self.step(order, "ReleaseInventory again")).await
+    }
+
+    /// Closes the order, as its undo does first.
+    pub async fn close(&self, order: OrderId) {
+        self.becomes(order, cancelled()).await;
+    }
+
+    pub async fn undo(&self, order: OrderId) -> Result<Answer, Fault> {
+        self.close(order).await;
+        self.release(order).await
+    }
+
+    /// Releases one product's pieces, as an undo does that begins after a step has read the order.
+    pub async fn undo_behind_the_step(&self, product: ProductId, order_id: OrderId) {
+        let at = self.world.ports().clock.now();
+        self.send(product, StockCommand::Release { order_id, at }).await;
     }
 
     /// A product's stock, which has to be tracked.
@@ -177,6 +186,12 @@ impl House {
         let commits = page.commits.iter().filter(|commit| commit.stream.category() == category);
         commits.flat_map(|commit| commit.envelopes().collect::<Vec<_>>()).collect()
     }
+}
+
+/// The end of an order that is not to be.
+pub fn cancelled() -> OrderEvent {
+    let (customer_id, payment_id) = (Id::derived(&["customer"]), Id::derived(&["payment"]));
+    OrderEvent::OrderCanceled(OrderCanceled { customer_id, payment_id, reason: None })
 }
 
 /// The store that sells everything here.
