@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reqwest::RequestBuilder;
 use serde_json::Value;
 
 use crate::{
@@ -27,24 +28,37 @@ impl Api {
         Ok(Self { address: address.to_owned(), http })
     }
 
-    /// What is answered to `GET path`.
+    /// Asks `GET path`.
     ///
     /// # Errors
     /// [`Error::Refused`] with the status for everything but 200.
     pub async fn get(&self, path: &str) -> Result<Value> {
-        let request = format!("GET {path}");
+        self.send(format!("GET {path}"), self.http.get(format!("{}{path}", self.address))).await
+    }
+
+    /// Sends the command `POST path`.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] with the code of the problem for 409, [`Error::Refused`] for everything else but 200.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value> {
+        let call = self.http.post(format!("{}{path}", self.address)).json(body);
+        self.send(format!("POST {path}"), call).await
+    }
+
+    async fn send(&self, request: String, call: RequestBuilder) -> Result<Value> {
         let failed = |e: reqwest::Error| Error::Http { request: request.clone(), why: cloud::plain(&e) };
-        let answer = self.http.get(format!("{}{path}", self.address)).send().await.map_err(failed)?;
+        let answer = call.send().await.map_err(failed)?;
         let status = answer.status().as_u16();
         let text = answer.text().await.map_err(failed)?;
         let body: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
-        match status {
-            200 => Ok(body),
-            _ => Err(Error::Refused { request, status, said: said(&body) }),
+        match (status, body["code"].as_str()) {
+            (200, _) => Ok(body),
+            (409, Some(code)) => Err(Error::Conflict { request, code: code.to_owned(), said: said(&body) }),
+            (_, _) => Err(Error::Refused { request, status, said: said(&body) }),
         }
     }
 
-    /// The same; `None` for 404.
+    /// Asks `GET path`; `None` for 404.
     pub async fn find(&self, path: &str) -> Result<Option<Value>> {
         match self.get(path).await {
             Ok(body) => Ok(Some(body)),

@@ -74,7 +74,7 @@ enum Command {
     Status(Choice),
     /// Show what the functions log
     Logs(logs::Options),
-    /// Look at order sagas, and finish by hand what one could not
+    /// Look at order sagas, start the next attempt of one, or undo an order
     #[command(subcommand)]
     Saga(saga::Command),
     /// Look at what went wrong for good, send it back, or give it up

@@ -193,16 +193,17 @@ pub async fn run(repo: &Repo, home: &Home, target: &Target, how: How, options: &
     Ok(stack)
 }
 
-/// Whether the stack is really there: its table and its saga are. Cheaper by far than asking CloudFormation through SAM.
+/// Reports that the stack is really there: its event table and its placement machine are. Cheaper by far than asking
+/// CloudFormation through SAM.
 async fn is_present(target: &Target, stack: &Stack) -> bool {
-    let (Ok(table), Ok(saga)) = (stack.output("EventTable"), stack.output("OrderSagaArn")) else {
+    let (Ok(table), Ok(machine)) = (stack.output("EventTable"), stack.output("OrderPlacementArn")) else {
         return false;
     };
     let config = target.sdk().await;
     let table = aws_sdk_dynamodb::Client::new(&config).describe_table().table_name(table).send().await;
-    let saga =
-        aws_sdk_sfn::Client::new(&config).describe_state_machine().state_machine_arn(saga).send().await;
-    table.is_ok() && saga.is_ok()
+    let machine =
+        aws_sdk_sfn::Client::new(&config).describe_state_machine().state_machine_arn(machine).send().await;
+    table.is_ok() && machine.is_ok()
 }
 
 async fn sam_deploy(

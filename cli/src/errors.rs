@@ -108,6 +108,8 @@ pub enum Error {
     Http { request: String, why: String },
     #[error("{request} was answered with {status}: {said}")]
     Refused { request: String, status: u16, said: String },
+    #[error("{request} was refused: {said}")]
+    Conflict { request: String, code: String, said: String },
     #[error("{request} was answered with 200, but not with {expected}: {body}")]
     Unexpected { request: String, expected: &'static str, body: String },
     #[error("{operation}: {why}")]
@@ -118,8 +120,12 @@ pub enum Error {
     WrongEnd { shopper: &'static str, expected: &'static str, found: String },
     #[error("{why}")]
     SagaNotNow { why: String, advice: String },
-    #[error("order {order} was not finished this time either ({ended}): {why}")]
-    SagaNotFinished { order: uuid::Uuid, ended: String, why: String },
+    #[error("the saga of order {order} is stuck: {why}")]
+    SagaNotFinished { order: uuid::Uuid, why: String },
+    #[error("order {order} was not undone: it is {status}")]
+    OrderKept { order: uuid::Uuid, status: String },
+    #[error("there is no order {order}")]
+    NoSuchOrder { order: uuid::Uuid },
     #[error("functions cannot be killed there: {0}")]
     CannotKill(&'static str),
     #[error("{why}")]
@@ -237,7 +243,7 @@ impl Error {
             Error::NotBilled { .. } => "Teach infra/local/meter.py and cli/src/cost/ what it costs.".into(),
 
             Error::Http { .. } => "See whether the cloud is up: cargo mall status".into(),
-            Error::Refused { .. } | Error::Unexpected { .. } => {
+            Error::Refused { .. } | Error::Conflict { .. } | Error::Unexpected { .. } => {
                 "See what the functions say: cargo mall logs".into()
             }
             Error::Aws { .. } => {
@@ -250,6 +256,12 @@ impl Error {
             Error::SagaNotFinished { order, .. } => {
                 format!("See what it says, mend that, and repeat the command: cargo mall saga show {order}")
             }
+            Error::OrderKept { order, .. } => {
+                format!(
+                    "It was paid before it could be closed. See what happened: cargo mall saga show {order}"
+                )
+            }
+            Error::NoSuchOrder { .. } => "See which there are: cargo mall saga list".into(),
             Error::CannotKill(_) => {
                 "Use the local cloud (cargo mall up) on Linux, or leave --kill out.".into()
             }

@@ -15,7 +15,7 @@
 //! | `replay` | events once more to their consumers |
 //! | `stream`, `trace` | what happened, when, by whom and why |
 //! | `view` | the views: how they are, building one anew, comparing it with its events |
-//! | `saga` | what becomes of orders, and finishing by hand |
+//! | `saga` | sagas of orders: looking, retrying, undoing |
 //! | `docs` | the documents that are made from the code |
 //! | `cost` | what an order costs, counted |
 //! | `demo` | shoppers walk through it |

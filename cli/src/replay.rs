@@ -314,7 +314,7 @@ mod tests {
     }
 
     fn all() -> Vec<Consumer> {
-        vec![consumer("ordering-project-orders", true), consumer("ordering-start-order-saga", false)]
+        vec![consumer("ordering-project-orders", true), consumer("ordering-start-placement", false)]
     }
 
     #[test]
@@ -322,12 +322,12 @@ mod tests {
         let (hear, left_out) = chosen(all(), &options("--all")).unwrap();
         assert_eq!(
             (names(&hear).as_str(), names(&left_out).as_str()),
-            ("ordering-project-orders", "ordering-start-order-saga")
+            ("ordering-project-orders", "ordering-start-placement")
         );
         let (hear, left_out) = chosen(all(), &options("--all --with-side-effects")).unwrap();
         assert_eq!((hear.len(), left_out.len()), (2, 0));
         // Also one that is named.
-        let (hear, _) = chosen(all(), &options("--consumer order-saga")).unwrap();
+        let (hear, _) = chosen(all(), &options("--consumer start-placement")).unwrap();
         assert!(hear.is_empty());
     }
 

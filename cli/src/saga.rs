@@ -1,18 +1,17 @@
-//! `mall saga`: what becomes of orders, and what to do when a saga cannot finish.
+//! `mall saga`: lists the sagas of orders, shows one, and asks the mall to try again or to undo an order.
 //!
-//! What there is to see comes over the mall's API. What is done is asked of Step Functions: to go on with an execution that
-//! somebody stopped, or to start the state machine that undoes an order by hand, with the data that its saga ended
-//! with. Nothing here talks to a function: what the commands are, their ids and their retries stand in the definitions.
+//! Everything goes through the API of ordering, which decides if there is something to do. The tool then looks on for a
+//! while and says how it ended; the mall goes on without it.
 
-use std::time::Duration;
-
-use aws_sdk_sfn::{
-    error::ProvideErrorMetadata,
-    types::{ExecutionStatus, HistoryEventType},
+use std::{
+    fmt,
+    time::{Duration, Instant},
 };
+
+use clap::ValueEnum;
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
@@ -21,23 +20,27 @@ use crate::{
     errors::{Error, Result},
     paths::Home,
     stack::Stack,
-    target::{Choice, aws},
+    target::Choice,
     ui,
 };
 
-/// How long to look on while an order is being undone: it goes on without us.
+/// Time to look on after a command.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// Between two looks.
+/// Time between two looks.
 const INTERVAL: Duration = Duration::from_millis(500);
+/// Most sagas that one request answers.
+const PAGE: u16 = 100;
+/// Most requests for a list: a page may have fewer sagas than it could, or none at all.
+const PAGES: usize = 50;
 
-/// What can be asked about sagas.
+/// Questions and commands about sagas.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// List order sagas, newest first
     List {
-        /// Only those that stand like this
+        /// Only sagas with this status
         #[arg(long)]
-        status: Option<Standing>,
+        status: Option<Status>,
         /// How many
         #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
         limit: u16,
@@ -45,152 +48,151 @@ pub enum Command {
         choice: Choice,
     },
     /// Show the saga of an order: its steps, its errors, and what came of it
-    Show {
-        /// The order
-        order: Uuid,
-        #[command(flatten)]
-        choice: Choice,
-    },
-    /// Go on with a saga that is stuck or was aborted
+    Show(Which),
+    /// Start the next attempt of a saga now, without waiting for its time
     ///
-    /// One that is stuck goes on undoing where it got stuck, with the saga's own command ids. One that somebody aborted
-    /// goes on where it was, if the cloud can do that. What was done already is not done again.
-    Retry {
-        /// The order
-        order: Uuid,
-        #[command(flatten)]
-        choice: Choice,
-    },
-    /// Undo an order by hand whose saga could not
+    /// The placement of a pending order is started again, or the undo of an order that is stuck or did not end. Steps that
+    /// were done are not done again.
+    Retry(Which),
+    /// Undo an order
     ///
-    /// Releases the payment, calls off the shopping, releases the stock and rejects the order, from where the saga got
-    /// stuck, with the saga's own command ids. What was undone already is not undone again.
+    /// Rejects a pending order, or cancels an approved or ready one; then settles its invoice and payment, cancels its
+    /// shopping list and releases its stock. Steps that were done are not done again. A paid order is kept.
     Compensate {
-        /// The order
-        order: Uuid,
-        /// Also when the saga was aborted, and could still go forward
-        #[arg(long)]
-        force: bool,
+        #[command(flatten)]
+        which: Which,
+        /// Reason that the order shows [default: the mall's own]
+        #[arg(long, value_name = "CODE")]
+        reason: Option<String>,
         /// Do not ask
         #[arg(long)]
         yes: bool,
-        #[command(flatten)]
-        choice: Choice,
     },
 }
 
-/// How a saga stands, as lists are asked for it.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-pub enum Standing {
-    /// Being placed, or waiting for its payment
-    Running,
-    /// Paid
-    Succeeded,
-    /// All was undone, by the saga or by hand
-    Compensated,
-    /// Over, and the order is cancelled
-    Cancelled,
-    /// Not all could be undone, and nobody has by hand
-    Stuck,
-    /// Somebody stopped it
-    Aborted,
+/// Order that a command is about.
+#[derive(Debug, clap::Args)]
+pub struct Which {
+    /// The order
+    order: Uuid,
+    #[command(flatten)]
+    choice: Choice,
 }
 
-/// Does what is asked.
+/// Status of a saga.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// The order is being placed
+    Running,
+    /// The order is approved, or further
+    Succeeded,
+    /// The order is being undone
+    Undoing,
+    /// Everything is undone
+    Undone,
+    /// The saga cannot go on by itself
+    Stuck,
+}
+
+impl Status {
+    /// Name of the status, here as in the API.
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
+/// Runs a command.
 pub async fn run(home: &Home, command: Command) -> Result<()> {
     match command {
-        Command::List { status, limit, choice } => {
-            list(&Mall::reach(home, &choice).await?, status, limit).await
+        Command::List { status, limit, choice } => list(&reach(home, &choice).await?, status, limit).await,
+        Command::Show(which) => {
+            let (_, detail) = find(home, &which).await?;
+            shown(&detail).into_iter().for_each(ui::line);
+            Ok(())
         }
-        Command::Show { order, choice } => show(&Mall::reach(home, &choice).await?, order).await,
-        Command::Retry { order, choice } => {
-            let mall = Mall::reach(home, &choice).await?;
-            carry_out(&mall, order, What::Retry, true).await
+        Command::Retry(which) => {
+            let (api, before) = find(home, &which).await?;
+            carry_out(&api, &before, Wish::Retry, json!({})).await
         }
-        Command::Compensate { order, force, yes, choice } => {
-            let mall = Mall::reach(home, &choice).await?;
-            carry_out(&mall, order, What::Compensate { force }, yes).await
+        Command::Compensate { which, reason, yes } => {
+            let (api, before) = find(home, &which).await?;
+            if !yes {
+                ui::line(format!("Order {}: {}", which.order, before.timeline.summary));
+                deploy::confirmed(&consequence(&before.saga.order)).await?;
+            }
+            let body = reason.map_or_else(|| json!({}), |reason| json!({ "reason": reason }));
+            carry_out(&api, &before, Wish::Undo, body).await
         }
     }
 }
 
-/// The deployed mall: its API, and its state machines.
-struct Mall {
-    api: Api,
-    sfn: aws_sdk_sfn::Client,
-    saga: String,
-    compensation: String,
+async fn reach(home: &Home, choice: &Choice) -> Result<Api> {
+    let target = choice.target(home)?;
+    target.reach().await?;
+    Api::at(&Stack::deployed(home, &target)?.api)
 }
 
-impl Mall {
-    async fn reach(home: &Home, choice: &Choice) -> Result<Self> {
-        let target = choice.target(home)?;
-        target.reach().await?;
-        let stack = Stack::deployed(home, &target)?;
-        Ok(Self {
-            api: Api::at(&stack.api)?,
-            sfn: aws_sdk_sfn::Client::new(&target.sdk().await),
-            saga: stack.output("OrderSagaArn")?.to_owned(),
-            compensation: stack.output("OrderSagaCompensationArn")?.to_owned(),
-        })
-    }
+async fn find(home: &Home, Which { order, choice }: &Which) -> Result<(Api, Detail)> {
+    let api = reach(home, choice).await?;
+    let detail = look(&api, *order).await?;
+    Ok((api, detail))
+}
 
-    async fn saga(&self, order: Uuid) -> Result<Saga> {
-        #[derive(Deserialize)]
-        struct Shown {
-            saga: Saga,
-        }
-        let path = format!("/api/sagas/{order}");
-        let Shown { saga } = understood(&path, "a saga", self.api.get(&path).await?)?;
-        Ok(saga)
-    }
+async fn look(api: &Api, order: Uuid) -> Result<Detail> {
+    let path = format!("/api/sagas/{order}");
+    let body = api.find(&path).await?.ok_or(Error::NoSuchOrder { order })?;
+    understood(&path, "a saga", body["saga"].clone())
 }
 
 fn understood<T: serde::de::DeserializeOwned>(path: &str, expected: &'static str, body: Value) -> Result<T> {
-    serde_json::from_value(body.clone()).map_err(|_| Error::Unexpected {
+    T::deserialize(&body).map_err(|_| Error::Unexpected {
         request: format!("GET {path}"),
         expected,
         body: body.to_string(),
     })
 }
 
-// ---- what the API answers
+// ---- the answers of the API
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Listed {
+struct Saga {
     id: Uuid,
-    status: String,
+    status: Status,
     started_at: Timestamp,
-    ended_at: Option<Timestamp>,
+    changed_at: Option<Timestamp>,
+    /// Status of the order.
     order: String,
-    last: Option<Done>,
+    attempts: u32,
+    origin: Option<String>,
+    reason: Option<String>,
     failure: Option<Failure>,
 }
 
-/// A step as events tell it.
-#[derive(Debug, Deserialize)]
-struct Done {
+#[derive(Debug, Clone, Deserialize)]
+struct Detail {
+    #[serde(flatten)]
+    saga: Saga,
+    steps: Vec<Step>,
+    /// Events of the saga's own stream.
+    history: Vec<Entry>,
+    /// Execution of the last undo.
+    run: Option<Run>,
+    timeline: Timeline,
+}
+
+/// Step as the events of the order and its parts tell it.
+#[derive(Debug, Clone, Deserialize)]
+struct Step {
     name: String,
     event: String,
     at: Option<Timestamp>,
     attempts: Option<u32>,
     by: Option<String>,
-    reason: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-struct Saga {
-    status: String,
-    failure: Option<Failure>,
-    steps: Vec<Done>,
-    compensations: Vec<Done>,
-    /// The saga, and then every attempt to undo it by hand.
-    runs: Vec<Run>,
-    timeline: Timeline,
-}
-
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Run {
     name: String,
@@ -200,18 +202,13 @@ struct Run {
     state: Option<String>,
     failure: Option<Failure>,
     transitions: u32,
-    steps: Vec<Step>,
+    steps: Vec<Task>,
 }
 
-#[derive(Debug, Deserialize)]
-struct Failure {
-    error: String,
-    cause: String,
-}
-
-#[derive(Debug, Deserialize)]
+/// Step of an execution.
+#[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Step {
+struct Task {
     name: String,
     outcome: String,
     started_at: Timestamp,
@@ -220,173 +217,200 @@ struct Step {
     failures: Vec<Failure>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
+struct Failure {
+    error: String,
+    cause: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.error, self.cause)
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
 struct Timeline {
-    /// Of the order.
-    status: String,
     summary: String,
     entries: Vec<Entry>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 struct Entry {
     at: Timestamp,
     what: String,
     text: String,
+    /// Empty in the history of a saga, which is of ordering alone.
+    #[serde(default)]
     context: String,
     by: String,
 }
 
 // ---- looking
 
-async fn list(mall: &Mall, status: Option<Standing>, limit: u16) -> Result<()> {
-    /// Most that one request answers.
-    const PAGE: u16 = 100;
-    /// Requests: a page may have fewer than it could, or none at all.
-    const PAGES: usize = 50;
-    #[derive(Deserialize)]
-    struct Page {
-        sagas: Vec<Listed>,
-        next: Option<String>,
-    }
-    let status = match status {
-        None => "",
-        Some(Standing::Running) => "running",
-        Some(Standing::Succeeded) => "succeeded",
-        Some(Standing::Compensated) => "compensated",
-        Some(Standing::Cancelled) => "cancelled",
-        Some(Standing::Stuck) => "stuck",
-        Some(Standing::Aborted) => "aborted",
-    };
-    let (mut sagas, mut next) = (Vec::new(), Some(String::new()));
+#[derive(Deserialize)]
+struct Page {
+    sagas: Vec<Saga>,
+    next: Option<String>,
+}
+
+/// Reads one page of sagas, newest first.
+async fn page(
+    get: &impl AsyncFn(&str) -> Result<Value>,
+    status: Option<Status>,
+    limit: u16,
+    cursor: Option<String>,
+) -> Result<Page> {
+    let status = status.map(|status| format!("&status={}", status.name())).unwrap_or_default();
+    let cursor = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
+    let path = format!("/api/sagas?limit={limit}{status}{cursor}");
+    understood(&path, "a list of sagas", get(&path).await?)
+}
+
+/// Follows the cursors of a list until it has `limit` sagas. The flag says that there are more.
+async fn gathered(
+    get: impl AsyncFn(&str) -> Result<Value>,
+    status: Option<Status>,
+    limit: u16,
+) -> Result<(Vec<Saga>, bool)> {
+    let (mut sagas, mut cursor) = (Vec::new(), None);
     for _ in 0..PAGES {
-        let left = usize::from(limit).saturating_sub(sagas.len()).min(usize::from(PAGE));
-        let Some(cursor) = next.take_if(|_| left > 0) else { break };
-        let path = format!("/api/sagas?limit={left}&status={status}&cursor={cursor}");
-        let page: Page = understood(&path, "a list of sagas", mall.api.get(&path).await?)?;
+        let left = usize::from(limit).saturating_sub(sagas.len());
+        let left = u16::try_from(left).unwrap_or(PAGE).min(PAGE);
+        if left == 0 {
+            return Ok((sagas, true));
+        }
+        let page = page(&get, status, left, cursor).await?;
         sagas.extend(page.sagas);
-        next = page.next;
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok((sagas, false));
+        }
     }
+    Ok((sagas, true))
+}
+
+/// Counts the sagas that are under way, and those that need somebody: for `mall status`.
+pub async fn counted(api: &Api) -> Result<String> {
+    let get = async |path: &str| api.get(path).await;
+    let mut shown = Vec::new();
+    for status in [Status::Running, Status::Undoing, Status::Stuck] {
+        let Page { sagas, next } = page(&get, Some(status), PAGE, None).await?;
+        let least = if next.is_some() { "at least " } else { "" };
+        let text = format!("{least}{} {}", sagas.len(), status.name());
+        let alarming = status == Status::Stuck && (!sagas.is_empty() || next.is_some());
+        shown.push(if alarming { ui::bad(text).to_string() } else { text });
+    }
+    Ok(shown.join(", "))
+}
+
+async fn list(api: &Api, status: Option<Status>, limit: u16) -> Result<()> {
+    let (sagas, more) = gathered(async |path: &str| api.get(path).await, status, limit).await?;
     if sagas.is_empty() {
         ui::line("There are none.");
         return Ok(());
     }
-    ui::table(&listed(&sagas)).into_iter().for_each(ui::line);
-    if next.is_some() {
+    listed(&sagas, Timestamp::now()).into_iter().for_each(ui::line);
+    if more {
         ui::line(ui::dim(format!("  and older ones: --limit {}", limit.saturating_mul(2).min(1000))));
     }
     Ok(())
 }
 
-fn listed(sagas: &[Listed]) -> Vec<Vec<String>> {
-    let mut rows =
-        vec![["order", "placed", "took", "saga", "order is", "last", "why"].map(str::to_owned).to_vec()];
-    rows.extend(sagas.iter().map(|saga| {
-        vec![
+fn listed(sagas: &[Saga], now: Timestamp) -> Vec<String> {
+    let header = ["order", "saga", "order is", "started", "age", "attempts", "why"];
+    table(header, sagas, |saga| {
+        [
             saga.id.to_string(),
-            moment(saga.started_at),
-            took(saga.started_at, saga.ended_at),
-            coloured(&saga.status),
+            coloured(&saga.status.name()),
             saga.order.clone(),
-            saga.last.as_ref().map(|last| last.name.clone()).unwrap_or_default(),
-            saga.failure.as_ref().map(why).unwrap_or_default(),
+            moment(saga.started_at),
+            age(between(saga.started_at, now)),
+            saga.attempts.to_string(),
+            why(saga),
         ]
-    }));
-    rows
+    })
 }
 
-/// A failure in a column: its words where the code says nothing.
-fn why(failure: &Failure) -> String {
+fn table<T, const N: usize>(header: [&str; N], of: &[T], cells: impl Fn(&T) -> [String; N]) -> Vec<String> {
+    let rows = of.iter().map(|one| cells(one).to_vec());
+    ui::table(&[header.map(str::to_owned).to_vec()].into_iter().chain(rows).collect::<Vec<_>>())
+}
+
+/// Failure of a saga, or else its reason, short enough for a column.
+fn why(saga: &Saga) -> String {
     const WIDTH: usize = 60;
-    let text = if failure.error == "SagaStuck" { &failure.cause } else { &failure.error };
-    match text.char_indices().nth(WIDTH) {
-        None => text.clone(),
-        Some((end, _)) => format!("{}…", &text[..end]),
-    }
+    let failure = saga.failure.as_ref().map(Failure::to_string);
+    let text = failure.or_else(|| saga.reason.clone()).unwrap_or_default();
+    console::truncate_str(&text, WIDTH, "…").into_owned()
 }
 
-async fn show(mall: &Mall, order: Uuid) -> Result<()> {
-    let saga = mall.saga(order).await?;
-    ui::line(format!("Saga of order {order}: {}", coloured(&saga.status)));
-    ui::line(saga.timeline.summary.clone());
-    if let Some(Failure { error, cause }) = &saga.failure {
-        ui::line(format!("{} {cause}", ui::bad(error)));
+fn shown(detail: &Detail) -> Vec<String> {
+    let Detail { saga, steps, history, run, timeline } = detail;
+    let mut lines = vec![format!("Saga of order {}: {}", saga.id, coloured(&saga.status.name()))];
+    lines.push(timeline.summary.clone());
+    let mut facts = vec![format!("started {}", moment(saga.started_at))];
+    facts.extend(saga.changed_at.map(|at| format!("changed {}", moment(at))));
+    facts.push(format!("attempts: {}", saga.attempts));
+    facts.extend(saga.origin.as_ref().map(|origin| format!("undone for: {origin}")));
+    facts.extend(saga.reason.as_ref().map(|reason| format!("reason: {reason}")));
+    lines.push(facts.join(", "));
+    lines.extend(saga.failure.as_ref().map(|failure| ui::bad(failure).to_string()));
+    let mut part = |title: &str, rows: Vec<String>| {
+        lines.extend([String::new(), console::style(title).bold().to_string()]);
+        lines.extend(rows);
+    };
+    part("Steps", done(steps));
+    if !history.is_empty() {
+        part("History of the saga", told(history));
     }
-    ui::heading("Steps");
-    ui::table(&done(&saga.steps)).into_iter().for_each(ui::line);
-    if !saga.compensations.is_empty() {
-        ui::heading("Undone");
-        ui::table(&done(&saga.compensations)).into_iter().for_each(ui::line);
-    }
-    if saga.runs.is_empty() {
-        ui::line(ui::dim(
-            "Its execution is not known: it has not started yet, or ended more than 90 days ago.",
-        ));
-    }
-    for run in &saga.runs {
-        let took = took(run.started_at, run.ended_at);
-        let transitions = run.transitions;
-        ui::heading(format!("{}  {}", run.name, coloured(&run.status)));
+    if let Some(run) = run {
         let state = run.state.as_deref().unwrap_or("nowhere yet");
-        ui::line(format!(
-            "  started {}, {took}, {transitions} transitions, in {state}",
-            moment(run.started_at)
-        ));
-        if let Some(Failure { error, cause }) = &run.failure {
-            ui::line(format!("  {} {cause}", ui::bad(error)));
-        }
-        ui::table(&stepped(&run.steps)).into_iter().for_each(ui::line);
+        let mut rows = vec![format!(
+            "  started {}, {}, {} transitions, in {state}",
+            moment(run.started_at),
+            took(run.started_at, run.ended_at),
+            run.transitions
+        )];
+        rows.extend(run.failure.as_ref().map(|failure| format!("  {}", ui::bad(failure))));
+        rows.extend(tasks(&run.steps));
+        part(&format!("{}  {}", run.name, coloured(&run.status)), rows);
     }
-    ui::heading("What came of it");
-    ui::table(&told(&saga.timeline.entries)).into_iter().for_each(ui::line);
-    Ok(())
+    part("Timeline", told(&timeline.entries));
+    lines
 }
 
-fn done(steps: &[Done]) -> Vec<Vec<String>> {
-    let mut rows = vec![["step", "done", "attempts", "event", "by", "why"].map(str::to_owned).to_vec()];
-    rows.extend(steps.iter().map(|step| {
-        vec![
-            step.name.clone(),
-            step.at.map_or_else(|| ui::dim("not done").to_string(), clock),
-            step.attempts.map(|attempts| attempts.to_string()).unwrap_or_default(),
-            step.event.clone(),
-            ui::dim(step.by.as_deref().unwrap_or_default()).to_string(),
-            step.reason.clone().unwrap_or_default(),
+fn done(steps: &[Step]) -> Vec<String> {
+    table(["step", "done", "attempts", "event", "by"], steps, |step| {
+        let at = step.at.map_or_else(|| ui::dim("not done").to_string(), clock);
+        let attempts = step.attempts.map(|attempts| attempts.to_string()).unwrap_or_default();
+        let by = ui::dim(step.by.as_deref().unwrap_or_default()).to_string();
+        [step.name.clone(), at, attempts, step.event.clone(), by]
+    })
+}
+
+/// Lays out the steps of an execution, each error on its own line.
+fn tasks(steps: &[Task]) -> Vec<String> {
+    let lines: Vec<(&Task, usize)> =
+        steps.iter().flat_map(|step| (0..step.failures.len().max(1)).map(move |line| (step, line))).collect();
+    table(["step", "", "started", "took", "attempts", "errors"], &lines, |&(step, line)| {
+        let first = |cell: String| if line == 0 { cell } else { String::new() };
+        [
+            first(step.name.clone()),
+            first(coloured(&step.outcome)),
+            first(clock(step.started_at)),
+            first(took(step.started_at, step.ended_at)),
+            first(step.attempts.to_string()),
+            step.failures.get(line).map(Failure::to_string).unwrap_or_default(),
         ]
-    }));
-    rows
+    })
 }
 
-fn stepped(steps: &[Step]) -> Vec<Vec<String>> {
-    let mut rows = vec![["step", "", "started", "took", "attempts", "errors"].map(str::to_owned).to_vec()];
-    for step in steps {
-        let mut errors = step.failures.iter().map(|failure| format!("{}: {}", failure.error, failure.cause));
-        rows.push(vec![
-            step.name.clone(),
-            coloured(&step.outcome),
-            clock(step.started_at),
-            took(step.started_at, step.ended_at),
-            step.attempts.to_string(),
-            errors.next().unwrap_or_default(),
-        ]);
-        let blank = || vec![String::new(); 5];
-        rows.extend(errors.map(|error| [blank(), vec![error]].concat()));
-    }
-    rows
-}
-
-fn told(entries: &[Entry]) -> Vec<Vec<String>> {
-    let mut rows = vec![["time", "context", "event", "", "by"].map(str::to_owned).to_vec()];
-    rows.extend(entries.iter().map(|entry| {
-        vec![
-            clock(entry.at),
-            entry.context.clone(),
-            entry.what.clone(),
-            entry.text.clone(),
-            ui::dim(&entry.by).to_string(),
-        ]
-    }));
-    rows
+fn told(entries: &[Entry]) -> Vec<String> {
+    table(["time", "context", "event", "", "by"], entries, |entry| {
+        let Entry { at, what, text, context, by } = entry;
+        [clock(*at), context.clone(), what.clone(), text.clone(), ui::dim(by).to_string()]
+    })
 }
 
 fn moment(time: Timestamp) -> String {
@@ -397,446 +421,314 @@ fn clock(time: Timestamp) -> String {
     time.strftime("%H:%M:%S%.3f").to_string()
 }
 
+fn between(from: Timestamp, to: Timestamp) -> Duration {
+    Duration::try_from(to.duration_since(from)).unwrap_or_default()
+}
+
 fn took(from: Timestamp, to: Option<Timestamp>) -> String {
-    let since = |to: Timestamp| Duration::try_from(to.duration_since(from)).unwrap_or_default();
-    to.map_or_else(|| "…".to_owned(), |to| ui::duration(since(to)))
+    to.map_or_else(|| "…".to_owned(), |to| ui::duration(between(from, to)))
+}
+
+/// Formats an age in its largest unit: `45 s`, `12 min`, `5 h`, `3 d`.
+fn age(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..60 => format!("{seconds} s"),
+        seconds @ 60..3600 => format!("{} min", seconds / 60),
+        seconds @ 3600..86_400 => format!("{} h", seconds / 3600),
+        seconds => format!("{} d", seconds / 86_400),
+    }
 }
 
 fn coloured(status: &str) -> String {
     match status {
-        "succeeded" | "ended" | "done" => ui::good(status).to_string(),
-        "stuck" | "aborted" | "failed" => ui::bad(status).to_string(),
+        "succeeded" | "undone" | "done" => ui::good(status).to_string(),
+        "stuck" | "failed" | "aborted" => ui::bad(status).to_string(),
         _ => ui::warn(status).to_string(),
     }
 }
 
 // ---- doing
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum What {
+/// Wish of an operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
     Retry,
-    Compensate { force: bool },
+    Undo,
 }
 
-/// What is to be done about a saga.
-#[derive(Debug, Clone, PartialEq)]
-enum Verdict {
-    /// Nothing, and why.
-    Nothing(String),
-    /// Nothing now: why, and what to do first.
-    NotNow(String, String),
-    /// The execution that somebody stopped goes on.
-    GoOn,
-    /// It is undone by hand, in this attempt.
-    Undo(usize),
-}
-
-/// Judges what can be done, from what is known.
-fn judged(what: What, order: Uuid, saga: &Saga) -> Verdict {
-    let Some((first, attempts)) = saga.runs.split_first() else {
-        let why = format!("no execution of the saga of order {order} is known");
-        let advice = "It has not started yet, or ended more than 90 days ago; see docs/SAGAS.md.";
-        return Verdict::NotNow(why, advice.to_owned());
+/// Effects of an undo on an order with this status.
+fn consequence(order: &str) -> String {
+    let closing = match order {
+        "pending" => "rejected",
+        "approved" | "ready" => "cancelled",
+        _ => "left as it is",
     };
-    let look = format!("cargo mall saga show {order}");
-    if first.status == "running" {
-        let why = format!("the saga of order {order} is running");
-        let advice =
-            "Let it: it undoes what it did by itself when it cannot go on, and waits until the order is paid";
-        return Verdict::NotNow(why, format!("{advice}. Look on: {look}"));
-    }
-    if first.status == "ended" {
-        return Verdict::Nothing(format!(
-            "the saga ended by itself, and the order is {}",
-            saga.timeline.status
-        ));
-    }
-    if let Some(attempt) = attempts.iter().find(|attempt| attempt.status == "ended") {
-        let how = format!("it was undone by hand before ({})", attempt.name);
-        return Verdict::Nothing(format!("{how}, and the order is {}", saga.timeline.status));
-    }
-    if let Some(attempt) = attempts.iter().find(|attempt| attempt.status == "running") {
-        let why = format!("order {order} is being undone by hand just now ({})", attempt.name);
-        return Verdict::NotNow(why, format!("Look on: {look}"));
-    }
-    // Stuck by its own word. An execution that failed otherwise stands in the middle of something, as if it were aborted.
-    let stuck = first.failure.as_ref().is_some_and(|failure| failure.error == "SagaStuck");
-    if saga.timeline.status == "ready" {
-        let why = format!("order {order} is ready: the customer can pay it");
-        let then = if stuck { "compensate" } else { "retry" };
-        let advice = format!("Cancel it, and all is given back: DELETE /api/ordering/{order}");
-        return Verdict::NotNow(why, format!("{advice}. Then end the saga: cargo mall saga {then} {order}"));
-    }
-    if saga.timeline.status == "completed" {
-        let why = format!("order {order} is completed: what was done for it is in use");
-        let advice =
-            "Goods left the mall, which no machine can undo; see docs/SAGAS.md, \"What is left to people\".";
-        return Verdict::NotNow(why, advice.to_owned());
-    }
-    match what {
-        What::Retry | What::Compensate { .. } if stuck => Verdict::Undo(attempts.len() + 1),
-        What::Compensate { force: true } => Verdict::Undo(attempts.len() + 1),
-        What::Retry if attempts.is_empty() => Verdict::GoOn,
-        // It must not go forward any more once somebody began to undo it.
-        What::Retry => Verdict::Undo(attempts.len() + 1),
-        What::Compensate { force: false } => Verdict::NotNow(
-            format!("the saga of order {order} was aborted, and may still go on"),
-            format!("Let it go on: cargo mall saga retry {order}, or undo it: --force"),
-        ),
-    }
+    format!(
+        "The order is {order}. It will be {closing}; then its invoice is cancelled, its payment released or refunded, its \
+         shopping list cancelled and its stock released."
+    )
 }
 
-async fn carry_out(mall: &Mall, order: Uuid, what: What, yes: bool) -> Result<()> {
-    let saga = mall.saga(order).await?;
-    match judged(what, order, &saga) {
-        Verdict::Nothing(why) => {
-            ui::line(format!("{} Nothing to do: {why}.", ui::good("✓")));
-            Ok(())
-        }
-        Verdict::NotNow(why, advice) => Err(Error::SagaNotNow { why, advice }),
-        Verdict::GoOn => go_on(mall, order).await,
-        Verdict::Undo(attempt) => {
-            if !yes {
-                ui::line(format!("Order {order}: {}", saga.timeline.summary));
-                deploy::confirmed(
-                    "Its payment, shopping and stock will be released, and it will be rejected.",
-                )
-                .await?;
-            }
-            undo(mall, order, attempt).await
-        }
-    }
-}
-
-fn execution(machine: &str, name: &str) -> String {
-    format!("{}:{name}", machine.replace(":stateMachine:", ":execution:"))
-}
-
-async fn go_on(mall: &Mall, order: Uuid) -> Result<()> {
-    let arn = execution(&mall.saga, &order.to_string());
-    match mall.sfn.redrive_execution().execution_arn(&arn).send().await {
-        Ok(_) => finished(mall, &arn, order, "The saga went on, and ended").await,
-        Err(error) => match error.code() {
-            Some("InvalidAction" | "UnknownOperationException" | "ExecutionNotRedrivable") => {
-                let why = error.message().unwrap_or("there is no such operation").to_owned();
-                Err(Error::SagaNotNow {
-                    why: format!("this cloud cannot go on with the saga of order {order} ({why})"),
-                    advice: format!("Undo it: cargo mall saga compensate --force {order}"),
-                })
-            }
-            _ => Err(aws("going on with the saga")(error)),
-        },
-    }
-}
-
-async fn undo(mall: &Mall, order: Uuid, attempt: usize) -> Result<()> {
-    let input = left_by(mall, order).await?;
-    let name = format!("{order}-undo-{attempt}");
-    let start = mall.sfn.start_execution().state_machine_arn(&mall.compensation).name(&name);
-    match start.input(Value::Object(input).to_string()).send().await {
+/// Sends a command about a saga, and looks on until the saga is at rest.
+async fn carry_out(api: &Api, before: &Detail, wish: Wish, body: Value) -> Result<()> {
+    let order = before.saga.id;
+    let path = match wish {
+        Wish::Retry => format!("/api/sagas/{order}/retry"),
+        Wish::Undo => format!("/api/sagas/{order}/undo"),
+    };
+    match api.post(&path, &body).await {
         Ok(_) => {}
-        // Somebody else was quicker: then we look on.
-        Err(error) if error.as_service_error().is_some_and(|e| e.is_execution_already_exists()) => {
-            ui::line(format!("  {name} was started before; looking on"));
+        Err(Error::Conflict { code, said, .. }) => {
+            let (why, advice) = (format!("order {order}: {said}"), advice(&code, &before.saga));
+            return Err(Error::SagaNotNow { why, advice });
         }
-        Err(error) => return Err(aws("starting what undoes the order")(error)),
+        Err(error) => return Err(error),
     }
-    finished(mall, &execution(&mall.compensation, &name), order, "Everything is undone").await
-}
-
-/// The data that the saga ended with, and where it is to be undone from.
-async fn left_by(mall: &Mall, order: Uuid) -> Result<Map<String, Value>> {
-    const OPERATION: &str = "reading the history of the saga";
-    let arn = execution(&mall.saga, &order.to_string());
-    let described = mall.sfn.describe_execution().execution_arn(&arn).send().await;
-    let described = described.map_err(aws("describing the saga"))?;
-    let machine = mall.sfn.describe_state_machine_for_execution().execution_arn(&arn).send().await;
-    let machine = machine.map_err(aws("reading the saga's definition"))?;
-    let (mut data, mut step) = (described.input().unwrap_or_default().to_owned(), None);
-    let mut pages = mall.sfn.get_execution_history().execution_arn(&arn).into_paginator().send();
-    while let Some(page) = pages.next().await {
-        for happened in page.map_err(aws(OPERATION))?.events() {
-            let Some(entered) = happened.state_entered_event_details() else { continue };
-            if let Some(input) = entered.input() {
-                data = input.to_owned();
-            }
-            if *happened.r#type() == HistoryEventType::TaskStateEntered {
-                step = Some(entered.name().to_owned());
-            }
-        }
-    }
-    let broken =
-        |what: &str| Error::Aws { operation: OPERATION, why: format!("{what} of {arn} is not to be read") };
-    let data: Map<String, Value> = serde_json::from_str(&data).map_err(|_| broken("the data"))?;
-    let definition: Value =
-        serde_json::from_str(machine.definition()).map_err(|_| broken("the definition"))?;
-    let cause = described.cause().unwrap_or("the saga did not finish").to_owned();
-    Ok(prepared(data, &definition, step.as_deref(), &cause))
-}
-
-/// The states that undo an order, in the saga's definition.
-fn compensations(definition: &Value) -> Vec<&str> {
-    let next = |state: &&str| definition["States"][*state]["Next"].as_str();
-    let undoes = |state: &&str| definition["States"][*state]["Type"] == "Task";
-    std::iter::successors(Some("ReleasePayment"), next).take_while(undoes).collect()
-}
-
-/// The input of what undoes an order: the data of the state that the saga entered last, and where to go on, which
-/// follows from the `step` it entered last.
-fn prepared(
-    mut data: Map<String, Value>,
-    definition: &Value,
-    step: Option<&str>,
-    cause: &str,
-) -> Map<String, Value> {
-    let from = match step {
-        // One of those that undo, step by step.
-        Some(step) if compensations(definition).contains(&step) => Some(step),
-        // Any other: it may have done anything.
-        Some(_) => None,
-        // It had not begun: nothing is held.
-        None => Some("RejectOrder"),
-    };
-    // What is not known is undone from the top, where everything is.
-    data.insert("from".to_owned(), json!(from.unwrap_or("ReleasePayment")));
-    data.entry("failure").or_insert_with(|| json!({ "Error": "ORDER_SAGA_ABORTED", "Cause": cause }));
-    data.remove("stuck");
-    data
-}
-
-/// Looks on until it has ended.
-async fn finished(mall: &Mall, arn: &str, order: Uuid, well: &str) -> Result<()> {
     let task = ui::task(format!("Order {order}"));
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     loop {
-        let described = mall.sfn.describe_execution().execution_arn(arn).send().await;
-        let execution = described.map_err(aws("looking on"))?;
-        match execution.status() {
-            ExecutionStatus::Running | ExecutionStatus::PendingRedrive => {}
-            ExecutionStatus::Succeeded => {
-                task.done(format!("{well}: order {order} is {}", mall.saga(order).await?.timeline.status));
-                return Ok(());
-            }
-            ended => {
-                let why = execution.cause().unwrap_or("it does not say why").to_owned();
-                return Err(Error::SagaNotFinished { order, ended: ended.as_str().to_lowercase(), why });
-            }
+        let now = look(api, order).await?;
+        if is_at_rest(before, &now) {
+            task.done(outcome(wish, &now.saga)?);
+            return Ok(());
         }
         if started.elapsed() > PATIENCE {
             drop(task);
             ui::line(format!("  It is still at work, and goes on without us: cargo mall saga show {order}"));
             return Ok(());
         }
-        task.at("at work");
+        task.at(&now.timeline.summary);
         tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+/// Advice to an operator whose command was refused.
+fn advice(code: &str, saga: &Saga) -> String {
+    let order = saga.id;
+    match (code, saga.status) {
+        ("ORDER_IS_PAID", _) => {
+            "A paid order is kept. Let it complete; what is given back then is given back by hand: see docs/SAGAS.md.".into()
+        }
+        ("ORDER_IS_COMPLETED", _) => "Its goods have left the mall, which no machine can undo: see docs/SAGAS.md.".into(),
+        ("SAGA_NEEDS_NOTHING", Status::Succeeded) => {
+            format!("There is nothing to retry: the order is {}. To undo it: cargo mall saga compensate {order}", saga.order)
+        }
+        ("SAGA_NEEDS_NOTHING", Status::Undone) => {
+            format!("There is nothing to do: everything is undone, and the order is {}.", saga.order)
+        }
+        ("SAGA_NEEDS_NOTHING", Status::Stuck) => format!(
+            "There is no attempt to repeat. See why it is stuck: cargo mall saga show {order}; to undo the order: cargo mall \
+             saga compensate {order}"
+        ),
+        (_, _) => format!("See where it is: cargo mall saga show {order}"),
+    }
+}
+
+/// Reports that a saga has come to rest. One that stands where it stood `before` has not: its next attempt may not be
+/// visible yet. Everything undone is the end of every saga.
+fn is_at_rest(before: &Detail, now: &Detail) -> bool {
+    let seen = |it: &Detail| (it.saga.status, it.saga.order.clone(), it.saga.attempts, it.history.len());
+    match now.saga.status {
+        Status::Running | Status::Undoing => false,
+        Status::Undone => true,
+        Status::Succeeded | Status::Stuck => seen(before) != seen(now),
+    }
+}
+
+/// Describes how a saga came to rest.
+///
+/// # Errors
+/// [`Error::SagaNotFinished`] for a saga that is stuck, [`Error::OrderKept`] for an order that was to be undone and is not.
+fn outcome(wish: Wish, saga: &Saga) -> Result<String> {
+    let (order, status) = (saga.id, &saga.order);
+    match (saga.status, wish) {
+        (Status::Undone, _) => Ok(format!("Everything is undone: order {order} is {status}")),
+        (Status::Succeeded, Wish::Undo) => Err(Error::OrderKept { order, status: status.clone() }),
+        (Status::Succeeded | Status::Running | Status::Undoing, _) => {
+            Ok(format!("Order {order} is {status}"))
+        }
+        (Status::Stuck, _) => {
+            let why = saga.failure.as_ref().map_or_else(|| "it does not say why".into(), Failure::to_string);
+            Err(Error::SagaNotFinished { order, why })
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
 
-    fn order() -> Uuid {
-        Uuid::from_u128(7)
+    const ORDER: Uuid = Uuid::from_u128(7);
+
+    fn answered(changes: Value) -> Value {
+        let mut saga = json!({
+            "id": ORDER, "status": "stuck", "startedAt": "2026-11-20T12:00:00Z", "order": "rejected", "attempts": 4,
+            "origin": "placement", "reason": "OUT_OF_STOCK", "failure": { "error": "UNDO_FAILED", "cause": "down" },
+            "steps": [], "history": [], "timeline": { "status": "rejected", "summary": "It was rejected.", "entries": [] },
+        });
+        saga.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        saga
     }
 
-    fn ran(name: &str, status: &str, error: Option<&str>) -> Run {
-        let failure = error.map(|error| Failure { error: error.into(), cause: "why".into() });
-        Run {
-            name: name.into(),
-            status: status.into(),
-            started_at: Timestamp::UNIX_EPOCH,
-            ended_at: None,
-            state: None,
-            failure,
-            transitions: 1,
-            steps: vec![],
-        }
+    fn detail(changes: Value) -> Detail {
+        serde_json::from_value(answered(changes)).unwrap()
     }
 
-    fn saga(order: &str, runs: Vec<Run>) -> Saga {
-        let timeline = Timeline { status: order.into(), summary: String::new(), entries: vec![] };
-        Saga { status: String::new(), failure: None, steps: vec![], compensations: vec![], runs, timeline }
+    fn lines(changes: Value) -> Vec<String> {
+        console::set_colors_enabled(false);
+        shown(&detail(changes))
     }
 
-    fn stuck() -> Run {
-        ran("saga", "stuck", Some("SagaStuck"))
-    }
-
-    const COMPENSATE: What = What::Compensate { force: false };
-    const FORCE: What = What::Compensate { force: true };
-
-    fn judge(what: What, saga: &Saga) -> Verdict {
-        judged(what, order(), saga)
-    }
-
-    #[test]
-    fn a_running_saga_is_left_alone_and_a_finished_one_is_nothing_to_do() {
-        for what in [What::Retry, COMPENSATE, FORCE] {
-            let running = saga("pending", vec![ran("saga", "running", None)]);
-            assert!(matches!(judge(what, &running), Verdict::NotNow(..)), "{what:?}");
-            for status in ["approved", "rejected", "cancelled", "completed"] {
-                let ended = saga(status, vec![ran("saga", "ended", None)]);
-                assert!(matches!(judge(what, &ended), Verdict::Nothing(..)), "{what:?}, {status}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_stuck_saga_is_undone_in_an_attempt_of_its_own() {
-        for what in [What::Retry, COMPENSATE, FORCE] {
-            assert_eq!(judge(what, &saga("pending", vec![stuck()])), Verdict::Undo(1));
-            let again = saga("pending", vec![stuck(), ran("undo-1", "stuck", Some("SagaStuck"))]);
-            assert_eq!(judge(what, &again), Verdict::Undo(2));
-        }
-    }
-
-    #[test]
-    fn what_was_undone_is_not_undone_again() {
-        for what in [What::Retry, COMPENSATE, FORCE] {
-            // Also when the order itself cannot tell: it is cancelled either way.
-            let done =
-                saga("cancelled", vec![stuck(), ran("undo-1", "stuck", None), ran("undo-2", "ended", None)]);
-            assert!(matches!(judge(what, &done), Verdict::Nothing(..)));
-            let busy = saga("cancelled", vec![stuck(), ran("undo-1", "running", None)]);
-            assert!(matches!(judge(what, &busy), Verdict::NotNow(..)));
-        }
-    }
-
-    #[test]
-    fn goods_that_left_the_shelves_are_not_undone_even_by_force() {
-        for status in ["ready", "completed"] {
-            for what in [What::Retry, COMPENSATE, FORCE] {
-                assert!(matches!(judge(what, &saga(status, vec![stuck()])), Verdict::NotNow(..)), "{what:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_saga_that_is_stuck_with_a_ready_order_does_not_stay_in_the_list_when_the_order_is_cancelled() {
-        let Verdict::NotNow(_, advice) = judge(COMPENSATE, &saga("ready", vec![stuck()])) else {
-            panic!("what the customer can pay is not undone");
+    #[tokio::test]
+    async fn a_list_goes_on_behind_pages_that_are_short_or_empty() {
+        let asked = RefCell::new(Vec::new());
+        let get = async |path: &str| {
+            asked.borrow_mut().push(path.to_owned());
+            let (sagas, next) = match asked.borrow().len() {
+                1 => (vec![answered(json!({}))], json!("a")),
+                2 => (vec![], json!("b")),
+                _ => (vec![answered(json!({})); 2], json!("c")),
+            };
+            Ok(json!({ "sagas": sagas, "next": next }))
         };
-        let (delete, compensate) = (advice.find("DELETE /api/ordering/"), advice.find("saga compensate"));
-        assert!(delete.is_some() && delete < compensate, "{advice}");
-        assert_eq!(judge(COMPENSATE, &saga("cancelled", vec![stuck()])), Verdict::Undo(1));
-        let aborted = saga("ready", vec![ran("saga", "aborted", None)]);
-        let Verdict::NotNow(_, advice) = judge(COMPENSATE, &aborted) else { panic!("neither is this") };
-        assert!(advice.contains("saga retry"), "it may go on, and finds the order cancelled: {advice}");
-    }
-
-    #[test]
-    fn an_aborted_saga_goes_on_or_is_undone_but_never_one_after_the_other() {
-        for first in [ran("saga", "aborted", None), ran("saga", "stuck", Some("States.Runtime"))] {
-            let mut aborted = saga("pending", vec![first]);
-            assert_eq!(judge(What::Retry, &aborted), Verdict::GoOn);
-            assert!(matches!(judge(COMPENSATE, &aborted), Verdict::NotNow(..)), "it may still go on");
-            assert_eq!(judge(FORCE, &aborted), Verdict::Undo(1));
-            aborted.runs.push(ran("undo-1", "stuck", None));
-            assert_eq!(
-                judge(What::Retry, &aborted),
-                Verdict::Undo(2),
-                "never forward once it is being undone"
-            );
-        }
-    }
-
-    #[test]
-    fn an_order_without_a_saga_is_not_touched() {
-        assert!(matches!(judge(FORCE, &saga("pending", vec![])), Verdict::NotNow(..)));
-    }
-
-    fn definition() -> Value {
-        let repo = crate::paths::Repo::find().unwrap();
-        let text = std::fs::read_to_string(repo.root().join("infra/order-saga.asl.json")).unwrap();
-        serde_json::from_str(&text).unwrap()
-    }
-
-    fn data(value: Value) -> Map<String, Value> {
-        value.as_object().unwrap().clone()
-    }
-
-    #[test]
-    fn a_stuck_order_is_undone_from_where_it_got_stuck_for_the_reason_it_had() {
-        let failure = json!({ "Error": "TOO_LITTLE", "Cause": "too little" });
-        let ended_with =
-            data(json!({ "orderId": "o", "failure": failure, "stuck": { "Error": "X", "Cause": "x" } }));
-        let input = prepared(ended_with, &definition(), Some("CancelShoppingList"), "");
+        let (sagas, more) = gathered(get, Some(Status::Stuck), 3).await.unwrap();
+        assert_eq!((sagas.len(), more), (3, true));
         assert_eq!(
-            Value::Object(input),
-            json!({ "orderId": "o", "failure": failure, "from": "CancelShoppingList" })
+            asked.into_inner(),
+            [
+                "/api/sagas?limit=3&status=stuck",
+                "/api/sagas?limit=2&status=stuck&cursor=a",
+                "/api/sagas?limit=2&status=stuck&cursor=b"
+            ]
         );
+        let last = async |_: &str| Ok(json!({ "sagas": [answered(json!({}))], "next": null }));
+        let (sagas, more) = gathered(last, None, 3).await.unwrap();
+        assert_eq!((sagas.len(), more), (1, false));
     }
 
     #[test]
-    fn an_order_that_was_aborted_is_undone_from_the_top_unless_it_was_being_undone() {
-        let from = |step| prepared(data(json!({})), &definition(), step, "stopped")["from"].clone();
-        for step in ["PlaceOrder", "AwaitPayment", "RemindPayment", "CancelInvoice", "CancelOrder"] {
-            assert_eq!(from(Some(step)), "ReleasePayment", "{step}: from the top");
-        }
-        for step in ["ReleasePayment", "CancelShoppingList", "ReleaseInventory", "RejectOrder"] {
-            assert_eq!(from(Some(step)), step);
-        }
-        assert_eq!(from(None), "RejectOrder", "it had not begun");
-        assert_eq!(from(Some("SomethingNew")), "ReleasePayment", "from the top");
-        let input = prepared(data(json!({})), &definition(), Some("PlaceOrder"), "stopped");
-        assert_eq!(input["failure"], json!({ "Error": "ORDER_SAGA_ABORTED", "Cause": "stopped" }));
-    }
-
-    #[test]
-    fn every_compensation_of_the_saga_is_a_place_to_go_on_from_by_hand() {
-        let repo = crate::paths::Repo::find().unwrap();
-        let text =
-            std::fs::read_to_string(repo.root().join("infra/order-saga-compensation.asl.json")).unwrap();
-        let by_hand: Value = serde_json::from_str(&text).unwrap();
-        for step in definition()["States"].as_object().unwrap().keys() {
-            let from = prepared(data(json!({})), &definition(), Some(step), "")["from"].clone();
-            assert_eq!(by_hand["States"][from.as_str().unwrap()]["Type"], "Task", "{step} leads to {from}");
-        }
-    }
-
-    #[test]
-    fn what_was_done_is_told_from_what_was_not() {
+    fn a_list_says_why_and_since_when_a_saga_is_stuck() {
         console::set_colors_enabled(false);
-        let step = |at, attempts, by: Option<&str>| Done {
-            name: "ConfirmPayment".into(),
-            event: "PaymentConfirmed".into(),
-            at,
-            attempts,
-            by: by.map(str::to_owned),
-            reason: None,
-        };
-        let by_saga = step(Some(Timestamp::UNIX_EPOCH), Some(3), None);
-        let by_hand = step(Some(Timestamp::UNIX_EPOCH), None, Some("direct"));
-        let lines = ui::table(&done(&[by_saga, by_hand, step(None, None, None)]));
-        assert!(lines[1].contains("00:00:00.000  3         PaymentConfirmed"), "{lines:?}");
-        assert!(lines[2].contains("PaymentConfirmed  direct"), "{lines:?}");
-        assert!(lines[3].contains("not done"), "{lines:?}");
+        let sagas = [detail(json!({})).saga, detail(json!({ "status": "undoing", "failure": null })).saga];
+        let now = "2026-11-22T13:00:00Z".parse().unwrap();
+        let lines = listed(&sagas, now);
+        let common = "2026-11-20 12:00:00  2 d  4 ";
+        assert!(lines[1].contains(common) && lines[1].ends_with("UNDO_FAILED: down"), "{lines:?}");
+        assert!(lines[2].contains("undoing") && lines[2].ends_with("OUT_OF_STOCK"), "{lines:?}");
+        let long = json!({ "failure": { "error": "X", "cause": "ä".repeat(100) } });
+        assert_eq!(why(&detail(long).saga).chars().count(), 60, "a column, and no page");
     }
 
     #[test]
-    fn a_list_says_what_keeps_a_saga_and_not_only_that_it_is_stuck() {
-        let failure = |error: &str, cause: &str| Failure { error: error.into(), cause: cause.into() };
-        assert_eq!(why(&failure("OUT_OF_STOCK", "only 3 left")), "OUT_OF_STOCK");
-        assert_eq!(why(&failure("SagaStuck", "Unavailable: down")), "Unavailable: down");
-        let long = why(&failure("SagaStuck", &"ä".repeat(100)));
-        assert_eq!((long.chars().count(), long.ends_with('…')), (61, true));
+    fn an_age_is_told_in_its_largest_unit() {
+        let ages = [0, 59, 60, 3_599, 3_600, 86_399, 86_400 * 14].map(Duration::from_secs);
+        assert_eq!(ages.map(age), ["0 s", "59 s", "1 min", "59 min", "1 h", "23 h", "14 d"]);
     }
 
     #[test]
-    fn steps_are_shown_with_every_error_on_a_line_of_its_own() {
-        console::set_colors_enabled(false);
-        let failure = |error: &str| Failure { error: error.into(), cause: "why".into() };
-        let step = Step {
-            name: "ConfirmPayment".into(),
-            outcome: "done".into(),
-            started_at: Timestamp::UNIX_EPOCH,
-            ended_at: Timestamp::from_second(3).ok(),
-            attempts: 3,
-            failures: vec![failure("Unavailable"), failure("States.Timeout")],
+    fn a_saga_is_shown_with_its_steps_its_history_and_what_undid_it() {
+        let at = |second: u32| format!("2026-11-20T12:00:{second:02}Z");
+        let lines = lines(json!({
+            "steps": [
+                { "name": "ReserveInventory", "event": "InventoryReserved", "at": at(1), "attempts": 3 },
+                { "name": "ConfirmPayment", "event": "PaymentConfirmed", "at": at(2), "by": "direct" },
+                { "name": "ApproveOrder", "event": "OrderApproved" },
+            ],
+            "history": [{ "at": at(3), "what": "SagaUndoBegan", "text": "undo 1 began", "by": "saga:order" }],
+            "run": {
+                "name": "7-undo-1", "status": "failed", "startedAt": at(3), "endedAt": at(9), "transitions": 6,
+                "state": "UndoFailed", "failure": { "error": "UndoFailed", "cause": "Unavailable: down" },
+                "steps": [{
+                    "name": "CloseOrder", "outcome": "failed", "startedAt": at(3), "endedAt": at(6), "attempts": 2,
+                    "failures": [
+                        { "error": "Unavailable", "cause": "down" }, { "error": "States.Timeout", "cause": "late" }
+                    ],
+                }],
+            },
+            "timeline": {
+                "status": "rejected", "summary": "It was rejected.",
+                "entries": [{ "at": at(0), "what": "OrderCreated", "text": "", "context": "ordering", "by": "user:1" }],
+            },
+        }));
+        let has = |text: &str| assert!(lines.iter().any(|line| line.contains(text)), "{text}: {lines:#?}");
+        has("Saga of order 00000000-0000-0000-0000-000000000007: stuck");
+        has("attempts: 4, undone for: placement, reason: OUT_OF_STOCK");
+        has("UNDO_FAILED: down");
+        has("ReserveInventory  12:00:01.000  3         InventoryReserved");
+        has("12:00:02.000            PaymentConfirmed   direct");
+        has("ApproveOrder      not done");
+        has("SagaUndoBegan  undo 1 began  saga:order");
+        has("7-undo-1  failed");
+        has("6.0 s, 6 transitions, in UndoFailed");
+        has("12:00:03.000  3.0 s  2         Unavailable: down");
+        assert!(
+            lines.iter().any(|line| line.trim() == "States.Timeout: late"),
+            "a line of its own: {lines:#?}"
+        );
+        has("OrderCreated");
+    }
+
+    #[test]
+    fn a_stuck_saga_that_was_asked_to_go_on_is_not_taken_for_one_that_is_stuck_again() {
+        let stuck = |events: usize, attempts: u32| {
+            let event =
+                json!({ "at": "2026-11-20T12:00:00Z", "what": "SagaStuck", "text": "", "by": "saga:undo" });
+            detail(json!({ "history": vec![event; events], "attempts": attempts }))
         };
-        let lines = ui::table(&stepped(&[step]));
-        assert!(lines[1].contains("00:00:00.000  3.0 s  3         Unavailable: why"), "{lines:?}");
-        assert!(lines[2].trim() == "States.Timeout: why", "{lines:?}");
+        assert!(!is_at_rest(&stuck(2, 1), &stuck(2, 1)), "the next attempt is not visible yet");
+        assert!(!is_at_rest(&stuck(2, 1), &detail(json!({ "status": "undoing" }))));
+        assert!(is_at_rest(&stuck(2, 1), &stuck(4, 2)), "stuck again");
+        let undone = detail(json!({ "status": "undone" }));
+        assert!(is_at_rest(&stuck(2, 1), &undone));
+        assert!(is_at_rest(&undone, &undone), "undone once more: nothing moves any more");
+        let approved = |events: usize| Detail {
+            saga: Saga { status: Status::Succeeded, ..stuck(0, 0).saga },
+            ..stuck(events, 0)
+        };
+        assert!(!is_at_rest(&approved(0), &approved(0)));
+        assert!(is_at_rest(&approved(0), &approved(2)), "undone in vain: it is kept");
+    }
+
+    #[test]
+    fn an_order_that_is_kept_or_stuck_is_no_success_of_an_undo() {
+        let saga = |status: &str, order: &str| detail(json!({ "status": status, "order": order })).saga;
+        let undone = outcome(Wish::Undo, &saga("undone", "cancelled")).unwrap();
+        assert_eq!(undone, format!("Everything is undone: order {ORDER} is cancelled"));
+        let kept = outcome(Wish::Undo, &saga("succeeded", "completed")).unwrap_err();
+        assert!(matches!(kept, Error::OrderKept { .. }) && kept.advice().is_some(), "{kept}");
+        assert!(outcome(Wish::Retry, &saga("succeeded", "approved")).unwrap().ends_with("is approved"));
+        for wish in [Wish::Retry, Wish::Undo] {
+            let stuck = outcome(wish, &saga("stuck", "rejected")).unwrap_err();
+            assert!(stuck.to_string().contains("UNDO_FAILED: down"), "{stuck}");
+            assert!(stuck.advice().unwrap().contains("cargo mall saga show"), "{stuck}");
+        }
+    }
+
+    #[test]
+    fn a_refused_command_says_what_to_do_next() {
+        let advised = |code: &str, status: &str| advice(code, &detail(json!({ "status": status })).saga);
+        assert!(advised("SAGA_NEEDS_NOTHING", "succeeded").contains("cargo mall saga compensate"));
+        assert!(advised("SAGA_NEEDS_NOTHING", "undone").contains("everything is undone"));
+        assert!(advised("SAGA_NEEDS_NOTHING", "stuck").contains("cargo mall saga compensate"));
+        assert!(advised("ORDER_IS_PAID", "succeeded").contains("docs/SAGAS.md"));
+        assert!(advised("ORDER_IS_COMPLETED", "succeeded").contains("no machine can undo"));
+        for status in ["running", "undoing"] {
+            assert!(advised("SAGA_NEEDS_NOTHING", status).contains("cargo mall saga show"), "{status}");
+        }
+        assert!(advised("SOMETHING_NEW", "stuck").contains("cargo mall saga show"));
+    }
+
+    #[test]
+    fn an_operator_is_told_what_becomes_of_the_order_before_it_is_undone() {
+        for (order, becomes) in [
+            ("pending", "is pending. It will be rejected"),
+            ("ready", "is ready. It will be cancelled"),
+            ("rejected", "is rejected. It will be left as it is"),
+        ] {
+            let said = consequence(order);
+            assert!(said.contains(becomes) && said.contains("stock released"), "{said}");
+        }
     }
 }

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use aws_sdk_sfn::types::ExecutionStatus;
 use jiff::Timestamp;
 
 use crate::{
+    api::Api,
     cloud,
     consumers::{self, queue_name},
     errors::Result,
     paths::{Home, Repo},
+    saga,
     stack::Stack,
     target::{Choice, Target, aws},
     ui, view,
@@ -56,8 +57,9 @@ pub async fn run(repo: &Repo, home: &Home, choice: &Choice) -> Result<()> {
         }
     };
     row("Events", events);
-    let sagas = count_sagas(&aws_sdk_sfn::Client::new(&config), stack.output("OrderSagaArn")?).await?;
-    row("Order sagas", sagas);
+    // The API may be what is broken: the rest is shown all the same.
+    let sagas = saga::counted(&Api::at(&stack.api)?).await;
+    row("Order sagas", sagas.unwrap_or_else(|error| ui::bad(format!("not known: {error}")).to_string()));
 
     let mall = view::Mall::of(target, stack).await?;
     ui::line("");
@@ -149,36 +151,6 @@ pub async fn commits(target: &Target, client: &aws_sdk_dynamodb::Client, table: 
         commits += u64::try_from(page.map_err(aws("counting commits"))?.count()).unwrap_or(0);
     }
     Ok(commits)
-}
-
-async fn count_sagas(client: &aws_sdk_sfn::Client, saga: &str) -> Result<String> {
-    let mut shown = Vec::new();
-    for (status, always) in [
-        (ExecutionStatus::Running, true),
-        (ExecutionStatus::Succeeded, true),
-        (ExecutionStatus::Failed, true),
-        (ExecutionStatus::TimedOut, false),
-        (ExecutionStatus::Aborted, false),
-    ] {
-        let list =
-            client.list_executions().state_machine_arn(saga).status_filter(status.clone()).max_results(1000);
-        let mut pages = list.into_paginator().send();
-        let (mut count, mut read) = (0, 0);
-        while let Some(page) = pages.next().await {
-            count += page.map_err(aws("counting executions of the order saga"))?.executions().len();
-            read += 1;
-            if read == PAGES {
-                break;
-            }
-        }
-        if always || count > 0 {
-            let least = if read == PAGES { "at least " } else { "" };
-            let text = format!("{least}{count} {}", status.as_str().to_lowercase().replace('_', " "));
-            let healthy = matches!(status, ExecutionStatus::Running | ExecutionStatus::Succeeded);
-            shown.push(if count > 0 && !healthy { ui::bad(text).to_string() } else { text });
-        }
-    }
-    Ok(shown.join(", "))
 }
 
 /// A queue and what is in it.

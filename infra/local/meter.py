@@ -13,7 +13,7 @@ embedded DynamoDB. Off unless `--meter` names a file.
 | dynamodb | a request                                          | who asked, what was read, the item before and after |
 | http     | a request to an HTTP API                           | the route, the bytes of the request |
 | lambda   | an invocation                                      | what caused it, records, memory, this machine's time, log lines |
-| events   | a PutEvents entry, and one of AWS's own            | who asked, type, bytes |
+| events   | a PutEvents entry                                  | who asked, type, bytes |
 | mapping  | a queue's consumer that waits for batches to fill  | how long, and how large they get |
 | sqs      | a request, those of rules and of Lambda's poller included | queue, messages, bytes |
 | s3       | a request                                          | who asked, its method |
@@ -247,6 +247,8 @@ def count_lambda(meter, existing):
     def source(event):
         if not isinstance(event, dict):
             return "direct", 1
+        if not event or event.get("source") == "aws.events":
+            return "schedule", 1  # a rule by the clock; ours send an empty event
         records = event.get("Records")
         if records:
             return records[0].get("eventSource", "records"), len(records)
@@ -285,31 +287,23 @@ def count_events(meter, existing):
     from ministack.services import eventbridge
 
     handle = existing(eventbridge, "handle_request")
-    put = existing(eventbridge, "_put_events")
 
-    def note(entries, who, free):
+    def note(entries, who):
         for entry in entries:
             parts = [entry.get(name) or "" for name in ("Source", "DetailType", "Detail")]
             size = sum(len(str(part).encode()) for part in parts + list(entry.get("Resources") or []))
             # As AWS counts an entry: 14 bytes for its time.
             size += 14 if entry.get("Time") is not None else 0
-            meter.note("events", caller=who, type=entry.get("DetailType"), bytes=size, free=free)
+            meter.note("events", caller=who, type=entry.get("DetailType"), bytes=size)
 
     @functools.wraps(handle)
     async def handle_and_count(method, path, headers, body, query_params):
         answer = await handle(method, path, headers, body, query_params)
         if operation(headers) == "PutEvents":
-            note(parsed(body).get("Entries") or [], caller(headers), False)
+            note(parsed(body).get("Entries") or [], caller(headers))
         return answer
 
-    @functools.wraps(put)
-    def put_and_count(data, allow_aws_source=False):
-        if allow_aws_source:
-            note(data.get("Entries") or [], "aws", True)
-        return put(data, allow_aws_source)
-
     eventbridge.handle_request = handle_and_count
-    eventbridge._put_events = put_and_count
 
 
 def count_sqs(meter, existing):
@@ -391,7 +385,6 @@ def count_states(meter, existing):
             "machine": machine.get("name", "unknown"),
             "type": machine.get("type", "STANDARD"),
             "execution": execution.get("name"),
-            "sync": bool(execution.get("sync")),
         }
 
     @functools.wraps(add)

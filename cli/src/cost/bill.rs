@@ -21,7 +21,8 @@ pub struct Assumed {
     pub s3: f64,
     /// A function's own time for an invocation.
     pub own: f64,
-    /// Between two steps of an Express execution, beside the step itself.
+    /// A step of an Express execution, with the function that it waits for. Pauses before retries are not in it: no step of
+    /// an order that goes well is retried.
     pub step: f64,
 }
 
@@ -72,8 +73,6 @@ pub struct Bill {
     /// Bytes that stay: in tables with their indexes, and those in the event table.
     pub stored: f64,
     pub backed_up: f64,
-    /// Standard executions that were started: each is a transition more than the states that were entered.
-    pub executions: f64,
     /// Batches in which AWS would hand the relay the same commits at the same times.
     pub polled: u64,
     /// Batches that would be filled by those who wait for it.
@@ -151,8 +150,8 @@ impl Bill {
                     bill.invocations += 1;
                     bill.seconds_here += seconds;
                 }
-                What::Events { caller, event_type, bytes, free } => {
-                    if let Some(caller) = caller.as_ref().filter(|_| !free) {
+                What::Events { caller, event_type, bytes } => {
+                    if let Some(caller) = caller {
                         waits.entry(caller.clone()).or_default().seconds += assumed.events;
                         let event_type = event_type.clone().unwrap_or_default();
                         bill.add(Unit::BusEvent, &event_type, &short(caller), count(chunks(*bytes)));
@@ -197,7 +196,6 @@ impl Bill {
                         entered if entered.ends_with("StateEntered") => 1.0,
                         _ => continue,
                     };
-                    bill.executions += if event == "ExecutionStarted" { 1.0 } else { 0.0 };
                     bill.add(Unit::Transition, &machine, &machine, transitions);
                 }
                 What::Asked { caller } => {
@@ -442,7 +440,7 @@ mod tests {
     }
 
     fn states(event: &str, machine_type: &str) -> serde_json::Value {
-        json!({"kind": "states", "event": event, "machine": "mallard-local-order-saga", "type": machine_type, "state": "A"})
+        json!({"kind": "states", "event": event, "machine": "mallard-local-order-machine", "type": machine_type, "state": "A"})
     }
 
     fn request(op: &str, more: serde_json::Value) -> serde_json::Value {
@@ -480,21 +478,20 @@ mod tests {
     }
 
     #[test]
-    fn an_express_body_is_one_request_and_no_transition() {
-        let events = [
-            "ExecutionStarted",
-            "TaskStateEntered",
-            "TaskScheduled",
-            "TaskScheduled",
-            "TaskScheduled",
-            "ExecutionEnded",
+    fn a_placement_is_one_express_request_and_its_time_and_no_transition() {
+        let step = ["TaskStateEntered", "TaskScheduled", "TaskSucceeded", "TaskStateExited"];
+        let mut lines = vec![
+            json!({"kind": "asked", "service": "states", "op": "StartExecution", "caller": "mallard-local-ordering-start-placement"}),
+            states("ExecutionStarted", "EXPRESS"),
         ];
-        let body = bill(&events.map(|event| states(event, "EXPRESS")));
-        assert_eq!((body.units(Unit::Transition), body.units(Unit::ExpressRequest)), (0.0, 1.0));
-        assert!(
-            (body.units(Unit::ExpressGbSecond) - 0.2 * 0.0625).abs() < 1e-12,
-            "three steps: 150 ms, so 200"
-        );
+        lines.extend([step; 6].concat().into_iter().map(|event| states(event, "EXPRESS")));
+        lines.extend(["ExecutionSucceeded", "ExecutionEnded"].map(|event| states(event, "EXPRESS")));
+        let placed = bill(&lines);
+        assert_eq!((placed.units(Unit::Transition), placed.units(Unit::ExpressRequest)), (0.0, 1.0));
+        let time = 0.3 * 0.0625;
+        assert!((placed.units(Unit::ExpressGbSecond) - time).abs() < 1e-12, "six steps: 300 ms, of 64 MB");
+        let dollars = Unit::ExpressRequest.price().dollars + time * Unit::ExpressGbSecond.price().dollars;
+        assert!((placed.dollars() - dollars).abs() < 1e-15, "to start it costs nothing else");
     }
 
     #[test]
@@ -536,10 +533,9 @@ mod tests {
     }
 
     #[test]
-    fn events_of_aws_and_deliveries_are_free_and_messages_are_not() {
+    fn an_event_is_billed_once_and_its_messages_are_too() {
         let sent = bill(&[
-            json!({"kind": "events", "caller": "aws", "type": "Step Functions Execution Status Change", "bytes": 900, "free": true}),
-            json!({"kind": "events", "caller": "mallard-local-relay", "type": "OrderCreated", "bytes": 900, "free": false}),
+            json!({"kind": "events", "caller": "mallard-local-relay", "type": "OrderCreated", "bytes": 900}),
             json!({"kind": "sqs", "op": "SendMessage", "queue": "mallard-local-ordering-project-orders", "messages": 1, "bytes": 70_000, "caller": "rule"}),
         ]);
         assert_eq!((sent.units(Unit::BusEvent), sent.units(Unit::QueueRequest)), (1.0, 2.0));
@@ -598,7 +594,7 @@ mod tests {
 
     #[test]
     fn who_waits_for_a_batch_to_fill_is_not_billed_for_every_message_alone() {
-        let queue = "mallard-local-ordering-project-sagas";
+        let queue = "mallard-local-product-search-project-product-index";
         let of_one = |op: &str, at: f64| Record {
             at,
             ..meter(&[

@@ -1,6 +1,10 @@
 //! What `infra/local/meter.py` wrote down.
 
-use std::{collections::BTreeMap, path::Path, time::SystemTime};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    time::SystemTime,
+};
 
 use serde::Deserialize;
 
@@ -52,13 +56,12 @@ pub enum What {
         /// The length of each line it logged.
         lines: Vec<u64>,
     },
-    /// An event on a bus; free when it is AWS's own.
+    /// An event on a bus.
     Events {
         caller: Option<String>,
         #[serde(rename = "type")]
         event_type: Option<String>,
         bytes: u64,
-        free: bool,
     },
     /// A request to a queue.
     Sqs { op: String, queue: String, bytes: u64 },
@@ -73,6 +76,25 @@ pub enum What {
     },
     /// A request to Step Functions: not billed, but a function waits for it, and its time is.
     Asked { caller: String },
+}
+
+/// Source of an invocation by the clock, as the meter calls it.
+const SCHEDULE: &str = "schedule";
+
+impl What {
+    /// Function on whose bill it is.
+    fn function(&self) -> Option<&str> {
+        match self {
+            What::Lambda { function, .. } => Some(function),
+            What::Dynamodb(Request { caller, .. }) | What::Events { caller, .. } => caller.as_deref(),
+            What::S3 { caller, .. } | What::Asked { caller } => Some(caller),
+            What::Table { .. }
+            | What::Mapping { .. }
+            | What::Http { .. }
+            | What::Sqs { .. }
+            | What::States { .. } => None,
+        }
+    }
 }
 
 /// A request to DynamoDB.
@@ -100,6 +122,8 @@ pub struct Meter {
     pub tables: BTreeMap<String, Table>,
     /// Of functions that wait for batches to fill: seconds, and messages at most.
     pub windows: BTreeMap<String, (f64, u64)>,
+    /// Functions that run by the clock.
+    scheduled: BTreeSet<String>,
 }
 
 impl Meter {
@@ -132,6 +156,9 @@ impl Meter {
             What::Mapping { function, window, size } => {
                 self.windows.insert(function.clone(), (*window, *size));
             }
+            What::Lambda { function, source, .. } if source == SCHEDULE => {
+                self.scheduled.insert(function.clone());
+            }
             What::Dynamodb(_)
             | What::Http { .. }
             | What::Lambda { .. }
@@ -143,11 +170,24 @@ impl Meter {
         }
     }
 
-    /// What happened from one moment until another.
+    /// Selects the records from one moment until another, without those of functions that run by the clock: these stand,
+    /// and no order is billed for them.
     pub fn between(&self, from: Moment, until: Moment) -> Self {
-        let inside = |record: &&Record| record.at >= from.0 && record.at < until.0;
-        let records = self.records.iter().filter(inside).cloned().collect();
-        Self { records, tables: self.tables.clone(), windows: self.windows.clone() }
+        self.only(|record| record.at >= from.0 && record.at < until.0 && !self.is_scheduled(record))
+    }
+
+    /// Selects the records of functions that run by the clock, of all the time.
+    pub fn by_the_clock(&self) -> Self {
+        self.only(|record| self.is_scheduled(record))
+    }
+
+    fn is_scheduled(&self, record: &Record) -> bool {
+        record.what.function().is_some_and(|function| self.scheduled.contains(function))
+    }
+
+    fn only(&self, wanted: impl Fn(&Record) -> bool) -> Self {
+        let records = self.records.iter().filter(|record| wanted(record)).cloned().collect();
+        Self { records, ..self.clone() }
     }
 }
 
@@ -171,7 +211,7 @@ mod tests {
         "\n",
         r#"{"at":2.0,"kind":"dynamodb","op":"GetItem","table":"T-OrdersTable-1","caller":null,"index":null,"consistent":true,"status":200,"refused":false,"known":true,"read":[],"wanted":null,"before":null,"after":null}"#,
         "\n",
-        r#"{"at":3.0,"kind":"states","event":"TaskStateEntered","state":"A","machine":"m","type":"STANDARD","execution":"e","sync":false}"#,
+        r#"{"at":3.0,"kind":"states","event":"TaskStateEntered","state":"A","machine":"m","type":"STANDARD","execution":"e"}"#,
         "\n",
         r#"{"at":4.0,"kind":"asked","service":"states","op":"StartExecution","caller":"f"}"#,
         "\n",
@@ -197,5 +237,29 @@ mod tests {
         let run = meter.between(Moment(2.0), Moment(4.0));
         assert_eq!(run.records.iter().map(|record| record.at).collect::<Vec<_>>(), [2.0, 3.0]);
         assert_eq!(run.tables, meter.tables);
+    }
+
+    #[test]
+    fn no_order_is_billed_for_functions_that_run_by_the_clock() {
+        let invoked = |at: f64, function: &str, source: &str| {
+            format!(
+                "{{\"at\":{at},\"kind\":\"lambda\",\"function\":\"{function}\",\"source\":\"{source}\",\"records\":1,\
+                 \"memory\":256,\"seconds\":1,\"lines\":[]}}\n"
+            )
+        };
+        let asked = |at: f64, function: &str| {
+            format!("{{\"at\":{at},\"kind\":\"asked\",\"caller\":\"{function}\"}}\n")
+        };
+        let lines = [
+            asked(1.0, "resume"),
+            asked(1.1, "place"),
+            invoked(2.0, "place", "direct"),
+            // Written when it is over: what it asked for stands before it.
+            invoked(3.0, "resume", "schedule"),
+        ];
+        let meter = Meter::parse(&lines.concat()).unwrap();
+        let times = |meter: Meter| meter.records.iter().map(|record| record.at).collect::<Vec<_>>();
+        assert_eq!(times(meter.between(Moment(1.0), Moment(2.5))), [1.1, 2.0]);
+        assert_eq!(times(meter.by_the_clock()), [1.0, 3.0]);
     }
 }

@@ -33,6 +33,7 @@ use self::{
     report::{Looked, Report, Run},
     run::{Mall, until_quiet},
     standing::Standing,
+    units::count,
 };
 use crate::{
     build::How,
@@ -176,14 +177,17 @@ impl Taken {
             times,
             bill: bill(from, until).divided_by(f64::from(LOOKS)),
         });
+        let clock = Bill::of(&meter.by_the_clock(), ASSUMED, 0);
+        let runs = clock.invocations;
         let report = Report {
             quiet: run(1, self.quiet, self.busy),
             busy: (options.at_once > 1).then(|| run(options.at_once, self.busy, first_look)),
             looks: looks.collect(),
             standing: Standing::of(repo.root())?,
+            scheduled: (runs > 0).then(|| clock.divided_by(count(runs))),
             products: options.products,
         };
-        match report.quiet.bill.not_understood.first() {
+        match report.quiet.bill.not_understood.iter().chain(&clock.not_understood).next() {
             Some(request) => Err(Error::NotBilled { request: request.clone() }),
             None => Ok(report),
         }

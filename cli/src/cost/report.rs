@@ -63,6 +63,8 @@ pub struct Report {
     pub busy: Option<Run>,
     pub looks: Vec<Looked>,
     pub standing: Standing,
+    /// Of one run of a function that runs by the clock; none where no run was seen.
+    pub scheduled: Option<Bill>,
     /// In a basket.
     pub products: u16,
 }
@@ -173,7 +175,7 @@ impl Report {
                 messages_in_a_batch: busy.bill.messages_in_a_batch(),
             }),
             reads_dollars_per_million_orders: self.reads(),
-            standing_dollars_per_month: self.standing.lines().iter().map(|line| line.2).sum(),
+            standing_dollars_per_month: self.stands().iter().map(|line| line.2).sum(),
             gigabytes_stored_per_million_orders: run.million(run.bill.stored) / 1e9,
             lines: lines.collect(),
         };
@@ -184,6 +186,23 @@ impl Report {
     /// Dollars of what a shopper looks at around an order, a million times.
     fn reads(&self) -> f64 {
         self.looks.iter().map(|look| look.bill.dollars() * f64::from(look.times) * MILLION).sum()
+    }
+
+    /// Lists what costs by the month: its name, how much, and dollars.
+    fn stands(&self) -> Vec<(String, f64, f64)> {
+        let lines = self.standing.lines().into_iter();
+        let mut lines: Vec<_> = lines.map(|(name, much, cost)| (name.to_owned(), much, cost)).collect();
+        let runs = self.standing.runs();
+        let each = self.scheduled.as_ref().map(Bill::dollars);
+        let name = match each {
+            Some(each) => format!(
+                "runs of scheduled functions, one a minute each, {} a million",
+                dollars(each * MILLION)
+            ),
+            None => "runs of scheduled functions, one a minute each, of which none was seen".to_owned(),
+        };
+        lines.push((name, runs, runs * each.unwrap_or(0.0)));
+        lines
     }
 
     fn headline(&self) -> String {
@@ -259,7 +278,6 @@ impl Report {
             "events",
             "write units",
             "read units",
-            "transitions",
             "log KB",
             "$ a million orders",
         ])];
@@ -274,14 +292,7 @@ impl Report {
                 run.each(lines.map(|(_, units)| units).sum())
             };
             let mut cells = vec![owner.clone()];
-            let kinds = [
-                Unit::Invocation,
-                Unit::QueueRequest,
-                Unit::BusEvent,
-                Unit::Write,
-                Unit::Read,
-                Unit::Transition,
-            ];
+            let kinds = [Unit::Invocation, Unit::QueueRequest, Unit::BusEvent, Unit::Write, Unit::Read];
             cells.extend(kinds.map(|unit| units(of(unit))));
             cells.push(units(of(Unit::LoggedGb) * 1e6));
             cells.push(amount(run.million(dollars)));
@@ -289,7 +300,7 @@ impl Report {
         }
         if small > 0 {
             let mut cells = vec![format!("{small} more, each below {}", dollars(SMALL))];
-            cells.extend((0..7).map(|_| String::new()));
+            cells.extend((0..6).map(|_| String::new()));
             cells.push(amount(rest));
             rows.push(cells);
         }
@@ -365,14 +376,7 @@ impl Report {
             let cost = run.million(run.bill.with_batches_of(size));
             told(format!("{size}, computed"), format!("{commits:.2}"), cost);
         }
-        let start = run.bill.executions * Unit::Transition.price().dollars;
-        rows.push(vec![
-            "as measured, if AWS does not bill the start of an execution".into(),
-            format!("{commits:.2}"),
-            amount(run.million(whole - start)),
-            format!("{:.2}", (whole - start) / whole),
-        ]);
-        Shown { title: "How it moves with batches, and with what is counted".into(), rows }
+        Shown { title: "How it moves with batches".into(), rows }
     }
 
     fn looked(&self) -> Shown {
@@ -402,9 +406,9 @@ impl Report {
     fn months(&self) -> Shown {
         let run = &self.quiet;
         let mut rows = vec![row(&["by the month", "how much", "$"])];
-        for (name, much, cost) in self.standing.lines() {
-            rows.push(vec![name.to_owned(), units(much), amount(cost)]);
-        }
+        rows.extend(
+            self.stands().into_iter().map(|(name, much, cost)| vec![name, units(much), amount(cost)]),
+        );
         let gigabytes = |bytes: f64| run.million(bytes) / 1e9;
         let logged = run.million(run.bill.units(Unit::LoggedGb));
         let kept = logged * f64::from(self.standing.retention) / 30.0;
@@ -472,8 +476,10 @@ fn units(much: f64) -> String {
 mod tests {
     use std::{collections::BTreeSet, path::Path};
 
+    use serde_json::json;
+
     use super::*;
-    use crate::cost::standing;
+    use crate::cost::{bill::ASSUMED, meter::Meter, standing};
 
     /// What CloudFormation calls them, and what people do.
     const SERVICES: &[(&str, &str)] = &[
@@ -533,7 +539,27 @@ mod tests {
 
     fn report() -> Report {
         let quiet = Run { orders: 2, at_once: 1, bill: Bill::default() };
-        Report { quiet, busy: None, looks: Vec::new(), standing: Standing::default(), products: 3 }
+        let scheduled = Some(Bill::default());
+        Report { quiet, busy: None, looks: Vec::new(), standing: Standing::default(), scheduled, products: 3 }
+    }
+
+    #[test]
+    fn functions_that_run_by_the_clock_cost_by_the_month() {
+        let run = json!({ "at": 1.0, "kind": "lambda", "function": "resume", "source": "schedule", "records": 1,
+                          "memory": 256, "seconds": 1.0, "lines": [] });
+        let mut meter = Meter::default();
+        meter.records.push(serde_json::from_value(run).unwrap());
+        let bill = Bill::of(&meter, ASSUMED, 0);
+        let standing = Standing { scheduled: 2, ..Standing::default() };
+        let report = Report { standing, scheduled: Some(bill.clone()), ..report() };
+        let (name, runs, cost) = report.stands().pop().unwrap();
+        assert_eq!(runs, 86_400.0);
+        assert!(
+            bill.dollars() > 0.2e-6 && (cost - 86_400.0 * bill.dollars()).abs() < 1e-12,
+            "{name}: {cost}"
+        );
+        let unseen = Report { scheduled: None, ..report }.stands().pop().unwrap();
+        assert!(unseen.0.contains("none was seen"), "{unseen:?}");
     }
 
     #[test]

@@ -9,6 +9,9 @@ use crate::errors::{Error, Result};
 const POLLS: f64 = 5.0;
 const POLL_SECONDS: f64 = 20.0;
 const MONTH_SECONDS: f64 = 30.0 * 24.0 * 3600.0;
+/// The one period that the templates' schedules have.
+const SCHEDULE: &str = "rate(1 minute)";
+const SCHEDULE_SECONDS: f64 = 60.0;
 
 /// What the templates have of what costs by the month.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -20,6 +23,8 @@ pub struct Standing {
     /// Queues that Lambda polls.
     pub polled: u32,
     pub tables: u32,
+    /// Functions that a rule invokes by the clock. The rule itself is free.
+    pub scheduled: u32,
     /// Days that logs are kept, unless a parameter says otherwise.
     pub retention: u32,
 }
@@ -38,6 +43,8 @@ impl Standing {
             let lines = texts.iter().flat_map(|text| text.lines());
             u32::try_from(lines.filter(|line| line.trim() == what).count()).unwrap_or(u32::MAX)
         };
+        let scheduled =
+            texts.iter().flat_map(|text| text.lines()).filter(|line| line.contains(SCHEDULE)).count();
         let retention = texts.iter().find_map(|text| {
             let (_, rest) = text.split_once("LogRetentionDays:\n    Type: Number\n    Default: ")?;
             rest.lines().next()?.trim().parse().ok()
@@ -48,8 +55,14 @@ impl Standing {
             metrics: u32::try_from(views_fed(texts)).unwrap_or(u32::MAX),
             polled: all("Type: SQS"),
             tables: all("Type: AWS::DynamoDB::Table"),
+            scheduled: u32::try_from(scheduled).unwrap_or(u32::MAX),
             retention: retention.unwrap_or(0),
         }
+    }
+
+    /// Counts the runs of scheduled functions in a month: 43,200 for each.
+    pub fn runs(&self) -> f64 {
+        f64::from(self.scheduled) * MONTH_SECONDS / SCHEDULE_SECONDS
     }
 
     /// What it is for, how many, and dollars a month.
@@ -103,9 +116,11 @@ mod tests {
 
     #[test]
     fn a_month_without_orders_is_not_free() {
-        let text = "  LogRetentionDays:\n    Type: Number\n    Default: 14\n\n    Type: AWS::CloudWatch::Alarm\n      Type: SQS\n";
+        let text = "  LogRetentionDays:\n    Type: Number\n    Default: 14\n\n    Type: AWS::CloudWatch::Alarm\n      Type: SQS\n\
+                    \x20     ScheduleExpression: rate(1 minute)\n";
         let standing = Standing::in_templates(&[text.into()]);
         assert_eq!((standing.alarms, standing.polled, standing.retention), (1, 1, 14));
+        assert_eq!(standing.runs(), 43_200.0, "one a minute, for 30 days");
         let empty = standing.lines().into_iter().find(|line| line.0.starts_with("empty")).unwrap();
         // 5 polls, three a minute, for 30 days.
         assert_eq!(empty.1, 648_000.0);
@@ -120,5 +135,13 @@ mod tests {
             "{standing:?}"
         );
         assert!(standing.retention > 0);
+    }
+
+    #[test]
+    fn no_schedule_has_another_period_than_the_one_that_is_billed() {
+        for text in templates(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))).unwrap() {
+            let mut schedules = text.lines().filter(|line| line.contains("rate(") || line.contains("cron("));
+            assert!(schedules.all(|line| line.contains(SCHEDULE)), "teach standing.rs the period");
+        }
     }
 }

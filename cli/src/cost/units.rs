@@ -173,12 +173,18 @@ pub fn logged(line: u64) -> u64 {
 /// GB-seconds of an Express execution: whole 64 MB, whole 100 ms. Its memory is its definition and data, which is kilobytes
 /// here: one step.
 pub fn express_gb_seconds(seconds: f64) -> f64 {
-    (seconds * 10.0).ceil().max(1.0) / 10.0 * 64.0 / 1024.0
+    begun(seconds, 10.0) / 10.0 * 64.0 / 1024.0
 }
 
 /// GB-seconds of an invocation: whole milliseconds.
 pub fn lambda_gb_seconds(seconds: f64, memory_mb: f64) -> f64 {
-    (seconds * 1000.0).ceil().max(1.0) / 1000.0 * memory_mb / 1024.0
+    begun(seconds, 1000.0) / 1000.0 * memory_mb / 1024.0
+}
+
+/// Steps of time that were begun, of so many in a second; at least one. A sum of floats that is a hair above a whole step
+/// begins no other: six times 50 ms are three steps of 100 ms.
+fn begun(seconds: f64, a_second: f64) -> f64 {
+    (seconds * a_second - 1e-6).ceil().max(1.0)
 }
 
 /// Counts become quotients; none here is near the precision of a float.
@@ -502,6 +508,7 @@ mod tests {
         assert_eq!(logged(100), 126);
         // 230 ms are three steps of 100 ms, of 64 MB.
         assert!((express_gb_seconds(0.230) - 0.3 * 0.0625).abs() < 1e-12);
+        assert!((express_gb_seconds(0.05 * 6.0) - 0.3 * 0.0625).abs() < 1e-12, "and so are six of 50 ms");
         assert!((lambda_gb_seconds(0.0101, 256.0) - 0.011 * 0.25).abs() < 1e-12);
     }
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     api::{Api, Done, pretty},
-    watch::{Saga, Watch},
+    watch::Watch,
 };
 use crate::{
     errors::{Error, Result},
@@ -20,6 +20,7 @@ use crate::{
 
 const BASKET: &str = "baskets.Basket";
 const ORDER: &str = "ordering.Order";
+const SAGA: &str = "ordering.Saga";
 const PAYMENT: &str = "payments.Payment";
 const INVOICE: &str = "payments.Invoice";
 const LIST: &str = "depot.ShoppingList";
@@ -82,8 +83,7 @@ pub struct Order {
     pub answer: String,
     pub shelves: Vec<Shelf>,
     pub events: usize,
-    pub transitions: u32,
-    /// From the checkout to the order's last event.
+    /// From the checkout to the last event of the order and its saga.
     pub took: Duration,
 }
 
@@ -116,8 +116,7 @@ pub async fn tell(api: &Api<'_>, watch: &Watch) -> Result<Told> {
     let less = json!({"productId": pears.id, "quantity": 1});
     api.put(&format!("/api/baskets/{basket}/removeItem"), less).await?;
     let order = check_out(api, watch, "Ada", ada, basket, 80.00, vec![&book, &pears]).await?;
-    // Placed, or given up: then nothing more comes of it.
-    until_placed(watch, basket).await?;
+    until_any(watch, &[(ORDER, "OrderApproved"), (ORDER, "OrderRejected")], basket).await?;
     expect(watch, ORDER, basket, "OrderApproved", order.shopper, "approved")?;
 
     heading(watch, "A bot takes the list from the work queue and collects it");
@@ -137,8 +136,6 @@ pub async fn tell(api: &Api<'_>, watch: &Watch) -> Result<Told> {
     api.put(&format!("/api/payments/invoices/{basket}/pay"), json!({})).await?;
     until_event(watch, ORDER, basket, "OrderCompleted").await?;
     until_event(watch, PAYMENT, order.payment, "PaymentCaptured").await?;
-    // It has waited for this, and is told.
-    until_saga_ends(watch, basket).await?;
     for product in &order.products {
         until_event(watch, STOCK, product.id, "StockReduced").await?;
     }
@@ -152,9 +149,11 @@ pub async fn tell(api: &Api<'_>, watch: &Watch) -> Result<Told> {
     follow(watch, basket, &[&lamp]);
     add(api, basket, &lamp, 1).await?;
     let order = check_out(api, watch, "Bob", bob, basket, 20.00, vec![&lamp]).await?;
-    until_saga_ends(watch, basket).await?;
+    // An undo records its end after all its steps. An order that is approved by mistake is not undone.
+    until_any(watch, &[(SAGA, "SagaUndoEnded"), (ORDER, "OrderApproved")], basket).await?;
+    // Streams are read one after the other: one look more sees all that came before the end.
+    watch.look().await?;
     expect(watch, ORDER, basket, "OrderRejected", order.shopper, "rejected")?;
-    // The order's rejection is the last compensation: the others are there before it.
     expect(watch, STOCK, lamp.id, "InventoryReleased", order.shopper, "rejected, and his lamp given back")?;
     expect(
         watch,
@@ -211,7 +210,7 @@ async fn register(api: &Api<'_>, name: &str, sms_number: &str) -> Result<Uuid> {
 fn follow(watch: &Watch, basket: Uuid, products: &[&Product]) {
     watch.stream(BASKET, basket);
     watch.stream(ORDER, basket);
-    watch.saga(basket);
+    watch.stream(SAGA, basket);
     watch.stream(LIST, list_of(basket));
     watch.stream(INVOICE, basket);
     products.iter().for_each(|product| watch.stream(STOCK, product.id));
@@ -288,12 +287,19 @@ async fn is_available(api: &Api<'_>, list: Uuid) -> Result<bool> {
 
 /// Waits until an event is seen in a stream that is followed.
 async fn until_event(watch: &Watch, category: &str, id: Uuid, event_type: &str) -> Result<()> {
+    until_any(watch, &[(category, event_type)], id).await
+}
+
+/// Waits until one of several events is seen, in streams with the same id.
+async fn until_any(watch: &Watch, events: &[(&str, &str)], id: Uuid) -> Result<()> {
     let started = tokio::time::Instant::now();
-    while !has(watch, category, id, event_type) {
+    while !events.iter().any(|(category, event_type)| has(watch, category, id, event_type)) {
         if started.elapsed() > PATIENCE {
+            let category = events.first().map_or(ORDER, |(category, _)| category);
             let last = watch.events_of(category, id).last().map(|event| event.event_type.clone());
+            let wanted: Vec<&str> = events.iter().map(|(_, event_type)| *event_type).collect();
             return Err(Error::Waiting {
-                what: event_type.to_owned(),
+                what: wanted.join(" or "),
                 limit: PATIENCE,
                 last: last.unwrap_or_else(|| format!("no event in {category}/{id}")),
             });
@@ -307,7 +313,7 @@ fn has(watch: &Watch, category: &str, id: Uuid, event_type: &str) -> bool {
     watch.events_of(category, id).iter().any(|event| event.event_type == event_type)
 }
 
-/// What the saga should have caused, once it has ended.
+/// Checks that the saga caused an event, once it is over.
 fn expect(
     watch: &Watch,
     category: &str,
@@ -326,44 +332,6 @@ fn expect(
     Err(Error::WrongEnd { shopper, expected, found })
 }
 
-/// Waits for the saga to have placed the order, or to have ended.
-async fn until_placed(watch: &Watch, order: Uuid) -> Result<()> {
-    until_saga(watch, order, "the order's approval", |saga| {
-        saga.ended.is_some() || has(watch, ORDER, order, "OrderApproved")
-    })
-    .await
-}
-
-/// Waits for the saga to end, and for the last event it caused.
-async fn until_saga_ends(watch: &Watch, order: Uuid) -> Result<()> {
-    until_saga(watch, order, "the end of the order saga", |saga| saga.ended.is_some()).await
-}
-
-async fn until_saga(
-    watch: &Watch,
-    order: Uuid,
-    what: &'static str,
-    is_there: impl Fn(&Saga) -> bool,
-) -> Result<()> {
-    let started = tokio::time::Instant::now();
-    loop {
-        let saga = watch.saga_of(order);
-        if is_there(&saga) {
-            // The saga is read after the streams, so one look more sees all that it did.
-            return watch.look().await;
-        }
-        if started.elapsed() > PATIENCE {
-            let last = match (watch.events_of(ORDER, order).last(), saga.state.as_str()) {
-                (_, state) if !state.is_empty() => format!("the saga in {state}"),
-                (Some(event), _) => event.event_type.clone(),
-                (None, _) => "the checkout".into(),
-            };
-            return Err(Error::Waiting { what: what.into(), limit: PATIENCE, last });
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
 /// What became of an order that is at its end.
 async fn sum(api: &Api<'_>, watch: &Watch, order: &CheckedOut<'_>, ends: &'static str) -> Result<Order> {
     let (view, answer) = until_view_follows(api, order.customer, order.order, ends).await?;
@@ -380,6 +348,7 @@ async fn sum(api: &Api<'_>, watch: &Watch, order: &CheckedOut<'_>, ends: &'stati
     let mut streams = vec![
         watch.events_of(BASKET, order.order),
         watch.events_of(ORDER, order.order),
+        watch.events_of(SAGA, order.order),
         watch.events_of(PAYMENT, order.payment),
         watch.events_of(INVOICE, order.order),
         watch.events_of(LIST, order.list),
@@ -394,6 +363,8 @@ async fn sum(api: &Api<'_>, watch: &Watch, order: &CheckedOut<'_>, ends: &'stati
     let began =
         streams[0].iter().find(|event| event.event_type == "BasketCheckedOut").map_or(order.at, |e| e.at);
     let last = streams[1].last();
+    // The undo of an order goes on after the order's last event.
+    let end = streams[1].iter().chain(&streams[2]).map(|event| event.at).max();
     Ok(Order {
         shopper: order.shopper,
         customer: order.customer,
@@ -403,8 +374,7 @@ async fn sum(api: &Api<'_>, watch: &Watch, order: &CheckedOut<'_>, ends: &'stati
         answer,
         shelves,
         events: streams.iter().map(Vec::len).sum(),
-        transitions: watch.saga_of(order.order).transitions,
-        took: last.and_then(|event| event.at.duration_since(began).try_into().ok()).unwrap_or_default(),
+        took: end.and_then(|end| end.duration_since(began).try_into().ok()).unwrap_or_default(),
     })
 }
 
@@ -457,18 +427,14 @@ pub fn sum_up(told: &Told) {
     }
     ui::table(&rows).into_iter().for_each(ui::line);
     ui::heading("What happened");
-    let mut rows = vec![
-        ["shopper", "order", "status", "events", "saga transitions", "checkout to end"]
-            .map(str::to_owned)
-            .to_vec(),
-    ];
+    let mut rows =
+        vec![["shopper", "order", "status", "events", "checkout to end"].map(str::to_owned).to_vec()];
     for order in orders {
         rows.push(vec![
             order.shopper.into(),
             order.order.to_string(),
             order.status.clone(),
             order.events.to_string(),
-            order.transitions.to_string(),
             ui::duration(order.took),
         ]);
     }

@@ -1,7 +1,7 @@
 //! What happened, in the order in which it happened.
 //!
-//! Events and saga states are read from different places, a little after the fact. Entries are therefore held back for
-//! a moment and told in the order of their own times; one that comes later still is told late, but never lost.
+//! Streams are read one after the other, a little after the fact. Entries are therefore held back for a moment and told in
+//! the order of their own times; one that comes later still is told late, but never lost.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use jiff::{Timestamp, ToSpan};
 
 use crate::ui;
 
-/// How long an entry waits for earlier ones. Longer than it takes to read all sources once.
+/// Time that an entry waits for earlier ones. Longer than it takes to read all streams once.
 const PATIENCE_MS: i64 = 600;
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     pub at: Timestamp,
-    /// The stream, or the saga with the order's id; shortened.
+    /// The stream, shortened; empty for a request.
     pub source: String,
     pub what: What,
 }
@@ -26,8 +26,6 @@ pub struct Entry {
 pub enum What {
     /// A request was made (and answered since).
     Request { line: String, status: u16, took: Duration },
-    /// The saga entered a state, or ended; `number` counts within the execution.
-    Saga { number: i64, line: String, bad: bool },
     /// An event was committed.
     Event { version: u64, event_type: String, detail: String },
 }
@@ -37,8 +35,7 @@ impl Entry {
     fn order(&self) -> (Timestamp, u8, u64) {
         let (rank, number) = match &self.what {
             What::Request { .. } => (1, 0),
-            What::Saga { number, .. } => (2, u64::try_from(*number).unwrap_or(0)),
-            What::Event { version, .. } => (3, *version),
+            What::Event { version, .. } => (2, *version),
         };
         (self.at, rank, number)
     }
@@ -51,10 +48,6 @@ impl Entry {
             What::Request { line, status, took } => {
                 let status = if *status == 200 { ui::dim(*status) } else { ui::bad(*status) };
                 format!("  {time}  {line}  {status} {}", ui::dim(ui::duration(*took)))
-            }
-            What::Saga { line, bad, .. } => {
-                let line = if *bad { ui::bad(line.clone()) } else { console::style(line.clone()).magenta() };
-                format!("  {time}    {source}     {line}")
             }
             What::Event { version, event_type, detail } => {
                 let version = format!("v{version}");
@@ -112,21 +105,18 @@ mod tests {
         Entry { at: at(millisecond), source: "s".into(), what }
     }
 
-    fn saga(millisecond: i64, number: i64) -> Entry {
-        Entry {
-            at: at(millisecond),
-            source: "s".into(),
-            what: What::Saga { number, line: "l".into(), bad: false },
-        }
+    fn request(millisecond: i64) -> Entry {
+        let what = What::Request { line: "l".into(), status: 200, took: Duration::ZERO };
+        Entry { at: at(millisecond), source: String::new(), what }
     }
 
     #[test]
     fn sources_that_are_read_at_different_times_are_merged_by_time() {
         let mut timeline = Timeline::default();
-        for entry in [event(30, 2), event(10, 1), saga(20, 5), saga(5, 1)] {
+        for entry in [event(30, 2), event(10, 1), request(20), request(5)] {
             timeline.add(entry);
         }
-        assert_eq!(timeline.ready(at(10_000)), [saga(5, 1), event(10, 1), saga(20, 5), event(30, 2)]);
+        assert_eq!(timeline.ready(at(10_000)), [request(5), event(10, 1), request(20), event(30, 2)]);
     }
 
     #[test]
@@ -135,8 +125,8 @@ mod tests {
         for version in [3, 1, 2] {
             timeline.add(event(0, version));
         }
-        timeline.add(saga(0, 9));
-        assert_eq!(timeline.rest(), [saga(0, 9), event(0, 1), event(0, 2), event(0, 3)]);
+        timeline.add(request(0));
+        assert_eq!(timeline.rest(), [request(0), event(0, 1), event(0, 2), event(0, 3)]);
     }
 
     #[test]
@@ -144,8 +134,8 @@ mod tests {
         let mut timeline = Timeline::default();
         timeline.add(event(1000, 1));
         assert_eq!(timeline.ready(at(1100)), []);
-        timeline.add(saga(900, 1));
-        assert_eq!(timeline.ready(at(1700)), [saga(900, 1), event(1000, 1)]);
+        timeline.add(request(900));
+        assert_eq!(timeline.ready(at(1700)), [request(900), event(1000, 1)]);
         assert_eq!(timeline.rest(), []);
     }
 }

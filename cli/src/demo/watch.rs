@@ -1,4 +1,4 @@
-//! Looks at the event table and at the sagas while the story goes on, and tells what is new.
+//! Looks at the event table while the story goes on, and tells what is new.
 
 use std::{
     cell::RefCell,
@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aws_sdk_sfn::types::{HistoryEvent, HistoryEventType};
 use contracts::Envelope;
 use event_store::{CommitLog, DynamoLog};
 use jiff::Timestamp;
@@ -21,7 +20,7 @@ use super::{
 use crate::{
     errors::{Error, Result},
     stack::Stack,
-    target::{Target, aws},
+    target::Target,
     ui,
 };
 
@@ -37,8 +36,6 @@ const ENOUGH: u32 = 100;
 /// See the module.
 pub struct Watch {
     log: DynamoLog,
-    sfn: aws_sdk_sfn::Client,
-    saga: String,
     seen: RefCell<Seen>,
 }
 
@@ -47,19 +44,6 @@ struct Seen {
     timeline: Timeline,
     streams: BTreeMap<String, Vec<Envelope>>,
     followed: BTreeSet<String>,
-    sagas: BTreeMap<Uuid, Saga>,
-}
-
-/// One execution of the order saga.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Saga {
-    last: i64,
-    /// States entered, and one for the start: what AWS counts and charges.
-    pub transitions: u32,
-    /// Where it is, or where it ended.
-    pub state: String,
-    /// How it ended.
-    pub ended: Option<HistoryEventType>,
 }
 
 impl Watch {
@@ -67,8 +51,6 @@ impl Watch {
         let config = target.sdk().await;
         Ok(Self {
             log: DynamoLog::new(aws_sdk_dynamodb::Client::new(&config), stack.output("EventTable")?),
-            sfn: aws_sdk_sfn::Client::new(&config),
-            saga: stack.output("OrderSagaArn")?.replace(":stateMachine:", ":execution:"),
             seen: RefCell::default(),
         })
     }
@@ -83,22 +65,12 @@ impl Watch {
         self.seen.borrow_mut().followed.clear();
     }
 
-    /// Follows the saga of an order from now on.
-    pub fn saga(&self, order: Uuid) {
-        self.seen.borrow_mut().sagas.entry(order).or_default();
-    }
-
-    /// What is known of the saga of an order.
-    pub fn saga_of(&self, order: Uuid) -> Saga {
-        self.seen.borrow().sagas.get(&order).cloned().unwrap_or_default()
-    }
-
     /// The events seen of a stream.
     pub fn events_of(&self, category: &str, id: Uuid) -> Vec<Envelope> {
         self.seen.borrow().streams.get(&format!("{category}/{id}")).cloned().unwrap_or_default()
     }
 
-    /// Adds what did not come from the table or from a saga.
+    /// Adds an entry that did not come from the table.
     pub fn note(&self, entry: Entry) {
         self.seen.borrow_mut().timeline.add(entry);
     }
@@ -124,18 +96,11 @@ impl Watch {
         }
     }
 
-    /// Looks once at everything.
+    /// Looks once at every stream that is followed.
     pub async fn look(&self) -> Result<()> {
         let streams: Vec<String> = self.seen.borrow().followed.iter().cloned().collect();
         for name in streams {
             self.look_at_stream(&name).await?;
-        }
-        let orders: Vec<Uuid> = {
-            let seen = self.seen.borrow();
-            seen.sagas.iter().filter(|(_, saga)| saga.ended.is_none()).map(|(order, _)| *order).collect()
-        };
-        for order in orders {
-            self.look_at_saga(order).await?;
         }
         Ok(())
     }
@@ -158,96 +123,21 @@ impl Watch {
         }
         Ok(())
     }
-
-    async fn look_at_saga(&self, order: Uuid) -> Result<()> {
-        let execution = format!("{}:{order}", self.saga);
-        let mut pages = self.sfn.get_execution_history().execution_arn(execution).into_paginator().send();
-        while let Some(page) = pages.next().await {
-            let page = match page {
-                // It has not started yet.
-                Err(e) if e.as_service_error().is_some_and(|e| e.is_execution_does_not_exist()) => {
-                    return Ok(());
-                }
-                page => page.map_err(aws("reading the history of the saga"))?,
-            };
-            let mut seen = self.seen.borrow_mut();
-            let Seen { timeline, sagas, .. } = &mut *seen;
-            let saga = sagas.entry(order).or_default();
-            for happened in page.events().iter().filter(|event| event.id() > 0) {
-                if happened.id() <= saga.last {
-                    continue;
-                }
-                saga.last = happened.id();
-                if let Some(what) = saga.follow(happened) {
-                    let at = Timestamp::from_nanosecond(happened.timestamp().as_nanos())
-                        .unwrap_or_else(|_| Timestamp::now());
-                    timeline.add(Entry { at, source: short(&format!("order saga/{order}")), what });
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Saga {
-    /// Takes an event of the history, and says what to tell of it.
-    fn follow(&mut self, happened: &HistoryEvent) -> Option<What> {
-        let tell = |line: String, bad| Some(What::Saga { number: happened.id(), line, bad });
-        if let Some(entered) = happened.state_entered_event_details() {
-            self.transitions += 1;
-            self.state = entered.name().to_owned();
-            return tell(format!("→ {}", entered.name()), false);
-        }
-        let failure = |error: Option<&str>, cause: Option<&str>| {
-            format!("✗ {}  {}", error.unwrap_or("failed"), reason(cause.unwrap_or_default()))
-                .trim_end()
-                .to_owned()
-        };
-        if let Some(failed) = happened.task_failed_event_details() {
-            return tell(failure(failed.error(), failed.cause()), true);
-        }
-        if let Some(failed) = happened.lambda_function_failed_event_details() {
-            return tell(failure(failed.error(), failed.cause()), true);
-        }
-        if let Some(failed) = happened.task_timed_out_event_details() {
-            return tell(failure(failed.error(), failed.cause()), true);
-        }
-        match happened.r#type() {
-            HistoryEventType::ExecutionStarted => {
-                self.transitions += 1;
-                None
-            }
-            kind @ HistoryEventType::ExecutionSucceeded => {
-                self.ended = Some(kind.clone());
-                tell(format!("✓ {}", self.state), false)
-            }
-            kind @ (HistoryEventType::ExecutionFailed
-            | HistoryEventType::ExecutionTimedOut
-            | HistoryEventType::ExecutionAborted) => {
-                self.ended = Some(kind.clone());
-                tell(kind.as_str().to_owned(), true)
-            }
-            _ => None,
-        }
-    }
-}
-
-/// The cause of a failed task is the function's answer: JSON with an `errorMessage`.
-fn reason(cause: &str) -> String {
-    let parsed: Option<Value> = serde_json::from_str(cause).ok();
-    let message = parsed.as_ref().and_then(|json| json["errorMessage"].as_str()).unwrap_or(cause);
-    console::truncate_str(message, 90, "…").into_owned()
 }
 
 fn event(envelope: &Envelope) -> What {
-    What::Event {
-        version: envelope.version.get(),
-        event_type: envelope.event_type.clone(),
-        detail: envelope.data.as_ref().map(|data| detail(&envelope.event_type, data)).unwrap_or_default(),
+    let mut detail =
+        envelope.data.as_ref().map(|data| detail(&envelope.event_type, data)).unwrap_or_default();
+    let actor = envelope.actor.to_string();
+    if actor.starts_with("saga:") {
+        let attempts =
+            if envelope.attempt > 0 { format!(", attempt {}", envelope.attempt + 1) } else { String::new() };
+        detail = format!("{detail}  ← {actor}{attempts}").trim_start().to_owned();
     }
+    What::Event { version: envelope.version.get(), event_type: envelope.event_type.clone(), detail }
 }
 
-/// What is worth knowing of an event's body, in a few words.
+/// Describes the body of an event in a few words.
 fn detail(event_type: &str, data: &Value) -> String {
     let item = &data["item"];
     let mut parts = Vec::new();
@@ -277,8 +167,8 @@ fn detail(event_type: &str, data: &Value) -> String {
             parts.push(format!("{name} {money}"));
         }
     }
-    if let Some(reason) = data["reason"].as_str() {
-        parts.push(reason.to_owned());
+    for field in ["reason", "outcome", "error", "cause"] {
+        parts.extend(data[field].as_str().map(str::to_owned));
     }
     parts.join(", ")
 }
@@ -286,41 +176,25 @@ fn detail(event_type: &str, data: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aws_sdk_sfn::types::{StateEnteredEventDetails, TaskFailedEventDetails};
     use serde_json::json;
 
-    fn happened(id: i64, kind: HistoryEventType) -> aws_sdk_sfn::types::builders::HistoryEventBuilder {
-        let time = aws_sdk_sfn::primitives::DateTime::from_secs(1);
-        HistoryEvent::builder().id(id).r#type(kind).timestamp(time)
-    }
-
     #[test]
-    fn a_saga_counts_the_states_it_entered_and_tells_refusals() {
-        let mut saga = Saga::default();
-        assert_eq!(saga.follow(&happened(1, HistoryEventType::ExecutionStarted).build().unwrap()), None);
-        let state = StateEnteredEventDetails::builder().name("ConfirmPayment").build().unwrap();
-        let entered = happened(2, HistoryEventType::TaskStateEntered).state_entered_event_details(state);
-        saga.follow(&entered.build().unwrap());
-        let refusal = TaskFailedEventDetails::builder()
-            .resource_type("lambda")
-            .resource("invoke")
-            .error("PAYMENT_DOES_NOT_COVER_TOTAL")
-            .cause(r#"{"errorMessage":"too little"}"#)
-            .build()
-            .unwrap();
-        let failed = happened(5, HistoryEventType::TaskFailed).task_failed_event_details(refusal);
-        let told = saga.follow(&failed.build().unwrap());
-        assert_eq!(
-            told,
-            Some(What::Saga {
-                number: 5,
-                line: "✗ PAYMENT_DOES_NOT_COVER_TOTAL  too little".into(),
-                bad: true
-            })
-        );
-        saga.follow(&happened(9, HistoryEventType::ExecutionSucceeded).build().unwrap());
-        assert_eq!((saga.transitions, saga.state.as_str()), (2, "ConfirmPayment"));
-        assert_eq!(saga.ended, Some(HistoryEventType::ExecutionSucceeded));
+    fn what_a_saga_did_is_told_from_what_a_customer_did() {
+        let id = Uuid::from_u128(7);
+        let told = |actor: &str, attempt: u32| {
+            let envelope = json!({
+                "id": id, "type": "InventoryReserved", "schema": 1, "stream": "inventory.StockItem/7", "version": 2,
+                "first": 2, "next": 3, "at": "2026-01-31T12:00:00Z", "actor": actor, "correlation": id, "command": id,
+                "attempt": attempt, "data": { "quantity": 3 },
+            });
+            match event(&serde_json::from_value(envelope).unwrap()) {
+                What::Event { detail, .. } => detail,
+                What::Request { line, .. } => line,
+            }
+        };
+        assert_eq!(told("user:1", 0), "3 kept");
+        assert_eq!(told("saga:order", 0), "3 kept  ← saga:order");
+        assert_eq!(told("saga:order", 2), "3 kept  ← saga:order, attempt 3");
     }
 
     #[test]
@@ -340,5 +214,7 @@ mod tests {
         let stops = json!({"stops": [{"storeName": "Corner Books"}, {"storeName": "Green Grocer"}]});
         assert_eq!(detail("ShoppingListCreated", &stops), "at Corner Books and Green Grocer");
         assert_eq!(detail("ShoppingListInitiated", &json!({})), "");
+        let stuck = json!({"attempt": 4, "error": "UNDO_FAILED", "cause": "down"});
+        assert_eq!(detail("SagaStuck", &stuck), "UNDO_FAILED, down");
     }
 }

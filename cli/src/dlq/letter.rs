@@ -2,7 +2,7 @@
 
 use contracts::Envelope;
 use jiff::Timestamp;
-use kernel::{StreamId, Uuid, Version};
+use kernel::{StreamId, Version};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -26,37 +26,12 @@ pub struct Letter {
 pub enum Content {
     /// An event that its consumer could not handle, or, with the reason, that the bus could not deliver.
     Event { event: Box<Envelope>, undelivered: Option<String> },
-    /// How an execution of a state machine stands; with the reason, where the bus could not deliver it.
-    Execution(Execution),
     /// A record that the relay parked.
     Parked(Parked),
     /// A batch of records that Lambda gave up before the relay could publish it.
     GivenUp(GivenUp),
     /// Nothing of that.
     Unknown(String),
-}
-
-/// What Step Functions says about an execution. It is no event: who reads it compares with Step Functions anyway.
-/// Source: AWS Step Functions Developer Guide, "Automating Step Functions event delivery with EventBridge".
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Execution {
-    /// Its name: an order's id, with `-undo-N` where it is an attempt to undo the order by hand.
-    pub name: String,
-    /// How it stands, in the words of Step Functions.
-    pub status: String,
-    undelivered: Option<String>,
-}
-
-impl Execution {
-    /// What the bus calls these.
-    const DETAIL_TYPE: &str = "Step Functions Execution Status Change";
-
-    /// The order that it places or undoes, as far as its name says so.
-    pub fn order(&self) -> Option<StreamId> {
-        let (order, _) = self.name.split_once("-undo-").unwrap_or((&self.name, ""));
-        let order: Uuid = order.parse().ok()?;
-        format!("ordering.Order/{order}").parse().ok()
-    }
 }
 
 /// What the relay says about a record that it parked: `functions/relay/src/parking.rs`.
@@ -127,15 +102,6 @@ impl Content {
                 Err(error) => Self::Unknown(format!("it is no note of Lambda's about a batch: {error}")),
             };
         }
-        if value.get("detail-type").is_some_and(|kind| kind == Execution::DETAIL_TYPE) {
-            let said = |field: &str| value["detail"][field].as_str().map(str::to_owned);
-            return match (said("name"), said("status")) {
-                (Some(name), Some(status)) => Self::Execution(Execution { name, status, undelivered }),
-                (_, _) => {
-                    Self::Unknown("it is a notice of Step Functions that names no execution or status".into())
-                }
-            };
-        }
         if value.get("reason").is_some() && value.get("detail").is_none() {
             return match serde_json::from_value(value) {
                 Ok(parked) => Self::Parked(parked),
@@ -152,7 +118,6 @@ impl Content {
     pub fn stream(&self) -> Option<StreamId> {
         match self {
             Self::Event { event, .. } => Some(event.stream.clone()),
-            Self::Execution(execution) => execution.order(),
             Self::Parked(parked) => parked.commit().map(|(stream, _)| stream),
             Self::GivenUp(_) | Self::Unknown(_) => None,
         }
@@ -162,7 +127,7 @@ impl Content {
     pub fn event_type(&self) -> Option<&str> {
         match self {
             Self::Event { event, .. } => Some(&event.event_type),
-            Self::Execution(_) | Self::Parked(_) | Self::GivenUp(_) | Self::Unknown(_) => None,
+            Self::Parked(_) | Self::GivenUp(_) | Self::Unknown(_) => None,
         }
     }
 
@@ -171,9 +136,6 @@ impl Content {
         match self {
             Self::Event { event, .. } => {
                 format!("{} {} of {}", event.event_type, event.version, event.stream)
-            }
-            Self::Execution(Execution { name, status, .. }) => {
-                format!("the execution {name} is {status}")
             }
             Self::Parked(parked) => match parked.commit() {
                 Some((stream, version)) => format!("the commit of {stream} at version {version}"),
@@ -192,7 +154,7 @@ impl Content {
     /// Why it is here, where the message itself says so.
     pub fn why(&self) -> Option<String> {
         match self {
-            Self::Event { undelivered, .. } | Self::Execution(Execution { undelivered, .. }) => {
+            Self::Event { undelivered, .. } => {
                 undelivered.as_ref().map(|why| format!("the bus could not deliver it: {why}"))
             }
             Self::Parked(parked) => Some(format!("{}: {}", parked.reason, parked.why)),
@@ -209,18 +171,13 @@ impl Letter {
     pub fn json(&self, why: Option<&str>) -> Value {
         let event = match &self.content {
             Content::Event { event, .. } => Some(event),
-            Content::Execution(_) | Content::Parked(_) | Content::GivenUp(_) | Content::Unknown(_) => None,
-        };
-        let execution = match &self.content {
-            Content::Execution(execution) => Some(execution),
-            Content::Event { .. } | Content::Parked(_) | Content::GivenUp(_) | Content::Unknown(_) => None,
+            Content::Parked(_) | Content::GivenUp(_) | Content::Unknown(_) => None,
         };
         json!({
             "message": self.id, "sent": self.sent, "received": self.received, "why": why,
             "summary": self.content.summary(), "stream": self.content.stream(),
             "type": self.content.event_type(), "version": event.map(|event| event.version),
-            "event": event.map(|event| event.id), "execution": execution.map(|execution| &execution.name),
-            "status": execution.map(|execution| &execution.status), "body": self.body,
+            "event": event.map(|event| event.id), "body": self.body,
         })
     }
 }
@@ -245,28 +202,6 @@ mod tests {
         {
             assert!(matches!(Content::of(other, None), Content::Unknown(_)), "{other} was understood");
         }
-    }
-
-    #[test]
-    fn a_notice_of_step_functions_is_about_an_order_and_no_broken_event() {
-        const ORDER: &str = "0198c0de-0000-7000-8000-000000000001";
-        let notice = |name: &str, undelivered: Option<&str>| {
-            let detail = json!({ "executionArn": "arn", "name": name, "status": "FAILED", "startDate": 1_795_165_200_000_i64 });
-            let body = json!({ "detail-type": "Step Functions Execution Status Change", "source": "aws.states", "detail": detail });
-            Content::of(&body.to_string(), undelivered.map(str::to_owned))
-        };
-        let stream = format!("ordering.Order/{ORDER}");
-        for name in [ORDER.to_owned(), format!("{ORDER}-undo-2")] {
-            let content = notice(&name, None);
-            assert_eq!(content.summary(), format!("the execution {name} is FAILED"));
-            assert_eq!(content.stream().unwrap().as_str(), stream);
-            assert_eq!((content.event_type(), content.why()), (None, None), "its consumer's log says why");
-        }
-        let by_hand = notice("a trial", Some("NO_PERMISSIONS: no"));
-        assert_eq!(by_hand.stream(), None);
-        assert!(by_hand.why().unwrap().contains("could not deliver it: NO_PERMISSIONS"));
-        let nameless = json!({ "detail-type": "Step Functions Execution Status Change", "detail": {} });
-        assert!(matches!(Content::of(&nameless.to_string(), None), Content::Unknown(_)));
     }
 
     #[test]

@@ -135,7 +135,7 @@ impl Selection {
     fn has(&self, letter: &Letter) -> bool {
         let event = match &letter.content {
             Content::Event { event, .. } => Some(event.id.to_string()),
-            Content::Execution(_) | Content::Parked(_) | Content::GivenUp(_) | Content::Unknown(_) => None,
+            Content::Parked(_) | Content::GivenUp(_) | Content::Unknown(_) => None,
         };
         let named = |id: &String| *id == letter.id || Some(id) == event.as_ref();
         (self.id.is_empty() || self.id.iter().any(named))
@@ -570,8 +570,6 @@ fn bounds_of(shown: &[&Letter]) -> Bounds {
 struct Dropped {
     /// Of events and commits: these stand in the event table.
     events: usize,
-    /// That said how an execution stands.
-    notices: usize,
     /// That name nothing of that.
     others: usize,
 }
@@ -580,7 +578,6 @@ impl Dropped {
     fn count(&mut self, content: &Content) {
         match content {
             Content::Event { .. } | Content::GivenUp(_) => self.events += 1,
-            Content::Execution(_) => self.notices += 1,
             Content::Parked(parked) if parked.commit().is_some() => self.events += 1,
             Content::Parked(_) | Content::Unknown(_) => self.others += 1,
         }
@@ -594,10 +591,6 @@ impl Dropped {
             }
         };
         say(self.events, "messages were dropped; their events stand in the event table");
-        say(
-            self.notices,
-            "notices of Step Functions were dropped, which are no events; lists of sagas find out again how those executions stand",
-        );
         say(self.others, "messages were dropped that name no event");
         if said.is_empty() {
             said.push("There was nothing to drop.".into());
@@ -621,7 +614,7 @@ fn again(queue: &Queue, letter: &Letter) -> Option<String> {
         (Content::Event { .. } | Content::Parked(_), None) if queue.is_the_relays() => {
             format!("--all --stream {} --with-side-effects", letter.content.stream()?)
         }
-        (Content::Event { .. } | Content::Execution(_) | Content::Parked(_) | Content::Unknown(_), _) => {
+        (Content::Event { .. } | Content::Parked(_) | Content::Unknown(_), _) => {
             return None;
         }
     };
@@ -701,11 +694,6 @@ mod tests {
         Letter { id: "m".into(), receipt: String::new(), sent: None, received: 1, body, content }
     }
 
-    fn notice() -> Letter {
-        let detail = json!({ "name": kernel::Uuid::from_u128(8), "status": "FAILED" });
-        about(&json!({ "detail-type": "Step Functions Execution Status Change", "detail": detail }))
-    }
-
     #[test]
     fn what_was_dropped_can_be_replayed_to_all_who_did_not_hear_of_it() {
         let order = letter("m", 2, "ordering.Order/8", "OrderCreated");
@@ -713,7 +701,7 @@ mod tests {
         let view = queue("ordering-project-orders", Some(true));
         let expected = "cargo mall replay --consumer ordering-project-orders --stream ordering.Order/8";
         assert_eq!(said(&view, &order), expected);
-        let policy = queue("ordering-start-order-saga", Some(false));
+        let policy = queue("ordering-start-placement", Some(false));
         assert!(said(&policy, &order).ends_with("--stream ordering.Order/8 --with-side-effects"));
         // Nobody heard of what the relay kept: those who do something about it neither.
         let keys = json!({ "stream": { "S": "ordering.Order/8" }, "version": { "N": "2" } });
@@ -732,7 +720,6 @@ mod tests {
         let expected = "cargo mall replay --all --since 2026-01-31T11:45:00Z --until 2026-01-31T12:15:00Z --with-side-effects";
         assert_eq!(said(&queue("relay-given-up", None), &given_up), expected);
         // No event, no replay.
-        assert_eq!(again(&view, &notice()), None);
         assert_eq!(again(&queue("relay-parked", None), &about(&json!({ "other": 1 }))), None);
     }
 
@@ -749,27 +736,13 @@ mod tests {
     #[test]
     fn only_what_stands_in_the_event_table_is_said_to() {
         let mut dropped = Dropped::default();
-        for letter in
-            [letter("m", 2, "ordering.Order/8", "OrderCreated"), notice(), notice(), about(&json!({}))]
-        {
+        for letter in [letter("m", 2, "ordering.Order/8", "OrderCreated"), about(&json!({}))] {
             dropped.count(&letter.content);
         }
-        assert_eq!(dropped, Dropped { events: 1, notices: 2, others: 1 });
+        assert_eq!(dropped, Dropped { events: 1, others: 1 });
         let said = dropped.said().join("\n");
         assert!(said.contains("1 messages were dropped; their events stand"), "{said}");
-        assert!(
-            said.contains("2 notices of Step Functions")
-                && said.contains("1 messages were dropped that name no"),
-            "{said}"
-        );
+        assert!(said.contains("1 messages were dropped that name no"), "{said}");
         assert_eq!(Dropped::default().said(), ["There was nothing to drop."]);
-    }
-
-    #[test]
-    fn a_notice_of_step_functions_is_selected_by_its_orders_stream() {
-        let stream = Some(format!("ordering.Order/{}", kernel::Uuid::from_u128(8)));
-        assert!(Selection { stream, ..Selection::default() }.has(&notice()));
-        let other = Some("ordering.Order/8".to_owned());
-        assert!(!Selection { stream: other, ..Selection::default() }.has(&notice()));
     }
 }

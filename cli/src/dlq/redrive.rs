@@ -54,9 +54,7 @@ pub async fn to_consumer(mall: &Deployed, consumer: &Consumer, letter: &Letter) 
             Err(why) => return left(why),
         },
         // A consumer that was mended may understand it as it is.
-        Content::Execution(_) | Content::Parked(_) | Content::GivenUp(_) | Content::Unknown(_) => {
-            letter.body.clone()
-        }
+        Content::Parked(_) | Content::GivenUp(_) | Content::Unknown(_) => letter.body.clone(),
     };
     mall.sqs
         .send_message()
@@ -90,7 +88,6 @@ pub async fn to_bus(mall: &Deployed, letter: &Letter, pace: &mut Interval) -> Re
         },
         Content::GivenUp(batch) => published_window(mall, batch, pace).await,
         Content::Event { event, .. } => published_commit(mall, &event.stream, event.first).await,
-        Content::Execution(_) => left("how an execution stands is no event: nothing to publish, drop it"),
         Content::Unknown(why) => left(format!("{why}: nothing to publish, drop it")),
     }
 }

@@ -23,12 +23,11 @@ pub async fn logged(mall: &Deployed, consumer: &str, letter: &Letter) -> Result<
     Ok(None)
 }
 
-/// By what a consumer's log names a message. Consumers that hear of more than events name it by its id in their queue, which
-/// it keeps when it is moved to the dead letters.
+/// Ids by which a consumer's log names a message: the event's, or else the message's own, which it keeps when it is moved to
+/// the dead letters.
 fn ids(letter: &Letter) -> Vec<String> {
     match &letter.content {
         Content::Event { event, .. } => vec![event.id.to_string(), letter.id.clone()],
-        Content::Execution(_) => vec![letter.id.clone()],
         Content::Parked(_) | Content::GivenUp(_) | Content::Unknown(_) => Vec::new(),
     }
 }

@@ -35,7 +35,7 @@ const PRICE: u32 = 10;
 const PUT_UP: u32 = 1000;
 
 /// Orders that the examples use up.
-const ORDERS: usize = 14;
+const ORDERS: usize = 15;
 
 /// What a request says beside its verb and route.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -241,6 +241,8 @@ impl Mall {
         examples.id("getOrderView", order.id);
         examples.id("getOrderTimeline", order.id);
         examples.id("getSaga", order.id);
+        // Refused: a saga that could be retried is one that something went wrong with.
+        examples.id("retrySaga", order.id);
         examples.id("getShoppingList", order.list);
         examples.id("getPayment", order.payment);
         examples.both("confirmPayment", order.payment, order.body());
@@ -250,6 +252,9 @@ impl Mall {
         let order = next()?;
         self.until_available(&order).await?;
         examples.id("cancelOrder", order.id);
+        let order = next()?;
+        self.until_available(&order).await?;
+        examples.both("undoOrder", order.id, json!({ "reason": "BY_MISTAKE" }));
         let order = next()?;
         self.until_available(&order).await?;
         examples.both("cancelShoppingList", order.list, json!({ "reason": "OUT_OF_BOTS" }));
