@@ -58,9 +58,7 @@ def main():
     answer_without_stalls()
     honour_partial_failures_of_streams()
     evaluate_leading_keys()
-    wait_for_tokens_as_long_as_the_data_says()
-    fail_tasks_whose_function_failed_before_it_kept_the_token()
-    name_the_state_machine_of_a_task_token()
+    end_executions_that_are_over()
     if options.meter:
         import meter
 
@@ -189,9 +187,9 @@ def honour_partial_failures_of_streams():
 
 
 def take_turns():
-    """Gap: every function's environment and every task that waits has threads, a thousand and more when hundreds of orders wait.
-    Each thread that wants to run wakes up two hundred times a second to ask for it, and past some hundred that do, asking is
-    all that is done: nothing answers for half a minute. Asked ten times a second they get on.
+    """Gap: every function's environment and every execution has threads, a thousand and more when hundreds of orders are placed
+    at a time. Each thread that wants to run wakes up two hundred times a second to ask for it, and past some hundred that do,
+    asking is all that is done: nothing answers for half a minute. Asked ten times a second they get on.
 
     And as many functions run at a time as are asked for, hundreds if need be, each in a process of its own that a burst
     starts anew. A laptop has a few cores: past some functions for each they only take time from one another, until
@@ -255,98 +253,65 @@ def evaluate_leading_keys():
     iam_actions.dynamodb_service_context = context_with_leading_keys
 
 
-def wait_for_tokens_as_long_as_the_data_says():
-    """Gap: `TimeoutSecondsPath` is unknown, so a task with one waits for a day. This puts the number that it leads to where
-    the emulator looks."""
+def end_executions_that_are_over():
+    """Gap: `TimeoutSeconds` of a state machine is unknown, so an execution that hangs never ends. And an execution that was
+    stopped goes on trying the task at which it was, and counts as failed when that fails. Here an execution ends at
+    its time-out, makes no attempt after its end, and keeps the status with which it ended. A function that is at work is
+    not disturbed, as on AWS."""
     from ministack.services import stepfunctions
 
-    execute = existing(stepfunctions, "_execute_task")
-    resolve = existing(stepfunctions, "_resolve_path")
+    run = existing(stepfunctions, "_run_execution")
+    invoke = existing(stepfunctions, "_invoke_resource")
+    fail = existing(stepfunctions, "_fail_execution")
+    for name in ("_add_event", "_emit_execution_status_event", "now_iso"):
+        existing(stepfunctions, name)
+    executions, machines = existing(stepfunctions, "_executions"), existing(stepfunctions, "_state_machines")
+    running = contextvars.ContextVar("the execution that a thread works for", default=None)
 
-    @functools.wraps(execute)
-    def execute_with_timeout(state_def, raw_input, execution, ctx):
-        path = state_def.get("TimeoutSecondsPath")
-        if path is not None:
-            seconds = resolve(path, raw_input)
-            if not isinstance(seconds, int) or isinstance(seconds, bool) or seconds <= 0:
-                raise stepfunctions._ExecutionError(
-                    "States.Runtime", f"TimeoutSecondsPath {path} leads to {seconds!r}, which is no positive integer")
-            state_def = {**state_def, "TimeoutSeconds": seconds}
-        return execute(state_def, raw_input, execution, ctx)
+    class Over(BaseException):
+        """Leaves the thread of an execution that is over. No handler of errors takes it for one."""
 
-    stepfunctions._execute_task = execute_with_timeout
+    def time_out(execution):
+        if execution["status"] == "RUNNING":
+            execution.update(status="TIMED_OUT", stopDate=stepfunctions.now_iso())
+            stepfunctions._add_event(execution, "ExecutionTimedOut", {"executionTimedOutEventDetails": {}})
+            stepfunctions._emit_execution_status_event(execution)
 
-
-def fail_tasks_whose_function_failed_before_it_kept_the_token():
-    """Gap: when the function that is to keep a task's token fails, the emulator says nothing and waits for the token all the
-    same. On AWS the task fails with the function's error, and Retry and Catch see it. This sends that error back with the
-    token, unless the function had sent it back itself."""
-    from ministack.services import stepfunctions
-
-    invoke = existing(stepfunctions, "_invoke_with_callback")
-    call = existing(stepfunctions, "_call_lambda")
-    tokens = existing(stepfunctions, "_task_tokens")
-    handed_over = contextvars.ContextVar("the token that is being handed over", default=None)
+    @functools.wraps(run)
+    def run_until_over(arn):
+        execution = executions.get(arn) or {}
+        machine = machines.get(execution.get("stateMachineArn")) or {"definition": "{}"}
+        limit = json.loads(machine["definition"]).get("TimeoutSeconds")
+        if limit:
+            # With the context: the account and the region of the execution are in it.
+            timer = threading.Timer(limit, contextvars.copy_context().run, (time_out, execution))
+            timer.daemon = True
+            timer.start()
+        token = running.set(execution)
+        try:
+            run(arn)
+        except Over:
+            pass
+        finally:
+            running.reset(token)
+            if limit:
+                timer.cancel()
 
     @functools.wraps(invoke)
-    def invoke_with_token(resource, input_data, token, state_def):
-        before = handed_over.set(token)
-        try:
-            return invoke(resource, input_data, token, state_def)
-        finally:
-            handed_over.reset(before)
+    def invoke_unless_over(resource, input_data):
+        execution = running.get()
+        if execution and execution["status"] != "RUNNING":
+            raise Over()
+        return invoke(resource, input_data)
 
-    @functools.wraps(call)
-    def call_and_tell(func_ref, event):
-        try:
-            return call(func_ref, event)
-        except stepfunctions._ExecutionError as failed:
-            task = tokens.get(handed_over.get())
-            if task and not task["event"].is_set():
-                task["error"] = {"Error": failed.error, "Cause": failed.cause}
-                task["event"].set()
-            raise
+    @functools.wraps(fail)
+    def fail_unless_over(execution, error, cause):
+        if execution["status"] == "RUNNING":
+            fail(execution, error, cause)
 
-    stepfunctions._invoke_with_callback = invoke_with_token
-    stepfunctions._call_lambda = call_and_tell
-
-
-def name_the_state_machine_of_a_task_token():
-    """Gap: a call that ends a waiting task names nothing but the task's token, and its caller's policies are checked
-    against no resource, so that a role that may end the tasks of one state machine may end none. AWS checks them
-    against the machine that the token belongs to; this remembers which that is."""
-    from ministack.core import iam_actions
-    from ministack.services import stepfunctions
-
-    resource_of = existing(iam_actions, "extract_resource_arn")
-    execute_task = existing(stepfunctions, "_execute_task")
-    invoke_with_callback = existing(stepfunctions, "_invoke_with_callback")
-    running, machines = threading.local(), {}
-
-    @functools.wraps(execute_task)
-    def execute_task_of_machine(state, raw_input, execution, *args, **kwargs):
-        running.machine = (execution or {}).get("stateMachineArn")
-        return execute_task(state, raw_input, execution, *args, **kwargs)
-
-    @functools.wraps(invoke_with_callback)
-    def invoke_and_remember(resource, input_data, token, *args, **kwargs):
-        machines[token] = running.machine  # for good: who comes too late is to be told so, not that it is denied
-        return invoke_with_callback(resource, input_data, token, *args, **kwargs)
-
-    @functools.wraps(resource_of)
-    def resource_of_token(service, method, path, headers, body, *args, **kwargs):
-        if service == "states" and b"taskToken" in (body or b""):
-            try:
-                token = json.loads(body).get("taskToken")
-            except (ValueError, AttributeError):
-                token = None  # malformed: the service itself will say so
-            if machines.get(token):
-                return machines[token]
-        return resource_of(service, method, path, headers, body, *args, **kwargs)
-
-    stepfunctions._execute_task = execute_task_of_machine
-    stepfunctions._invoke_with_callback = invoke_and_remember
-    iam_actions.extract_resource_arn = resource_of_token
+    stepfunctions._run_execution = run_until_over
+    stepfunctions._invoke_resource = invoke_unless_over
+    stepfunctions._fail_execution = fail_unless_over
 
 
 if __name__ == "__main__":

@@ -1,27 +1,33 @@
 """Faults for the local cloud, injected from outside the product: `cloud.py --faults PORT` takes them in.
 
-A rule is about one command, by the id that a saga's step gives it (`<order id>:<step>`), and about some of its calls. It
-strikes where the state machine calls the function, so what runs is the product itself, and what it does to others is seen
-by all. The placement, which a saga runs as a state machine of its own, is a call like any other: `<order id>:PlaceOrder`. Rules are steered over HTTP on 127.0.0.1:
+A rule is about one step of one order and about some of its calls. It strikes where a state machine calls a function, so
+the product itself runs, and every other part of it sees the effects. A step is named by the order and its state,
+`<order id>:<step>`, which holds for every placement and every attempt to undo the order: the ids of their commands begin
+with the order's. Starting a state machine is a step as well, `<order id>:StartPlacement` or `<order id>:StartUndo`. Rules are
+steered over HTTP on 127.0.0.1:
 
     POST   /rules              {"command": "<order id>:ApproveOrder", "kind": "lose", "from": 1, "to": 2}   -> {"id": 1}
     GET    /rules/1            -> {"calls": 3, "struck": 2, "held": 0}
-    POST   /rules/1/release    what is held goes on, and nothing is held any more
-    POST   /rules/1/stop       it strikes no more, and what is held goes on
+    POST   /rules/1/release    held calls go on, and no call is held any more
+    POST   /rules/1/stop       the rule strikes no more, and held calls go on
 
-`from` and `to` count the command's calls from 1, both included; without `to` the rule strikes for ever. Kinds:
+`from` and `to` count the step's calls from 1, both included; without `to` the rule strikes for ever, and with `"once": true`
+only in the first execution that meets it. Kinds:
 
     fail      the function is not run; the task fails with `error` and `cause`
     throttle  the same, as Lambda says it when it has too much to do
     hang      the task times out (soon: its clock is cut short); the function runs when the rule is released
     lose      the function runs; its answer is lost
-    kill      the function's process is killed when it has committed, before it hears of it; a placement has none
+    kill      the function's process is killed when it has committed, before it hears of it
     twice     the function runs twice at the same time; the first answer counts
     before    the call is held before the function runs
     after     the function runs, and its answer is held
+    gone      the execution ends here, as one that the cloud lost: the function is not run, nothing is retried or caught
+
+A start can `fail`, happen `twice`, or be `gone`: it is answered, and nothing runs.
 
 `held` counts calls that were struck by a rule which holds and are not over yet, also those whose task timed out; of `after`
-those whose function has run. A rule that kills has struck when it has killed a process at a commit of its.
+those whose function has run. A rule that kills has struck when it has killed a process at its commit.
 """
 
 import contextvars
@@ -32,9 +38,13 @@ import logging
 import os
 import signal
 import threading
-import time
 
-KINDS = {"fail", "throttle", "hang", "lose", "kill", "twice", "before", "after"}
+KINDS = {"fail", "throttle", "hang", "lose", "kill", "twice", "before", "after", "gone"}
+STARTS = {"StartPlacement", "StartUndo"}
+KINDS_OF_STARTS = {"fail", "twice", "gone"}
+
+# Length of an order's id, with which commands and executions begin.
+ID = 36
 
 # A task that a rule lets hang times out after this, in seconds.
 HANG = 0.3
@@ -54,20 +64,24 @@ logger = logging.getLogger("faults")
 class Rule:
     def __init__(self, asked):
         self.command, self.kind = asked["command"], asked["kind"]
-        if self.kind not in KINDS:
-            raise ValueError(f"unknown kind {self.kind!r}: one of {', '.join(sorted(KINDS))}")
+        kinds = KINDS_OF_STARTS if self.command[ID + 1:] in STARTS else KINDS
+        if self.kind not in kinds:
+            raise ValueError(f"no kind for {self.command}: {self.kind!r}, but one of {', '.join(sorted(kinds))}")
         self.first, self.last = int(asked.get("from", 1)), asked.get("to")
+        self.once, self.execution = bool(asked.get("once")), None
         self.error, self.cause = asked.get("error", "Lambda.ServiceException"), asked.get("cause", "injected")
         self.released = threading.Event()
         self.struck = self.held = 0
         self.stopped = False
 
-    def strikes(self, call):
+    def strikes(self, call, execution):
+        if self.once and self.execution not in (None, execution):
+            return False
         return not self.stopped and self.first <= call and (self.last is None or call <= self.last)
 
 
 class Rules:
-    """What is known of all rules and calls. Everything that changes does so under the lock."""
+    """All rules, and the number of calls of each step. Everything that changes does so under the lock."""
 
     def __init__(self):
         self.lock = threading.Lock()
@@ -92,27 +106,23 @@ class Rules:
             return {"calls": self.calls.get(rule.command, 0), "struck": rule.struck, "held": rule.held}
 
     def matching(self, command, call):
-        return next((r for r in self.rules.values() if r.command == command and r.strikes(call)), None)
+        execution = EXECUTION.get()
+        return next((r for r in self.rules.values() if r.command == command and r.strikes(call, execution)), None)
 
     def coming(self, command):
-        """The rule that the next call of the command will meet."""
+        """The rule that the next call of the step will meet."""
         with self.lock:
             return self.matching(command, self.calls.get(command, 0) + 1)
 
     def call(self, command):
-        """Counts a call; the rule that it meets, if there is one."""
+        """Counts a call; gives the rule that it meets, if there is one."""
         with self.lock:
             self.calls[command] = self.calls.get(command, 0) + 1
             rule = self.matching(command, self.calls[command])
-            if rule and rule.kind != "kill":  # that strikes when it has killed
-                rule.struck += 1
+            if rule:
+                rule.execution = rule.execution or EXECUTION.get()
+                rule.struck += rule.kind != "kill"  # that strikes when it has killed
             return rule
-
-    def spare(self, rule):
-        """The call that a rule met was none that it is for: the one after it counts."""
-        with self.lock:
-            if rule.last is not None:
-                rule.last += 1
 
     def hold(self, rule):
         if not rule.released.wait(HELD):
@@ -124,16 +134,14 @@ class Victim:
 
     def __init__(self, rule, event):
         self.rule, self.dead = rule, False
-        self.order, self.correlation = event["command"].split(":")[0], event.get("correlation")
+        self.actor, self.correlation = event.get("actor"), event.get("correlation")
         # The environment that runs it. Its process may be started only when it is called, and is asked for when it is time.
         self.worker = None
 
-    def made(self, table, item):
-        """Whether this item is the call's commit. One step of an order runs at a time, so the order and the saga tell."""
+    def made(self, item):
+        """Whether this item is the call's commit. One step of an order runs at a time, so the saga tells."""
         text = lambda name: (item.get(name) or {}).get("S")
-        if "PaymentWaits" in table:
-            return text("id") == self.order
-        return text("actor") == "saga:order" and text("correlation") == self.correlation
+        return (text("actor"), text("correlation")) == (self.actor, self.correlation)
 
     def kill(self):
         process = self.worker._proc if self.worker else None
@@ -150,7 +158,7 @@ class Victim:
 
 RULES = Rules()
 VICTIMS = set()
-LIMITED = contextvars.ContextVar("whether the task has a limit of its own for the call", default=False)
+EXECUTION = contextvars.ContextVar("the ARN of the execution that a thread works for", default=None)
 DYING = contextvars.ContextVar("the call whose process is to die", default=None)
 
 
@@ -164,84 +172,81 @@ def install(port, existing):
     from ministack.core import lambda_runtime
     from ministack.services import dynamodb, stepfunctions
 
+    start = existing(stepfunctions, "_start_execution")
+    run = existing(stepfunctions, "_run_execution")
+    stop = existing(stepfunctions, "_stop_execution")
     call = existing(stepfunctions, "_call_lambda")
     limited = existing(stepfunctions, "_invoke_resource_with_timeout")
     failure = existing(stepfunctions, "_ExecutionError")
+    refusal = existing(stepfunctions, "error_response_json")
     invoke = existing(lambda_runtime.ProvidedWorker, "invoke")
-    integrate = existing(stepfunctions, "_invoke_aws_sdk_integration")
     put = existing(dynamodb, "_put_item")
 
     def command_of(event):
         command = event.get("command") if isinstance(event, dict) else None
-        # A step that comes more than once in the life of an order has the turn behind its name.
-        return ":".join(command.split(":")[:2]) if isinstance(command, str) else None
+        return f"{command[:ID]}:{command.rsplit(':', 1)[-1]}" if isinstance(command, str) else None
 
-    def placement_of(resource, input_data):
-        if not resource.endswith(":aws-sdk:sfn:startSyncExecution"):
-            return None
-        order = json.loads(input_data.get("Input") or "{}").get("orderId")
-        return f"{order}:PlaceOrder" if order else None
+    @functools.wraps(start)
+    def start_with_faults(data):
+        name = data.get("name") or ""
+        step = "StartUndo" if name[ID:].startswith("-undo-") else "StartPlacement"
+        rule = RULES.call(f"{name[:ID]}:{step}")
+        if rule is None:
+            return start(data)
+        logger.info("%s: %s", rule.kind, name)
+        match rule.kind:
+            case "fail":
+                return refusal("ExecutionLimitExceeded", rule.cause, 400)
+            case "twice":
+                start({**data, "name": f"{name}-2"})
+                return start(data)
+            case "gone":
+                answer = start(data)
+                stop({"executionArn": json.loads(answer[2])["executionArn"], "error": "gone"})
+                return answer
+
+    @functools.wraps(run)
+    def run_and_tell(arn):
+        EXECUTION.set(arn)  # its thread ends with it
+        return run(arn)
 
     @functools.wraps(limited)
     def limited_otherwise(resource, input_data, timeout):
         payload = input_data.get("Payload") if isinstance(input_data, dict) else None
-        rule = RULES.coming(placement_of(resource, input_data) or command_of(payload))
-        token = LIMITED.set(True)
-        try:
-            return limited(resource, input_data, HANG if rule and rule.kind == "hang" else max(timeout, PATIENT))
-        finally:
-            LIMITED.reset(token)
+        rule = RULES.coming(command_of(payload))
+        return limited(resource, input_data, HANG if rule and rule.kind == "hang" else max(timeout, PATIENT))
 
     @functools.wraps(call)
     def call_with_faults(function, event):
-        def killed(rule):
-            return killed_at_its_commit(rule, function, event)
-
-        return with_faults(command_of(event), "Lambda.TooManyRequestsException", "Lambda.SdkClientException",
-                           lambda: call(function, event), killed)
-
-    @functools.wraps(integrate)
-    def integrate_with_faults(resource, input_data):
-        def killed(rule):
-            raise failure("States.Runtime", f"{rule.command} has no process: kill one of its steps")
-
-        return with_faults(placement_of(resource, input_data), "Sfn.ThrottlingException", "Sfn.SdkClientException",
-                           lambda: integrate(resource, input_data), killed)
-
-    def with_faults(command, turned_away, lost, run, killed):
+        command = command_of(event)
         rule = RULES.call(command) if command else None
         if rule is None:
-            return run()
-        logger.info("%s: %s", rule.kind, command)
+            return call(function, event)
+        logger.info("%s: %s", rule.kind, event["command"])
         match rule.kind:
             case "fail":
                 raise failure(rule.error, rule.cause)
             case "throttle":
-                raise failure(turned_away, "Rate Exceeded.")
-            case "hang" if not LIMITED.get():
-                # A task that waits for a token has no limit for the call: there it is the function's own that ends it.
-                threading.Thread(target=contextvars.copy_context().run, args=(late, rule, run)).start()
-                time.sleep(HANG)
-                raise failure("Sandbox.Timedout", "Task timed out")
+                raise failure("Lambda.TooManyRequestsException", "Rate Exceeded.")
+            case "gone":
+                stop({"executionArn": EXECUTION.get(), "error": "gone"})
+                raise failure("States.Timeout", "the execution is gone")
             case "hang" | "before":
-                return late(rule, run)
+                with held(rule):
+                    RULES.hold(rule)
+                    return call(function, event)
             case "after":
-                answer = run()
+                answer = call(function, event)
                 with held(rule):
                     RULES.hold(rule)
                 return answer
             case "lose":
-                run()
-                raise failure(lost, "the connection was closed before the answer came")
+                call(function, event)
+                raise failure("Lambda.SdkClientException", "the connection was closed before the answer came")
             case "kill":
-                return killed(rule)
+                return killed_at_its_commit(rule, function, event)
             case "twice":
-                return twice(run)
-
-    def late(rule, run):
-        with held(rule):
-            RULES.hold(rule)
-            return run()
+                return twice(lambda: call(function, event))
 
     class held:
         def __init__(self, rule):
@@ -266,8 +271,6 @@ def install(port, existing):
             VICTIMS.discard(victim)
         if victim.dead:  # the answer was faster than the signal
             raise failure("Runtime.ExitError", "Runtime exited before returning a response")
-        # It had nothing to commit, as a reminder that is not due yet: it answers, and a later call is the one that dies.
-        RULES.spare(rule)
         return answer
 
     def twice(run):
@@ -300,14 +303,14 @@ def install(port, existing):
     def put_and_kill(data):
         answer = put(data)
         if VICTIMS and answer[0] == 200:
-            table = str(data.get("TableName", "")).rsplit("/", 1)[-1]
             for victim in list(VICTIMS):
-                if victim.made(table, data.get("Item") or {}):
+                if victim.made(data.get("Item") or {}):
                     victim.kill()
         return answer
 
+    stepfunctions._start_execution = start_with_faults
+    stepfunctions._run_execution = run_and_tell
     stepfunctions._call_lambda = call_with_faults
-    stepfunctions._invoke_aws_sdk_integration = integrate_with_faults
     stepfunctions._invoke_resource_with_timeout = limited_otherwise
     lambda_runtime.ProvidedWorker.invoke = invoke_watched
     dynamodb._put_item = put_and_kill

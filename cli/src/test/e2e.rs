@@ -19,9 +19,9 @@ use crate::{
 
 const TESTS: Duration = Duration::from_secs(1800);
 
-/// Nobody waits for seven days in a test. Only orders that are ready and not paid can expire, and all tests but one pay them
-/// at once. But each order that waits asks once in the reminder period how long to wait on: so that is not shorter.
-const SOON: [(&str, &str); 2] = [("PaymentDeadlineSeconds", "75"), ("PaymentReminderSeconds", "60")];
+/// Terms of payment. Nobody waits for seven days in a test. Only orders that are ready and not paid can expire, and all tests
+/// but one pay them at once.
+const SOON: [(&str, &str); 2] = [("PaymentDeadlineSeconds", "60"), ("PaymentReminderSeconds", "20")];
 
 impl Tester<'_> {
     /// Each on a cloud of its own: what one leaves behind, orders that wait above all, is not to disturb the other.

@@ -348,7 +348,7 @@ async fn a_replay_of_everything_changes_no_view_and_starts_nothing() {
     for _ in 0..2 {
         sent = mall(&["replay", "--all", "--yes", "--rate", "2000"]);
         assert!(sent.contains("ordering-project-orders") && sent.contains("Left out"), "{sent}");
-        assert!(!sent.lines().any(|line| line.trim().starts_with("ordering-start-order-saga ")), "{sent}");
+        assert!(!sent.lines().any(|line| line.trim().starts_with("ordering-start-placement ")), "{sent}");
     }
     let queue = queue_of(&stack, "ordering-project-orders");
     until("the replay is handled", || async {
@@ -361,11 +361,11 @@ async fn a_replay_of_everything_changes_no_view_and_starts_nothing() {
     assert_eq!(as_folded().await, Ok(()));
     assert_eq!(stack.commits().await.len(), commits.len(), "something happened because of a replay");
 
-    // Policies and the saga's start hear of the order once more: they know it.
+    // Policies hear of the order once more, the start of its placement too: they know it.
     for stream in ["baskets.Basket", "ordering.Order"].map(|category| format!("{category}/{}", shopper.order))
     {
         let sent = mall(&["replay", "--all", "--stream", &stream, "--with-side-effects", "--yes"]);
-        assert!(sent.contains("ordering-start-order-saga") && !sent.contains("Left out"), "{sent}");
+        assert!(sent.contains("ordering-start-placement") && !sent.contains("Left out"), "{sent}");
     }
     // And the relay's notes on what was given up say when to look, not where. Around that time, five minutes after it
     // included, only the first commits of all are found: the others need not go round again.
@@ -392,8 +392,7 @@ async fn a_replay_of_everything_changes_no_view_and_starts_nothing() {
     assert!(!success && said.contains("were found around that time"), "a commit is missing: {said}");
     mall(&["dlq", "drop", "relay-given-up", "--yes"]);
 
-    let queues =
-        ["ordering-project-orders", "ordering-create-order-on-checkout", "ordering-start-order-saga"];
+    let queues = ["ordering-project-orders", "ordering-create-order-on-checkout", "ordering-start-placement"];
     let queues: Vec<String> = queues.iter().map(|consumer| queue_of(&stack, consumer)).collect();
     until("all of it is handled", || async {
         let mut left = 0;

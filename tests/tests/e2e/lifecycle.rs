@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{
-    shopper::{id, saga_ended},
+    shopper::{id, saga_is},
     stack::{Reply, Stack},
 };
 
@@ -226,7 +226,7 @@ async fn a_checkout_becomes_a_completed_order() {
     );
     let sold = events(&stack, &of("inventory.StockItem", &apple)).await;
     assert_eq!(sold.iter().filter(|event| *event == "StockReduced").count(), 1, "sold once: {sold:?}");
-    assert_eq!(saga_ended(&stack, &order, PATIENCE).await, "SUCCEEDED");
+    saga_is(&stack, &order, "succeeded", PATIENCE).await;
     let (path, seen) = (format!("/api/orders/{order}"), json!({ "status": "completed" }));
     assert_eq!(until_shown(&stack, &path, "order", &seen).await["total"], 7.5);
 }
@@ -239,9 +239,8 @@ async fn a_refused_payment_leaves_nothing_behind() {
     let (order, payment) = Shopper::with(&stack, &[(&lamp, 2)]).await.orders(&stack, 77.99).await;
     let rejected = until_order(&stack, &order, "rejected").await;
     assert_eq!(rejected["reason"], "PAYMENT_DOES_NOT_COVER_TOTAL");
-    assert_eq!(saga_ended(&stack, &order, PATIENCE).await, "SUCCEEDED");
+    saga_is(&stack, &order, "undone", PATIENCE).await;
 
-    // The rejection is the last compensation: nothing is left to wait for.
     let shelf = shown(&stack, &format!("/api/inventory/{lamp}"), "stock").await;
     assert_eq!(
         (&shelf["onHand"], &shelf["reserved"], &shelf["available"]),
@@ -281,8 +280,8 @@ async fn a_cancelled_order_leaves_nothing_behind() {
         assert!(Instant::now() < deadline, "the list of a cancelled order stays in the work queue");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    // It is over: the saga that approved it changes nothing any more, and nobody is to pay.
-    assert_eq!(saga_ended(&stack, &order, PATIENCE).await, "SUCCEEDED");
+    // It is over: nothing brings it back, and nobody is to pay.
+    saga_is(&stack, &order, "undone", PATIENCE).await;
     assert_eq!(shown(&stack, &format!("/api/ordering/{order}"), "order").await["status"], "cancelled");
     let pay = format!("/api/payments/invoices/{order}/pay");
     let refused = command(&stack, Method::PUT, &pay, Some(json!({}))).await;

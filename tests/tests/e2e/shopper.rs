@@ -104,46 +104,17 @@ pub async fn settled(stack: &Stack, order: &str, within: Duration) -> Value {
     }
 }
 
-/// The states that the saga of an order entered; none when it has not started.
-pub async fn entered(stack: &Stack, order: &str) -> Vec<String> {
-    let execution = stack.output("OrderSagaArn").replace(":stateMachine:", ":execution:");
-    let asked = stack.sfn().get_execution_history().execution_arn(format!("{execution}:{order}"));
-    let mut pages = asked.into_paginator().send();
-    let mut entered = Vec::new();
-    while let Some(page) = pages.next().await {
-        let page = match page {
-            Err(e) if e.as_service_error().is_some_and(|e| e.is_execution_does_not_exist()) => break,
-            page => page.expect("the history of the saga"),
-        };
-        let states = page.events().iter().filter_map(|event| event.state_entered_event_details());
-        entered.extend(states.map(|state| state.name().to_owned()));
-    }
-    entered
-}
-
-/// Waits until the saga of an order that was placed waits for its payment.
-pub async fn saga_waits(stack: &Stack, order: &str, within: Duration) {
-    let deadline = std::time::Instant::now() + within;
+/// Waits until the saga of an order has this status; gives the saga.
+pub async fn saga_is(stack: &Stack, order: &str, status: &str, within: Duration) -> Value {
+    let (path, deadline) = (format!("/api/sagas/{order}"), std::time::Instant::now() + within);
     loop {
-        let status = stack.saga(order).await;
-        let entered = entered(stack, order).await;
-        if status.as_deref() == Some("RUNNING") && entered.iter().any(|state| state == "AwaitPayment") {
-            return;
+        let reply = stack.send(Method::GET, &path, &[], None).await;
+        if let Ok(reply) = &reply
+            && reply.body["saga"]["status"] == status
+        {
+            return reply.body["saga"].clone();
         }
-        assert!(std::time::Instant::now() < deadline, "the saga of {order}: {status:?}, {entered:?}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
-/// Waits until the saga's execution has ended; gives its status.
-pub async fn saga_ended(stack: &Stack, order: &str, within: Duration) -> String {
-    let deadline = std::time::Instant::now() + within;
-    loop {
-        match stack.saga(order).await {
-            Some(status) if status != "RUNNING" => return status,
-            _ => {}
-        }
-        assert!(std::time::Instant::now() < deadline, "the saga of {order} did not end within {within:?}");
+        assert!(std::time::Instant::now() < deadline, "the saga of {order} is not {status}: {reply:?}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What happens to a call.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, serde::Serialize)]
+#[serde(tag = "kind", content = "error", rename_all = "lowercase")]
 pub enum Kind {
     /// The function is not run; the task fails with this error.
     Fail(&'static str),
@@ -27,6 +28,46 @@ pub enum Kind {
     Before,
     /// The function runs, and its answer is held.
     After,
+    /// The execution ends without a word, as one that the cloud lost.
+    Gone,
+}
+
+/// A fault to be asked for.
+#[derive(Debug, Clone, Copy, serde::Serialize)]
+pub struct Asked {
+    #[serde(skip)]
+    pub step: &'static str,
+    #[serde(flatten)]
+    pub kind: Kind,
+    /// How many calls of the step meet it; all, without a number.
+    to: Option<u32>,
+    /// Only calls of the first execution that meets it.
+    once: bool,
+    /// How often it has to strike at least, or it was not this fault.
+    #[serde(skip)]
+    pub strikes: u32,
+}
+
+impl Asked {
+    /// Strikes the first calls of a step.
+    pub const fn first(step: &'static str, kind: Kind, calls: u32) -> Self {
+        Self { step, kind, to: Some(calls), once: false, strikes: calls }
+    }
+
+    /// Strikes every call of a step, of which there are so many at least.
+    pub const fn always(step: &'static str, kind: Kind, strikes: u32) -> Self {
+        Self { step, kind, to: None, once: false, strikes }
+    }
+
+    /// Strikes in the first execution only that meets it.
+    pub const fn in_one_execution(self) -> Self {
+        Self { once: true, ..self }
+    }
+
+    /// Reports that somebody has to let the call go on.
+    pub const fn is_held(&self) -> bool {
+        matches!(self.kind, Kind::Before | Kind::After)
+    }
 }
 
 /// Where faults are asked for.
@@ -58,25 +99,10 @@ impl Faults {
         Self { http, url }
     }
 
-    /// For the first calls of an order's step, or, with `calls` none, for all of them.
-    pub async fn at(&self, order: &str, step: &str, kind: Kind, calls: Option<u32>) -> Rule<'_> {
-        let (kind, error) = match kind {
-            Kind::Fail(error) => ("fail", Some(error)),
-            Kind::Throttle => ("throttle", None),
-            Kind::Hang => ("hang", None),
-            Kind::Lose => ("lose", None),
-            Kind::Kill => ("kill", None),
-            Kind::Twice => ("twice", None),
-            Kind::Before => ("before", None),
-            Kind::After => ("after", None),
-        };
-        let mut asked = json!({ "command": format!("{order}:{step}"), "kind": kind });
-        if let Some(error) = error {
-            asked["error"] = json!(error);
-        }
-        if let Some(calls) = calls {
-            asked["to"] = json!(calls);
-        }
+    /// Asks for a fault at a step of an order.
+    pub async fn at(&self, order: &str, fault: &Asked) -> Rule<'_> {
+        let mut asked = serde_json::to_value(fault).expect("a rule");
+        asked["command"] = json!(format!("{order}:{}", fault.step));
         let made = self.send(Method::POST, "/rules", Some(asked)).await;
         Rule { faults: self, id: made["id"].as_u64().expect("the id of a rule") }
     }
@@ -100,16 +126,9 @@ impl Rule<'_> {
         serde_json::from_value(shown).expect("what became of a rule")
     }
 
-    /// Waits until a call is held; says whether one was.
-    pub async fn holds(&self) -> bool {
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
-            if self.show().await.held > 0 {
-                return true;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        false
+    /// Waits until so many calls are held; reports that they were.
+    pub async fn holds(&self, calls: u32) -> bool {
+        self.until(|held| held >= calls).await
     }
 
     /// Lets go on what is held, and holds nothing any more.
@@ -117,12 +136,16 @@ impl Rule<'_> {
         self.faults.send(Method::POST, &format!("/rules/{}/release", self.id), None).await;
     }
 
-    /// The same, and waits until it is over; says whether it is.
+    /// Releases held calls, and waits until they are over; reports that they are.
     pub async fn release_and_wait(&self) -> bool {
         self.release().await;
+        self.until(|held| held == 0).await
+    }
+
+    async fn until(&self, enough: impl Fn(u32) -> bool) -> bool {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
-            if self.show().await.held == 0 {
+            if enough(self.show().await.held) {
                 return true;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -7,18 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aws_sdk_eventbridge::types::PutEventsRequestEntry;
-use contracts::{
-    Envelope,
-    ids::{OrderId, shopping_list_of},
-};
+use contracts::ids::{OrderId, shopping_list_of};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{
-    control::Rule,
-    stack::{Reply, Stack},
-};
+use super::stack::{Reply, Stack};
 
 /// What one piece costs.
 const PRICE: f64 = 2.5;
@@ -46,23 +39,17 @@ impl Brings {
     pub const TOO_FEW_PIECES: Self = Self { money: TOTAL, stocked: ORDERED - 1 };
 }
 
-/// When the customer pays the invoice.
-#[derive(Clone, Copy)]
-pub enum Pays<'a> {
-    AtOnce,
-    /// When the fault has struck so often.
-    After(&'a Rule<'a>, u32),
-    Never,
-}
-
-impl Pays<'_> {
-    async fn now(self) -> bool {
-        match self {
-            Self::AtOnce => true,
-            Self::After(rule, times) => rule.show().await.struck >= times,
-            Self::Never => false,
-        }
-    }
+/// Conduct of the people around an order, besides the bots that collect it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum People {
+    /// The customer pays as soon as there is an invoice.
+    Pay,
+    /// Nobody pays.
+    Wait,
+    /// When the order is approved, its customer cancels it, and an operator undoes it in the same moment.
+    UndoTwice,
+    /// The customer pays and cancels in the moment in which the time to pay is over.
+    PayAndCancelAtTheDeadline,
 }
 
 /// A shopper with a full basket; after the checkout, with an order. The order has the basket's id.
@@ -166,87 +153,90 @@ impl Shopper {
         self.put(&format!("/api/payments/invoices/{}/pay", self.order), json!({})).await
     }
 
-    /// Starts the saga once more: under the same name, and by the event that started it.
-    pub async fn starts_again(&self) -> Result<(), String> {
-        let sfn = self.stack.sfn();
-        let machine = self.stack.output("OrderSagaArn");
-        let execution = format!("{}:{}", machine.replace(":stateMachine:", ":execution:"), self.order);
-        let first = sfn.describe_execution().execution_arn(&execution).send().await;
-        let first = first.map_err(|e| format!("the saga is not there: {e:?}"))?;
-        let again = sfn.start_execution().state_machine_arn(machine).name(&self.order);
-        let again = again.input(first.input().unwrap_or_default()).send().await;
-        // On AWS a second start with the same input answers with the first execution while that is running.
-        if let Ok(started) = &again
-            && started.execution_arn() != execution
-        {
-            return Err(format!("a second saga was started: {}", started.execution_arn()));
-        }
+    /// Starts another placement of the order, whatever became of it.
+    pub async fn is_placed_again(&self) -> Result<(), String> {
         let stream = format!("ordering.Order/{}", self.order).parse().expect("a stream");
         let history = self.stack.events().history(&stream).await.map_err(|e| e.to_string())?;
         let created = history.iter().flat_map(|commit| commit.envelopes()).next();
         let created = created.ok_or("the order has no events")?;
-        deliver(&self.stack, &created).await
-    }
-
-    /// What an operator does with a saga that is stuck.
-    pub async fn is_compensated_by_hand(&self) -> Result<(), String> {
-        let program = std::env::var("MALL_CLI").map_err(|_| "MALL_CLI is not set")?;
-        let order = self.order.clone();
-        let ran = tokio::task::spawn_blocking(move || {
-            let mut command = Command::new(program);
-            command.args(["saga", "compensate", &order, "--yes"]).stdin(Stdio::null()).output()
+        let data = created.data.unwrap_or_default();
+        let input = json!({
+            "orderId": self.order, "customerId": data["customerId"], "paymentId": data["paymentId"],
+            "shoppingId": self.list(), "correlation": created.correlation, "causation": created.id, "trace": null,
         });
-        let ran = ran.await.expect("a thread").map_err(|e| e.to_string())?;
-        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
-        if ran.status.success() { Ok(()) } else { Err(format!("`mall saga compensate` failed: {said}")) }
+        let machine = self.stack.output("OrderPlacementArn");
+        let start = self.stack.sfn().start_execution().state_machine_arn(machine);
+        let started = start.name(format!("{}-{}", self.order, id())).input(input.to_string()).send().await;
+        started.map(drop).map_err(|e| format!("no second placement: {e:?}"))
     }
 
-    /// What an operator does with one that is stuck when the order is ready: `mall` refuses to undo what the customer can pay,
-    /// and says that the order is to be cancelled first.
-    pub async fn is_cancelled_by_hand(&self) -> Result<(), String> {
-        match self.is_compensated_by_hand().await {
-            Err(said) if said.contains("DELETE /api/ordering/") => {}
-            other => return Err(format!("the operator was to be told to cancel the order: {other:?}")),
+    async fn is_undone_twice(&self) -> Result<(), String> {
+        let path = format!("/api/sagas/{}/undo", self.order);
+        let (cancelled, undone) = tokio::join!(self.cancels(), self.post(&path, json!({})));
+        let heard = cancelled.status == 200 || undone.status == 200;
+        if heard { Ok(()) } else { Err(format!("nobody could undo it: {cancelled:?}, {undone:?}")) }
+    }
+
+    /// Pays and cancels in the moment in which the invoice is overdue; reports that this moment came.
+    async fn is_raced_for(&self) -> Result<bool, String> {
+        let invoice = self.shown(&format!("/api/payments/invoices/{}", self.order)).await.unwrap_or_default();
+        let Some(Ok(due)) = invoice["dueAt"].as_str().map(str::parse::<jiff::Timestamp>) else {
+            return Ok(false);
+        };
+        let left = Duration::try_from(due.duration_since(jiff::Timestamp::now())).unwrap_or_default();
+        if left > Duration::from_millis(500) {
+            return Ok(false);
         }
-        let reply = self.cancels().await;
-        if reply.status == 200 { Ok(()) } else { Err(format!("cancelling by hand: {reply:?}")) }
+        tokio::time::sleep(left).await;
+        let chase = self.stack.run_scheduled("payments-chase-payments");
+        let (_, _, chased) = tokio::join!(self.pays(), self.cancels(), chase);
+        chased.map(|()| true)
     }
 
-    /// Carries the order on as bots and its customer do, until its saga has ended and it is at an end itself. Says how the
-    /// saga ended.
-    pub async fn until_over(&self, pays: Pays<'_>, within: Duration) -> Result<String, String> {
-        let deadline = Instant::now() + within;
+    /// Carries the order on as bots and people do, until its saga is at rest, and so is the order unless the saga is stuck.
+    /// Gives the saga's status.
+    pub async fn until_over(&self, people: People, within: Duration) -> Result<String, String> {
+        let (path, deadline) = (format!("/api/sagas/{}", self.order), Instant::now() + within);
+        let mut acted = false;
         loop {
             let status = self.order_status().await;
-            match status.as_str() {
-                "approved" => self.is_collected().await,
-                "ready" if pays.now().await => drop(self.pays().await),
+            match (status.as_str(), people) {
+                ("approved", People::UndoTwice) if !acted => {
+                    acted = true;
+                    self.is_undone_twice().await?;
+                }
+                ("approved", _) => self.is_collected().await,
+                ("ready", People::Pay) => drop(self.pays().await),
+                ("ready", People::PayAndCancelAtTheDeadline) if !acted => acted = self.is_raced_for().await?,
                 _ => {}
             }
-            let saga = self.stack.saga(&self.order).await.unwrap_or_default();
-            let is_at_an_end = ["completed", "rejected", "cancelled"].contains(&status.as_str());
-            if saga != "RUNNING" && (is_at_an_end || !saga.is_empty() && saga != "SUCCEEDED") {
-                return Ok(saga);
+            let is_over = ["completed", "rejected", "cancelled"].contains(&status.as_str());
+            let saga = self.shown(&path).await.unwrap_or_default();
+            match saga["status"].as_str().unwrap_or_default() {
+                "stuck" => return Ok("stuck".to_owned()),
+                saga @ ("succeeded" | "undone") if is_over => return Ok(saga.to_owned()),
+                _ if Instant::now() > deadline => {
+                    let saga = &saga["status"];
+                    return Err(format!("not over after {within:?}: the order is {status}, its saga {saga}"));
+                }
+                _ => tokio::time::sleep(Duration::from_millis(200)).await,
             }
-            if Instant::now() > deadline {
-                return Err(format!("not over after {within:?}: the order is {status}, its saga {saga}"));
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
 }
 
-/// Puts an event on the bus once more, as the relay does.
-async fn deliver(stack: &Stack, event: &Envelope) -> Result<(), String> {
-    let bus = aws_sdk_eventbridge::Client::new(&lambda::aws::config());
-    let entry = PutEventsRequestEntry::builder()
-        .event_bus_name(stack.output("EventBus"))
-        .source(format!("mallard.{}", event.context()))
-        .detail_type(&event.event_type)
-        .detail(serde_json::to_string(event).map_err(|e| e.to_string())?)
-        .build();
-    let sent = bus.put_events().entries(entry).send().await.map_err(|e| format!("{e:?}"))?;
-    if sent.failed_entry_count() == 0 { Ok(()) } else { Err(format!("the bus refused the event: {sent:?}")) }
+/// Operates the mall with `mall`, as people do; gives its output.
+pub async fn mall(arguments: &[&str]) -> Result<String, String> {
+    let program = std::env::var("MALL_CLI").map_err(|_| "MALL_CLI is not set")?;
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null());
+    let ran = tokio::task::spawn_blocking(move || command.output());
+    let ran = ran.await.expect("a thread").map_err(|e| e.to_string())?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if ran.status.success() {
+        return Ok(text(&ran.stdout));
+    }
+    Err(format!("`mall {}`: {}{}", arguments.join(" "), text(&ran.stdout), text(&ran.stderr)))
 }
 
 /// A command; a fresh one, repeated until it is answered, and when it lost a race.

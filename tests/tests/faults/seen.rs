@@ -18,6 +18,7 @@ pub struct Seen {
     invoice: Option<Value>,
     list: Option<Value>,
     stock: Value,
+    saga: Value,
     /// How often which event happened, over all streams of the order.
     events: BTreeMap<String, usize>,
 }
@@ -47,6 +48,7 @@ impl Seen {
             invoice: shopper.shown(&format!("/api/payments/invoices/{order}")).await,
             list: shopper.shown(&format!("/api/depot/shopping/{list}")).await,
             stock: shopper.shown(&format!("/api/inventory/{product}")).await.unwrap_or_default(),
+            saga: shopper.shown(&format!("/api/sagas/{order}")).await.unwrap_or_default()["status"].take(),
             events,
         }
     }
@@ -82,6 +84,8 @@ impl Seen {
         let captured = self.payment["captured"].as_f64();
         let refunded = self.payment["refunded"].as_f64();
         let held = self.payment["held"].as_f64();
+        let rest = if status == "completed" { "succeeded" } else { "undone" };
+        want(self.saga == rest, format!("{status}, and the saga is {}", self.saga));
         want(held == Some(0.0), format!("{status}, and {held:?} are held for it"));
         match status {
             "completed" => {

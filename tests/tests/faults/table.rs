@@ -1,4 +1,4 @@
-//! The table of the matrix, and docs/SAGAS.md, which has it.
+//! The tables of the suite, and docs/SAGAS.md, which has them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,51 +7,49 @@ use std::{
 
 use mall_tests::{saga::definition_at, saga_docs::replaced};
 
-use super::cells::{FAILED, FAULTS, ROWS};
+use super::{
+    case::FAILED,
+    cells::{FAULTS, ROWS, name},
+    deaths::deaths,
+};
 
-/// The part of docs/SAGAS.md between these marks is the table.
+/// The part of docs/SAGAS.md between these marks is the tables.
 const MARK: &str = "faults";
+const HINT: &str = "run `cargo mall test --only faults --write`";
+/// The step that has no row: it is entered only after another one failed for good. Its own failure is a death.
+const REPORT: &str = "ReportFailure";
 
 fn document() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/SAGAS.md")
 }
 
-/// The table, by step and fault: Markdown.
-pub fn drawn(ended: &BTreeMap<(String, String), String>) -> String {
+/// Draws the tables of these ends, by case: Markdown.
+pub fn drawn(ended: &BTreeMap<String, &'static str>) -> String {
+    let told = |case: &str| ended.get(case).copied().unwrap_or("not run").to_owned();
     let titles = FAULTS.map(|fault| fault.title());
-    let mut lines = vec![
-        format!("| step | {} |", titles.join(" | ")),
-        format!("| --- |{}", " --- |".repeat(titles.len())),
-    ];
-    for row in ROWS {
-        let cells = titles.map(|title| {
-            let cell = ended.get(&(row.step.to_owned(), title.to_owned()));
-            cell.cloned().unwrap_or_else(|| "not run".to_owned())
-        });
-        lines.push(format!("| {} | {} |", row.step, cells.join(" | ")));
+    let row = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+    let mut text = format!("| step | {} |\n| --- |{}\n", titles.join(" | "), " --- |".repeat(titles.len()));
+    for line in ROWS {
+        let cells = FAULTS.iter().map(|fault| told(&name(line, *fault)));
+        text += &row(std::iter::once(line.step.to_owned()).chain(cells).collect());
     }
-    lines.iter().map(|line| format!("{line}\n")).collect()
+    text += "\n| death | the order ends |\n| --- | --- |\n";
+    let deaths: BTreeSet<String> = deaths().into_iter().map(|case| case.name).collect();
+    text + &deaths.into_iter().map(|death| row(vec![death.clone(), told(&death)])).collect::<String>()
 }
 
-/// Puts it into the document.
-pub fn write(table: &str) {
+/// Puts them into the document.
+pub fn write(tables: &str) {
     let text = std::fs::read_to_string(document()).expect("docs/SAGAS.md");
-    std::fs::write(document(), replaced(&text, MARK, table)).expect("docs/SAGAS.md can be written");
+    std::fs::write(document(), replaced(&text, MARK, tables)).expect("docs/SAGAS.md can be written");
 }
 
-/// Every state that calls something, of the machines that an order goes through by itself, and how often it tries.
+/// Counts the attempts of every state that calls something, in both machines of an order.
 fn steps() -> BTreeMap<String, u32> {
-    let infra = Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra");
     let mut steps = BTreeMap::new();
-    for file in infra.read_dir().expect("infra/").flatten() {
-        let path = file.path();
-        let name = path.to_string_lossy();
-        let not_an_orders =
-            name.ends_with("-compensation.asl.json") || name.ends_with("rebuild-view.asl.json");
-        if !name.ends_with(".asl.json") || not_an_orders {
-            continue;
-        }
-        let definition = definition_at(&path);
+    for file in ["order-placement", "order-undo"] {
+        let path = format!("{}/../infra/{file}.asl.json", env!("CARGO_MANIFEST_DIR"));
+        let definition = definition_at(Path::new(&path));
         for (name, state) in definition["States"].as_object().expect("states") {
             if state["Type"] == "Task" {
                 let retries = state["Retry"].as_array().into_iter().flatten();
@@ -63,38 +61,27 @@ fn steps() -> BTreeMap<String, u32> {
     steps
 }
 
-/// How often a step is tried before it is given up.
+/// Counts the attempts of a step before it is given up.
 pub fn attempts(step: &str) -> u32 {
     *steps().get(step).unwrap_or_else(|| panic!("there is no step {step}"))
-}
-
-fn names() -> BTreeSet<String> {
-    steps().into_keys().collect()
 }
 
 #[test]
 fn no_step_of_a_saga_is_without_its_row() {
     let rows: BTreeSet<String> = ROWS.iter().map(|row| row.step.to_owned()).collect();
-    assert_eq!(rows, names());
+    assert_eq!(rows, steps().into_keys().filter(|step| step != REPORT).collect());
     assert_eq!(rows.len(), ROWS.len(), "a step has two rows");
 }
 
 #[test]
 fn the_document_tells_of_every_fault_at_every_step_and_of_none_that_failed() {
     let text = std::fs::read_to_string(document()).expect("docs/SAGAS.md");
-    let (_, rest) = text.split_once(&format!("<!-- begin {MARK} -->\n")).expect("the table's mark");
-    let (table, _) = rest.split_once(&format!("<!-- end {MARK} -->")).expect("the table's end");
-    let rows: Vec<Vec<&str>> =
-        table.lines().map(|line| line.trim_matches('|').split('|').map(str::trim).collect()).collect();
-    let titles: Vec<&str> = std::iter::once("step").chain(FAULTS.map(|fault| fault.title())).collect();
-    assert_eq!(rows[0], titles, "run `cargo mall test --only faults --write`");
-    let told: BTreeSet<String> = rows[2..].iter().map(|row| row[0].to_owned()).collect();
-    assert_eq!(told, names(), "run `cargo mall test --only faults --write`");
-    for row in &rows[2..] {
-        for (title, cell) in titles[1..].iter().zip(&row[1..]) {
-            let held = !cell.is_empty() && !cell.contains(FAILED) && *cell != "not run";
-            assert!(held, "{} / {title}: {cell:?}", row[0]);
-        }
-        assert_eq!(row.len(), titles.len(), "{}", row[0]);
-    }
+    let (_, rest) = text.split_once(&format!("<!-- begin {MARK} -->\n")).expect("the tables' mark");
+    let (tables, _) = rest.split_once(&format!("<!-- end {MARK} -->")).expect("the tables' end");
+    assert!(!tables.contains(FAILED) && !tables.contains("not run"), "{HINT}");
+    let frame = |text: &str| -> Vec<(String, usize)> {
+        let rows = text.lines().map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
+        rows.map(|cells| (cells.get(1).copied().unwrap_or_default().to_owned(), cells.len())).collect()
+    };
+    assert_eq!(frame(tables), frame(&drawn(&BTreeMap::new())), "{HINT}");
 }
