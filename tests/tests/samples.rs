@@ -218,7 +218,6 @@ async fn every_sample_event_is_understood_by_its_function() {
     projection::create_table::<Products>(&dynamo.client(), "depot-products", &[]).await.unwrap();
     projection::create_table::<Stores>(&dynamo.client(), "depot-stores", &[]).await.unwrap();
     projection::create_table::<SagaRows>(&dynamo.client(), "sagas", &[BY_STATUS, DUE]).await.unwrap();
-    payments::waits::create_table(&dynamo.client(), "payment-waits").await.unwrap();
     let of_invoices = [INVOICES_BY_CUSTOMER, OPEN];
     projection::create_table::<Invoices>(&dynamo.client(), "invoices", &of_invoices).await.unwrap();
     let searched = [SEARCHED_BY_CUSTOMER, BY_MONTH];
@@ -276,7 +275,6 @@ async fn every_sample_event_is_understood_by_its_function() {
         ("CUSTOMER_NAMES_TABLE_EVEN", "customer-names-even".to_owned()),
         ("EVENT_BUS", "mallard".to_owned()),
         ("PARKED_QUEUE_URL", "http://localhost/queue".to_owned()),
-        ("PAYMENT_WAITS_TABLE", "payment-waits".to_owned()),
         ("INVOICES_TABLE", "invoices".to_owned()),
         ("INVOICES_TABLE_EVEN", "invoices-even".to_owned()),
         ("PAYMENT_DEADLINE_SECONDS", "600".to_owned()),

@@ -647,8 +647,9 @@ fn a_policy_that_reaches_too_far_is_found() {
 
 #[test]
 fn a_schedule_that_may_not_call_its_function_is_found() {
-    let scheduled = "ScheduleExpression: rate(1 minute)\n      EventPattern:";
-    refuses(template::rule_targets_lose_nothing, "EventPattern:", scheduled, "may not call");
+    let scheduled = "ScheduleExpression: rate(1 minute)\n      Targets:\n        - Arn: !GetAtt BuyQueue.Arn";
+    let targets = "Targets:\n        - Arn: !GetAtt BuyQueue.Arn";
+    refuses(template::rule_targets_lose_nothing, targets, scheduled, "may not call");
 }
 
 #[test]
