@@ -39,7 +39,7 @@ impl Api {
     /// Sends the command `POST path`.
     ///
     /// # Errors
-    /// [`Error::Conflict`] with the code of the problem for 409, [`Error::Refused`] for everything else but 200.
+    /// [`Error::Conflict`] with the code of the problem for 409, [`Error::Refused`] for all else but 200.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Value> {
         let call = self.http.post(format!("{}{path}", self.address)).json(body);
         self.send(format!("POST {path}"), call).await

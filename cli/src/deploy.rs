@@ -193,8 +193,8 @@ pub async fn run(repo: &Repo, home: &Home, target: &Target, how: How, options: &
     Ok(stack)
 }
 
-/// Reports that the stack is really there: its event table and its placement machine are. Cheaper by far than asking
-/// CloudFormation through SAM.
+/// Reports that the stack is really there: its event table and its placement machine are. Cheaper by far than
+/// asking CloudFormation through SAM.
 async fn is_present(target: &Target, stack: &Stack) -> bool {
     let (Ok(table), Ok(machine)) = (stack.output("EventTable"), stack.output("OrderPlacementArn")) else {
         return false;

@@ -1,7 +1,7 @@
 //! `mall saga`: lists the sagas of orders, shows one, and asks the mall to try again or to undo an order.
 //!
-//! Everything goes through the API of ordering, which decides if there is something to do. The tool then looks on for a
-//! while and says how it ended; the mall goes on without it.
+//! Everything goes through the API of ordering, which decides if there is something to do. The tool then
+//! looks on for a while and says how it ended; the mall goes on without it.
 
 use std::{
     fmt,
@@ -51,13 +51,14 @@ pub enum Command {
     Show(Which),
     /// Start the next attempt of a saga now, without waiting for its time
     ///
-    /// The placement of a pending order is started again, or the undo of an order that is stuck or did not end. Steps that
-    /// were done are not done again.
+    /// The placement of a pending order is started again, or the undo of an order that is stuck or did not
+    /// end. Steps that were done are not done again.
     Retry(Which),
     /// Undo an order
     ///
-    /// Rejects a pending order, or cancels an approved or ready one; then settles its invoice and payment, cancels its
-    /// shopping list and releases its stock. Steps that were done are not done again. A paid order is kept.
+    /// Rejects a pending order, or cancels an approved or ready one; then settles its invoice and payment,
+    /// cancels its shopping list and releases its stock. Steps that were done are not done again. A paid
+    /// order is kept.
     Compensate {
         #[command(flatten)]
         which: Which,
@@ -464,8 +465,8 @@ fn consequence(order: &str) -> String {
         _ => "left as it is",
     };
     format!(
-        "The order is {order}. It will be {closing}; then its invoice is cancelled, its payment released or refunded, its \
-         shopping list cancelled and its stock released."
+        "The order is {order}. It will be {closing}; then its invoice is cancelled, its payment released or \
+         refunded, its shopping list cancelled and its stock released."
     )
 }
 
@@ -502,30 +503,24 @@ async fn carry_out(api: &Api, before: &Detail, wish: Wish, body: Value) -> Resul
     }
 }
 
-/// Advice to an operator whose command was refused.
-fn advice(code: &str, saga: &Saga) -> String {
-    let order = saga.id;
-    match (code, saga.status) {
+/// Advises an operator whose command was refused.
+fn advice(code: &str, Saga { id, order, status, .. }: &Saga) -> String {
+    let show = format!("cargo mall saga show {id}");
+    let undo = format!("to undo the order: cargo mall saga compensate {id}");
+    match (code, status) {
         ("ORDER_IS_PAID", _) => {
-            "A paid order is kept. Let it complete; what is given back then is given back by hand: see docs/SAGAS.md.".into()
+            "A paid order is kept: let it complete, then refund its payment by hand.".into()
         }
-        ("ORDER_IS_COMPLETED", _) => "Its goods have left the mall, which no machine can undo: see docs/SAGAS.md.".into(),
-        ("SAGA_NEEDS_NOTHING", Status::Succeeded) => {
-            format!("There is nothing to retry: the order is {}. To undo it: cargo mall saga compensate {order}", saga.order)
-        }
-        ("SAGA_NEEDS_NOTHING", Status::Undone) => {
-            format!("There is nothing to do: everything is undone, and the order is {}.", saga.order)
-        }
-        ("SAGA_NEEDS_NOTHING", Status::Stuck) => format!(
-            "There is no attempt to repeat. See why it is stuck: cargo mall saga show {order}; to undo the order: cargo mall \
-             saga compensate {order}"
-        ),
-        (_, _) => format!("See where it is: cargo mall saga show {order}"),
+        ("ORDER_IS_COMPLETED", _) => "Its goods have left the mall. Refund its payment by hand.".into(),
+        ("SAGA_NEEDS_NOTHING", Status::Succeeded) => format!("The order is {order}; {undo}"),
+        ("SAGA_NEEDS_NOTHING", Status::Undone) => format!("Everything is undone: the order is {order}."),
+        ("SAGA_NEEDS_NOTHING", Status::Stuck) => format!("See why it is stuck: {show}; {undo}"),
+        (_, _) => format!("See where it is: {show}"),
     }
 }
 
-/// Reports that a saga has come to rest. One that stands where it stood `before` has not: its next attempt may not be
-/// visible yet. Everything undone is the end of every saga.
+/// Reports that a saga has come to rest. One that stands where it stood `before` has not: its next attempt
+/// may not be visible yet. Everything undone is the end of every saga.
 fn is_at_rest(before: &Detail, now: &Detail) -> bool {
     let seen = |it: &Detail| (it.saga.status, it.saga.order.clone(), it.saga.attempts, it.history.len());
     match now.saga.status {
@@ -538,7 +533,8 @@ fn is_at_rest(before: &Detail, now: &Detail) -> bool {
 /// Describes how a saga came to rest.
 ///
 /// # Errors
-/// [`Error::SagaNotFinished`] for a saga that is stuck, [`Error::OrderKept`] for an order that was to be undone and is not.
+/// [`Error::SagaNotFinished`] for a saga that is stuck, [`Error::OrderKept`] for an order that was to be
+/// undone and is not.
 fn outcome(wish: Wish, saga: &Saga) -> Result<String> {
     let (order, status) = (saga.id, &saga.order);
     match (saga.status, wish) {
@@ -710,10 +706,11 @@ mod tests {
     fn a_refused_command_says_what_to_do_next() {
         let advised = |code: &str, status: &str| advice(code, &detail(json!({ "status": status })).saga);
         assert!(advised("SAGA_NEEDS_NOTHING", "succeeded").contains("cargo mall saga compensate"));
-        assert!(advised("SAGA_NEEDS_NOTHING", "undone").contains("everything is undone"));
+        assert!(advised("SAGA_NEEDS_NOTHING", "undone").contains("Everything is undone"));
         assert!(advised("SAGA_NEEDS_NOTHING", "stuck").contains("cargo mall saga compensate"));
-        assert!(advised("ORDER_IS_PAID", "succeeded").contains("docs/SAGAS.md"));
-        assert!(advised("ORDER_IS_COMPLETED", "succeeded").contains("no machine can undo"));
+        for code in ["ORDER_IS_PAID", "ORDER_IS_COMPLETED"] {
+            assert!(advised(code, "succeeded").contains("by hand"), "{code}");
+        }
         for status in ["running", "undoing"] {
             assert!(advised("SAGA_NEEDS_NOTHING", status).contains("cargo mall saga show"), "{status}");
         }

@@ -98,6 +98,7 @@ async fn order(mall: &Deployed, id: Uuid) -> Result<Option<Vec<Commit>>> {
     let since = since.checked_sub(BEFORE).unwrap_or(since);
     let list = shopping_list_of(kernel::Id::new(id));
     let mut streams = vec![
+        named(format!("ordering.Saga/{id}"))?,
         named(format!("baskets.Basket/{id}"))?,
         named(format!("depot.ShoppingList/{list}"))?,
         named(format!("payments.Invoice/{id}"))?,

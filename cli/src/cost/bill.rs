@@ -21,8 +21,8 @@ pub struct Assumed {
     pub s3: f64,
     /// A function's own time for an invocation.
     pub own: f64,
-    /// A step of an Express execution, with the function that it waits for. Pauses before retries are not in it: no step of
-    /// an order that goes well is retried.
+    /// A step of an Express execution, with the function that it waits for. Pauses before retries are not in
+    /// it: no step of an order that goes well is retried.
     pub step: f64,
 }
 

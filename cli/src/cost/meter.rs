@@ -170,8 +170,8 @@ impl Meter {
         }
     }
 
-    /// Selects the records from one moment until another, without those of functions that run by the clock: these stand,
-    /// and no order is billed for them.
+    /// Selects the records from one moment until another, without those of functions that run by the clock:
+    /// these are billed by the month.
     pub fn between(&self, from: Moment, until: Moment) -> Self {
         self.only(|record| record.at >= from.0 && record.at < until.0 && !self.is_scheduled(record))
     }

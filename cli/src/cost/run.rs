@@ -28,8 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(150);
 const LOOK: Duration = Duration::from_millis(60);
 /// After a look that showed the last events of an order: what is not waited for, such as lists, has come about by then.
 const REST: Duration = Duration::from_millis(500);
-/// The cloud is quiet when its meter has stood still for so long. Longer than anything that works without being asked, and
-/// shorter than the minute between two runs of a scheduled function.
+/// The cloud is quiet when its meter has stood still for so long. Longer than anything that works without
+/// being asked, and shorter than the minute between two runs of a scheduled function.
 const QUIET: Duration = Duration::from_secs(4);
 /// A request that met a bad moment is sent again so often, with its key.
 const ATTEMPTS: u32 = 5;

@@ -1,7 +1,7 @@
 //! What happened, in the order in which it happened.
 //!
-//! Streams are read one after the other, a little after the fact. Entries are therefore held back for a moment and told in
-//! the order of their own times; one that comes later still is told late, but never lost.
+//! Streams are read one after the other, a little after the fact. Entries are therefore held back for a
+//! moment and told in the order of their own times; one that comes later still is told late, but never lost.
 
 use std::time::Duration;
 

@@ -23,8 +23,8 @@ pub async fn logged(mall: &Deployed, consumer: &str, letter: &Letter) -> Result<
     Ok(None)
 }
 
-/// Ids by which a consumer's log names a message: the event's, or else the message's own, which it keeps when it is moved to
-/// the dead letters.
+/// Ids by which a consumer's log names a message: the event's, or else the message's own, which it keeps when
+/// it is moved to the dead letters.
 fn ids(letter: &Letter) -> Vec<String> {
     match &letter.content {
         Content::Event { event, .. } => vec![event.id.to_string(), letter.id.clone()],
