@@ -1,14 +1,19 @@
-//! Customers over HTTP, and authorized by a saga.
+//! Customers over HTTP, and authorized by placements.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its stage should stop")]
 
 use std::sync::Arc;
 
+use contracts::{
+    ids::OrderId,
+    ordering::{OrderApproved, OrderCanceled, OrderCreated, OrderEvent, OrderRejected},
+};
 use customers::Customers;
 use event_store::{EventStore, MemoryLog, Segment};
+use kernel::{Id, Money};
 use lambda::{Function, use_case};
 use serde_json::{Value, json};
-use testing::TestPorts;
+use testing::{TestPorts, tell};
 
 /// The customers context behind its routes.
 struct Desk {
@@ -78,16 +83,30 @@ impl Desk {
         self.ok("POST", "/api/customers", body).await["id"].as_str().unwrap().to_owned()
     }
 
-    /// As the order saga asks: directly, with a command id of its own.
-    async fn authorize(&self, id: &str, command: &str) -> Result<Value, String> {
+    /// Asks as a placement does: directly, with a command id of its own.
+    async fn authorize(&self, id: &str, command: &str, body: Value) -> Result<Value, String> {
         let ports = self.world.ports();
         let customers = Arc::new(Customers::new(self.store.clone(), ports.clone()));
         let function = use_case(&customers, &ports, Customers::authorize_customer);
-        let payload = json!({
-            "command": command, "id": id, "actor": "saga:order",
-            "body": { "orderId": "0198c0de-0000-7000-8000-0000000000cd" },
-        });
+        let payload = json!({ "command": command, "id": id, "actor": "saga:order", "body": body });
         function.invoke(payload).await.map_err(|error| error.error_type)
+    }
+
+    /// An order to which these things happen.
+    async fn ordered(&self, name: &str, events: &[OrderEvent]) -> OrderId {
+        let order: OrderId = Id::derived(&["order", name]);
+        let stream = format!("ordering.Order/{order}").parse().unwrap();
+        let (customer_id, payment_id) = (Id::derived(&["customer"]), Id::derived(&["payment"]));
+        let total = Money::from_minor(100).unwrap();
+        let created = OrderCreated { customer_id, payment_id, items: vec![], total };
+        for event in [OrderEvent::OrderCreated(created)].iter().chain(events) {
+            tell(&self.store, &stream, event, &self.world.command("ordering")).await;
+        }
+        order
+    }
+
+    async fn commits(&self) -> usize {
+        self.store.scan(Segment::WHOLE, None, None).await.unwrap().commits.len()
     }
 }
 
@@ -131,9 +150,10 @@ async fn d17_a_customer_that_there_is_not_is_404_not_500() {
             let path = format!("{path}/{switch}");
             desk.refused("PUT", &path, json!({}), 404, "CUSTOMER_NOT_FOUND").await;
         }
-        assert_eq!(desk.authorize(id, "1:AuthorizeCustomer").await, Err("CUSTOMER_NOT_FOUND".into()));
+        let authorized = desk.authorize(id, "1:AuthorizeCustomer", json!({})).await;
+        assert_eq!(authorized, Err("CUSTOMER_NOT_FOUND".into()));
     }
-    assert!(desk.store.scan(Segment::WHOLE, None, None).await.unwrap().commits.is_empty());
+    assert_eq!(desk.commits().await, 0);
 }
 
 #[tokio::test]
@@ -155,16 +175,61 @@ async fn what_is_already_so_is_400_as_in_the_original() {
 }
 
 #[tokio::test]
-async fn a_saga_authorizes_a_customer_once_and_is_told_when_it_may_not() {
+async fn a_placement_authorizes_a_customer_once_and_is_told_when_it_may_not() {
     let desk = Desk::new();
     let id = desk.registered().await;
-    let first = desk.authorize(&id, "order-1:AuthorizeCustomer").await.unwrap();
+    let body = json!({ "orderId": desk.ordered("1", &[]).await });
+    let first = desk.authorize(&id, "order-1:AuthorizeCustomer", body.clone()).await.unwrap();
     assert_eq!(first, json!({ "id": id, "version": 2 }));
-    let repeat = desk.authorize(&id, "order-1:AuthorizeCustomer").await.unwrap();
+    let repeat = desk.authorize(&id, "order-1:AuthorizeCustomer", body).await.unwrap();
     assert_eq!(repeat, first, "a step that is retried takes effect once");
     desk.ok("PUT", &format!("/api/customers/{id}/disable"), json!({})).await;
-    let refused = desk.authorize(&id, "order-2:AuthorizeCustomer").await;
-    assert_eq!(refused, Err("CUSTOMER_NOT_AUTHORIZED".into()), "what the saga compensates by");
+    let body = json!({ "orderId": desk.ordered("2", &[]).await });
+    let refused = desk.authorize(&id, "order-2:AuthorizeCustomer", body).await;
+    assert_eq!(refused, Err("CUSTOMER_NOT_AUTHORIZED".into()), "by which the order is undone");
+}
+
+#[tokio::test]
+async fn whoever_asks_without_an_order_is_answered_all_the_same() {
+    let desk = Desk::new();
+    let id = desk.registered().await;
+    for (body, version) in [(json!({}), 2), (json!({ "orderId": null }), 3), (json!({ "orderId": "" }), 4)] {
+        let authorized = desk.authorize(&id, &format!("by hand {version}"), body).await;
+        assert_eq!(authorized, Ok(json!({ "id": id, "version": version })));
+    }
+}
+
+#[tokio::test]
+async fn a_placement_that_is_started_again_after_the_approval_writes_nothing() {
+    let desk = Desk::new();
+    let id = desk.registered().await;
+    // Disabled since: the order was approved all the same.
+    desk.ok("PUT", &format!("/api/customers/{id}/disable"), json!({})).await;
+    let (customer_id, payment_id) = (Id::derived(&["customer"]), Id::derived(&["payment"]));
+    let approved = OrderEvent::OrderApproved(OrderApproved { customer_id, payment_id, shopping_id: None });
+    let body = json!({ "orderId": desk.ordered("1", &[approved]).await });
+    let before = desk.commits().await;
+    let again = desk.authorize(&id, "order-1:AuthorizeCustomer", body).await;
+    assert_eq!((again, desk.commits().await), (Ok(json!({ "id": id })), before));
+}
+
+#[tokio::test]
+async fn nobody_is_authorized_for_an_order_that_is_over_or_never_was() {
+    let desk = Desk::new();
+    let id = desk.registered().await;
+    let (customer_id, payment_id) = (Id::derived(&["customer"]), Id::derived(&["payment"]));
+    let rejected = OrderRejected { customer_id, payment_id, reason: "WILTED".into() };
+    let canceled = OrderCanceled { customer_id, payment_id, reason: None };
+    let rejected = desk.ordered("1", &[OrderEvent::OrderRejected(rejected)]).await.to_string();
+    let canceled = desk.ordered("2", &[OrderEvent::OrderCanceled(canceled)]).await.to_string();
+    let before = desk.commits().await;
+    for (order, code) in
+        [(&*rejected, "ORDER_IS_OVER"), (&*canceled, "ORDER_IS_OVER"), (UNKNOWN, "ORDER_NOT_FOUND")]
+    {
+        let refused = desk.authorize(&id, order, json!({ "orderId": order })).await;
+        assert_eq!(refused, Err(code.into()));
+    }
+    assert_eq!(desk.commits().await, before);
 }
 
 #[test]
