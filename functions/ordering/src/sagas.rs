@@ -305,6 +305,9 @@ impl Sagas {
     pub async fn retry_saga(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id: OrderId = call.id("order")?;
         let (known, saga) = self.both(id).await?;
+        if call.repeatable && self.did(id, call.command).await? {
+            return Ok(Answer::unchanged(id));
+        }
         let step = match (&known.order, saga.as_ref().map(|saga| &saga.stage)) {
             (_, Some(Stage::Undoing { .. } | Stage::Stuck { undo: Some(_) })) => {
                 Next::Undo(saga.as_ref().map_or(0, |saga| saga.undos) + 1)
@@ -469,6 +472,12 @@ impl Sagas {
     ) -> Result<Outcome<Saga>, Fault> {
         let stream = StreamId::of::<Saga, _>(id);
         Ok(self.store.transact::<Saga>(&stream, Expect::Any, command, meta).await?)
+    }
+
+    /// Looks whether a command was recorded before. By then another step is next, so the store does not know it for a repeat.
+    async fn did(&self, id: OrderId, command: CommandId) -> Result<bool, Fault> {
+        let events = self.store.events_after(&StreamId::of::<Saga, _>(id), Version::NONE).await?;
+        Ok(events.iter().any(|event| event.command == command.uuid()))
     }
 
     async fn saga(&self, id: OrderId) -> Result<Option<Saga>, Fault> {
