@@ -614,7 +614,7 @@ impl Resumer {
         let forgotten = self.open(PLACED, before(self.forgotten)).await?;
 
         let sagas = &self.sagas;
-        let taken = stream::iter(lost.into_iter().take(A_RUN))
+        let taken = stream::iter(lost)
             .map(|id| async move { (id, sagas.take_up(id).await) })
             .buffer_unordered(AT_A_TIME)
             .collect::<Vec<_>>()
@@ -630,12 +630,13 @@ impl Resumer {
         Ok(report)
     }
 
-    /// Orders that are listed as `stage` since `until` at least, and have no saga yet: what has one is due in its own time.
+    /// Orders that are listed as `stage` since `until` at least, and have no saga, or one that settled: any other is due in its
+    /// own time, waits for an operator, or is over.
     async fn open(&self, stage: &str, until: String) -> Result<Vec<OrderId>, Fault> {
         let mut found = Vec::new();
         for partition in shards(stage) {
             let mut after = None;
-            // Orders that have a saga are passed over, so more than one page may have to be read.
+            // Some orders are passed over, so more than one page may have to be read.
             for _ in 0..PAGES {
                 let list = List { index: &BY_STAGE, partition: &partition, after, ..up_to(until.clone()) };
                 let page = self.orders.list_rows(&list).await?;
@@ -649,7 +650,7 @@ impl Resumer {
                     .await;
                 for row in fresh {
                     let (id, saga) = row?;
-                    if saga.is_none() {
+                    if saga.is_none_or(|saga| saga.row.status == "settled") {
                         found.push(id);
                     }
                 }
