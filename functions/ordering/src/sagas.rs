@@ -350,8 +350,8 @@ impl Sagas {
     /// Calls an operator for an order that is open for longer than it can be in the usual course.
     async fn forget_not(&self, id: OrderId) -> Result<bool, Fault> {
         let (known, saga) = self.both(id).await?;
-        let stage = saga.map(|saga| saga.stage);
-        match (&known.order, stage) {
+        let attempt = saga.as_ref().map_or(0, |saga| saga.undos);
+        match (&known.order, saga.map(|saga| saga.stage)) {
             (
                 Order::Approved { .. } | Order::Ready { .. },
                 None | Some(Stage::Placing { .. } | Stage::Settled),
@@ -362,7 +362,7 @@ impl Sagas {
         let cause = format!("the order is {} and nobody went on with it", known.order.status());
         tracing::error!(order = %id, cause, "saga stuck");
         let meta = self.scheduled(&known.first, self.ports.clock.now()).meta();
-        self.tell(id, &SagaCommand::GetStuck { attempt: 0, error, cause }, &meta).await?;
+        self.tell(id, &SagaCommand::GetStuck { attempt, error, cause }, &meta).await?;
         Ok(true)
     }
 
