@@ -290,7 +290,7 @@ impl Aggregate for Saga {
             }
             SagaCommand::GetStuck { attempt, error, cause } => Ok(match stage {
                 Some(Stage::Undone | Stage::Stuck { .. }) => vec![],
-                Some(Stage::Undoing { .. }) if *attempt < undos => vec![],
+                Some(_) if *attempt < undos => vec![],
                 None | Some(Stage::Placing { .. } | Stage::Undoing { .. } | Stage::Settled) => {
                     let (error, cause) = (error.as_str().to_owned(), cause.clone());
                     vec![SagaEvent::SagaStuck(SagaStuck { attempt: *attempt, error, cause })]

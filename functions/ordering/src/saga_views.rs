@@ -22,7 +22,7 @@ use event_store::EventStore;
 use futures::{StreamExt, TryStreamExt, stream};
 use kernel::{Aggregate, StreamId, Timestamp, Version};
 use lambda::{Answer, Call, Fault, settled};
-use projection::{ApplyError, Index, List, Projection, Projector, Range, row_id, sortable};
+use projection::{ApplyError, Index, List, Position, Projection, Projector, Range, row_id, sortable};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -82,13 +82,6 @@ pub struct SagaRow {
     /// When it is looked at again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     due_at: Option<String>,
-}
-
-impl SagaRow {
-    /// Whether it is being undone, or an operator was called.
-    pub fn is_seen_to(&self) -> bool {
-        ["undoing", "undone", "stuck"].contains(&self.status.as_str())
-    }
 }
 
 impl Projection for SagaRows {
@@ -222,6 +215,8 @@ impl Place {
 /// What is listed of one saga: by the view that has it in its index, with what the other view says.
 struct Found {
     place: Place,
+    /// True if an index of the orders lists it.
+    by_order: bool,
     order: Option<OrderRow>,
     saga: Option<SagaRow>,
 }
@@ -275,24 +270,30 @@ impl SagaViews {
         let whole: Vec<Found> = stream::iter(whole).buffered(AT_A_TIME).try_collect().await?;
         let shown = whole.iter().filter_map(|found| {
             let status = found.status();
-            // An order with a saga of its own is listed where that is.
-            let twice = found.place.at == found.order.as_ref()?.placed_at
-                && found.saga.as_ref().is_some_and(|saga| saga.started_at != found.place.at)
-                && !matches!(status, Status::Running | Status::Succeeded);
-            (wanted.contains(&status) && !twice).then(|| SagaView::of_rows(found, status))
+            // A saga may be in an index of each view. The one that its status goes by lists it.
+            let here = found.by_order == matches!(status, Status::Running | Status::Succeeded);
+            (wanted.contains(&status) && here).then(|| SagaView::of_rows(found, status))
         });
         Answer::view(&ListedSagas { sagas: shown.flatten().collect(), next }, None)
     }
 
     /// Sagas of one partition that come after `before`.
     async fn page(&self, source: &Source, before: Option<&Place>, limit: usize) -> Result<Vec<Found>, Fault> {
-        let range = Range { from: None, to: before.map(|place| place.at.clone()) };
-        let list = |index, partition| List { index, partition, range, descending: true, after: None, limit };
-        let found: Vec<Found> = match source {
+        let after = before.map(|place| Position { id: place.id.to_string(), sort: place.at.clone() });
+        let list = |index, partition| List {
+            index,
+            partition,
+            range: Range::default(),
+            descending: true,
+            after,
+            limit,
+        };
+        Ok(match source {
             Source::Orders(partition) => {
                 let rows = self.orders.list_rows(&list(&BY_STAGE, partition)).await?.rows;
                 let found = rows.into_iter().map(|row| Found {
                     place: Place { at: row.placed_at.clone(), id: row.id },
+                    by_order: true,
                     order: Some(row),
                     saga: None,
                 });
@@ -302,13 +303,13 @@ impl SagaViews {
                 let rows = self.rows.list_rows(&list(&BY_STATUS, status)).await?.rows;
                 let found = rows.into_iter().map(|row| Found {
                     place: Place { at: row.started_at.clone(), id: row.id },
+                    by_order: false,
                     order: None,
                     saga: Some(row),
                 });
                 found.collect()
             }
-        };
-        Ok(found.into_iter().filter(|found| before.is_none_or(|before| found.place < *before)).collect())
+        })
     }
 
     /// Reads what the other view says.

@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     order::{Order, OrderCommand},
     saga::{Next, Patience, Saga, SagaCommand, Stage, next},
-    saga_views::{DUE, SagaRow, SagaRows},
+    saga_views::{DUE, SagaRows},
     step_functions::Executions,
     timeline::folded,
     views::{BY_STAGE, Orders, PENDING, PLACED, shards},
@@ -302,6 +302,9 @@ impl Sagas {
     pub async fn retry_saga(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id: OrderId = call.id("order")?;
         let (known, saga) = self.both(id).await?;
+        if call.repeatable && self.did(id, call.command).await? {
+            return Ok(Answer::unchanged(id));
+        }
         let step = match (&known.order, saga.as_ref().map(|saga| &saga.stage)) {
             (_, Some(Stage::Undoing { .. } | Stage::Stuck { undo: Some(_) })) => {
                 Next::Undo(saga.as_ref().map_or(0, |saga| saga.undos) + 1)
@@ -344,8 +347,8 @@ impl Sagas {
     /// Calls an operator for an order that is open for longer than it can be in the usual course.
     async fn forget_not(&self, id: OrderId) -> Result<bool, Fault> {
         let (known, saga) = self.both(id).await?;
-        let stage = saga.map(|saga| saga.stage);
-        match (&known.order, stage) {
+        let attempt = saga.as_ref().map_or(0, |saga| saga.undos);
+        match (&known.order, saga.map(|saga| saga.stage)) {
             (
                 Order::Approved { .. } | Order::Ready { .. },
                 None | Some(Stage::Placing { .. } | Stage::Settled),
@@ -355,7 +358,7 @@ impl Sagas {
         let error = Reason::new(ORDER_IS_FORGOTTEN);
         let cause = format!("the order is {} and nobody went on with it", known.order.status());
         let meta = self.scheduled(&known.first, self.ports.clock.now()).meta();
-        self.tell(id, &SagaCommand::GetStuck { attempt: 0, error, cause }, &meta).await?;
+        self.tell(id, &SagaCommand::GetStuck { attempt, error, cause }, &meta).await?;
         Ok(true)
     }
 
@@ -471,6 +474,12 @@ impl Sagas {
             }
         }
         Ok(outcome)
+    }
+
+    /// Looks whether a command was recorded before. By then another step is next, so the store does not know it for a repeat.
+    async fn did(&self, id: OrderId, command: CommandId) -> Result<bool, Fault> {
+        let events = self.store.events_after(&StreamId::of::<Saga, _>(id), Version::NONE).await?;
+        Ok(events.iter().any(|event| event.command == command.uuid()))
     }
 
     async fn saga(&self, id: OrderId) -> Result<Option<Saga>, Fault> {
@@ -603,12 +612,11 @@ impl Resumer {
         let before = |age| sortable(now.checked_sub(age).unwrap_or(Timestamp::MIN));
         let due = List { index: &DUE, partition: DUE.partition, ..up_to(sortable(now)) };
         let mut lost: Vec<OrderId> = self.rows.list_rows(&due).await?.rows.iter().map(|row| row.id).collect();
-        // A pending order that has a saga is due in that one's own time.
-        lost.extend(self.open(PENDING, sortable(self.sagas.patience.before(now)), |_| true).await?);
-        let forgotten = self.open(PLACED, before(self.forgotten), SagaRow::is_seen_to).await?;
+        lost.extend(self.open(PENDING, sortable(self.sagas.patience.before(now))).await?);
+        let forgotten = self.open(PLACED, before(self.forgotten)).await?;
 
         let sagas = &self.sagas;
-        let taken = stream::iter(lost.into_iter().take(A_RUN))
+        let taken = stream::iter(lost)
             .map(|id| async move { (id, sagas.take_up(id).await) })
             .buffer_unordered(AT_A_TIME)
             .collect::<Vec<_>>()
@@ -624,16 +632,13 @@ impl Resumer {
         Ok(report)
     }
 
-    /// Orders that are listed as `stage` since `until` at least, without those whose saga is `passed_over`.
-    async fn open(
-        &self,
-        stage: &str,
-        until: String,
-        passed_over: fn(&SagaRow) -> bool,
-    ) -> Result<Vec<OrderId>, Fault> {
+    /// Orders that are listed as `stage` since `until` at least, and have no saga, or one that settled: any other is due in its
+    /// own time, waits for an operator, or is over.
+    async fn open(&self, stage: &str, until: String) -> Result<Vec<OrderId>, Fault> {
         let (mut found, rows) = (Vec::new(), &self.rows);
         for partition in shards(stage) {
             let mut after = None;
+            // Some orders are passed over, so more than one page may have to be read.
             for _ in 0..PAGES {
                 let list = List { index: &BY_STAGE, partition: &partition, after, ..up_to(until.clone()) };
                 let page = self.orders.list_rows(&list).await?;
@@ -643,7 +648,7 @@ impl Resumer {
                 let with_saga: Vec<_> = stream::iter(with_saga).buffered(AT_A_TIME).try_collect().await?;
                 let wanted = with_saga
                     .into_iter()
-                    .filter(|(_, saga)| !saga.as_ref().is_some_and(|saga| passed_over(&saga.row)));
+                    .filter(|(_, saga)| saga.as_ref().is_none_or(|saga| saga.row.status == "settled"));
                 found.extend(wanted.map(|(id, _)| id));
                 after = page.next;
                 if after.is_none() || found.len() >= A_RUN {

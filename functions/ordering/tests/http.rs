@@ -13,7 +13,7 @@ use contracts::{
     },
 };
 use event_store::{EventStore, Expect, MemoryLog, Segment};
-use kernel::{Aggregate, Event, Id, Money, StreamId};
+use kernel::{Aggregate, Event, Id, Money, Reason, StreamId};
 use lambda::{Function, use_case};
 use ordering::{
     Ordering,
@@ -162,19 +162,19 @@ impl Mall {
         reply.body
     }
 
-    /// A step of the saga: the version it leads to, or the name of its error.
-    async fn step(&self, name: &str, order: &str, body: Value) -> Result<Value, String> {
+    /// The last step of a placement: the version it leads to, or the name of its error.
+    async fn approve(&self, order: &str, body: Value) -> Result<Value, String> {
         self.world.advance(Duration::from_secs(1));
         let ports = self.world.ports();
         let ordering = Arc::new(Ordering::new(self.store.clone(), ports.clone()));
-        let function = match name {
-            "ApproveOrder" => use_case(&ordering, &ports, Ordering::approve_order),
-            "RejectOrder" => use_case(&ordering, &ports, Ordering::reject_order),
-            "CancelOrder" => use_case(&ordering, &ports, Ordering::cancel_order),
-            _ => panic!("no step {name}"),
-        };
-        let call = json!({ "command": format!("{order}:{name}"), "id": order, "body": body });
+        let function = use_case(&ordering, &ports, Ordering::approve_order);
+        let call = json!({ "command": format!("{order}:ApproveOrder"), "id": order, "body": body });
         function.invoke(call).await.map(|answer| answer["version"].clone()).map_err(|error| error.error_type)
+    }
+
+    async fn reject(&self, order: &str, reason: &str) {
+        let (id, reason): (OrderId, _) = (order.parse().unwrap(), Reason::new(reason));
+        self.send_command::<Order, _>(id, OrderCommand::Close { reason, even_approved: false }).await;
     }
 
     /// A store with an apple for 0.75, and an order of two of them.
@@ -401,9 +401,7 @@ async fn d16_and_d17_an_order_that_there_is_not_is_404_and_stays_so() {
             mall.send(method, &path(id), Value::Null).await.refused(404, "ORDER_NOT_FOUND");
         }
         mall.send("GET", &format!("/api/orders/{id}"), Value::Null).await.refused(404, "ORDER_NOT_FOUND");
-        let reason = json!({ "reason": "X" });
-        assert_eq!(mall.step("ApproveOrder", id, json!({})).await, Err("ORDER_NOT_FOUND".to_owned()));
-        assert_eq!(mall.step("RejectOrder", id, reason).await, Err("ORDER_NOT_FOUND".to_owned()));
+        assert_eq!(mall.approve(id, json!({})).await, Err("ORDER_NOT_FOUND".to_owned()));
     }
     assert_eq!(mall.orders_made().await, 0);
 }
@@ -417,7 +415,7 @@ async fn an_order_shows_how_far_it_got_by_which_list_and_which_invoice() {
     let pending = shown().await;
     assert_eq!((&pending["status"], &pending["total"]), (&json!("pending"), &json!(1.5)));
     assert!(pending.get("shoppingId").is_none() && pending.get("invoiceId").is_none());
-    assert_eq!(mall.step("ApproveOrder", &order, json!({ "shoppingId": list })).await, Ok(json!(2)));
+    assert_eq!(mall.approve(&order, json!({ "shoppingId": list })).await, Ok(json!(2)));
     let approved = shown().await;
     assert_eq!((&approved["status"], &approved["shoppingId"]), (&json!("approved"), &json!(list)));
     mall.send_command::<Order, _>(id, OrderCommand::Ready { shopping_id: list }).await;
@@ -440,19 +438,16 @@ async fn an_order_shows_how_far_it_got_by_which_list_and_which_invoice() {
 async fn an_approval_by_hand_need_not_name_a_list_but_may_not_name_nonsense() {
     let (mall, order) = Mall::with_an_order().await;
     for wrong in [json!({ "shoppingId": "x" }), json!({ "shoppingId": 7 }), json!({ "shoppingId": " " })] {
-        assert!(mall.step("ApproveOrder", &order, wrong).await.is_err());
+        assert!(mall.approve(&order, wrong).await.is_err());
     }
-    assert_eq!(mall.step("ApproveOrder", &order, Value::Null).await, Ok(json!(2)));
+    assert_eq!(mall.approve(&order, Value::Null).await, Ok(json!(2)));
 }
 
 #[tokio::test]
 async fn d11_the_saga_finds_out_that_the_order_was_cancelled_and_leaves_it_so() {
     let (mall, order) = Mall::with_an_order().await;
     mall.ok("DELETE", &path(&order), Value::Null).await;
-    let approved = mall.step("ApproveOrder", &order, json!({})).await;
-    assert_eq!(approved, Err("ORDER_CANNOT_BE_APPROVED".to_owned()));
-    let reason = json!({ "reason": "ORDER_CANNOT_BE_APPROVED" });
-    assert_eq!(mall.step("RejectOrder", &order, reason).await, Ok(json!(2)), "harmless: nothing is written");
+    assert_eq!(mall.approve(&order, json!({})).await, Err("ORDER_IS_OVER".to_owned()));
     let read = mall.ok("GET", &path(&order), Value::Null).await;
     assert_eq!(read["order"]["status"], "cancelled");
     assert!(read["order"].get("reason").is_none());
@@ -461,12 +456,10 @@ async fn d11_the_saga_finds_out_that_the_order_was_cancelled_and_leaves_it_so() 
 #[tokio::test]
 async fn d6_a_rejected_order_says_why() {
     let (mall, order) = Mall::with_an_order().await;
-    let reason = json!({ "reason": "PAYMENT_DOES_NOT_COVER_TOTAL" });
-    assert_eq!(mall.step("RejectOrder", &order, reason).await, Ok(json!(2)));
+    mall.reject(&order, "PAYMENT_DOES_NOT_COVER_TOTAL").await;
     let read = mall.ok("GET", &path(&order), Value::Null).await;
     assert_eq!(read["order"]["status"], "rejected");
     assert_eq!(read["order"]["reason"], "PAYMENT_DOES_NOT_COVER_TOTAL");
-    assert!(mall.step("RejectOrder", &order, json!({})).await.is_err(), "a reason has to be given");
 }
 
 #[tokio::test]
@@ -479,7 +472,7 @@ async fn d11_an_order_is_cancelled_until_it_is_over_and_once() {
     let (mall, order) = Mall::with_an_order().await;
     let id: OrderId = order.parse().unwrap();
     let shopping_id = shopping_list_of(id);
-    mall.step("ApproveOrder", &order, json!({ "shoppingId": shopping_id })).await.unwrap();
+    mall.approve(&order, json!({ "shoppingId": shopping_id })).await.unwrap();
     let stale = mall.send_with("DELETE", &path(&order), json!({ "if-match": "\"1\"" }), Value::Null).await;
     stale.refused(412, "VERSION_MISMATCH");
     mall.send_command::<Order, _>(id, OrderCommand::Ready { shopping_id }).await;
@@ -487,11 +480,11 @@ async fn d11_an_order_is_cancelled_until_it_is_over_and_once() {
     assert_eq!(read["version"], 4, "what was collected goes back on the shelf");
 
     let (mall, order) = Mall::with_an_order().await;
-    mall.step("ApproveOrder", &order, json!({})).await.unwrap();
+    mall.approve(&order, json!({})).await.unwrap();
     assert_eq!(mall.ok("DELETE", &path(&order), Value::Null).await["version"], 3);
 
     let (mall, order) = Mall::with_an_order().await;
-    mall.step("RejectOrder", &order, json!({ "reason": "X" })).await.unwrap();
+    mall.reject(&order, "X").await;
     let late = mall.send("DELETE", &path(&order), Value::Null).await;
     late.refused(409, "ORDER_CANNOT_BE_CANCELLED");
     assert!(late.body["message"].as_str().unwrap().contains("rejected"), "{}", late.body);
@@ -507,12 +500,10 @@ async fn an_order_that_was_paid_is_not_cancelled_though_it_has_not_heard_of_that
     let (mall, order) = Mall::with_an_order().await;
     let id: OrderId = order.parse().unwrap();
     let shopping_id = shopping_list_of(id);
-    mall.step("ApproveOrder", &order, json!({ "shoppingId": shopping_id })).await.unwrap();
+    mall.approve(&order, json!({ "shoppingId": shopping_id })).await.unwrap();
     mall.send_command::<Order, _>(id, OrderCommand::Ready { shopping_id }).await;
     mall.happened("payments.Invoice", id, paid(id)).await;
     mall.send("DELETE", &path(&order), Value::Null).await.refused(409, "ORDER_IS_PAID");
-    let step = mall.step("CancelOrder", &order, json!({ "reason": "PAYMENT_OVERDUE" })).await;
-    assert_eq!(step, Err("ORDER_IS_PAID".to_owned()), "not even for the saga");
     assert_eq!(mall.ok("GET", &path(&order), Value::Null).await["order"]["status"], "ready");
     mall.send_command::<Order, _>(id, OrderCommand::Complete { invoice_id: id.as_kind() }).await;
     let over = mall.send("DELETE", &path(&order), Value::Null).await;
@@ -530,25 +521,6 @@ async fn a_cancellation_that_is_repeated_with_its_key_is_answered_as_before_thou
     let id: OrderId = order.parse().unwrap();
     mall.happened("payments.Invoice", id, paid(id)).await;
     assert_eq!(cancel().await.body, first.body);
-}
-
-#[tokio::test]
-async fn a_saga_that_gives_an_order_up_says_why_and_may_say_so_again() {
-    let (mall, order) = Mall::with_an_order().await;
-    let reason = json!({ "reason": "PAYMENT_OVERDUE" });
-    assert_eq!(mall.step("CancelOrder", &order, reason.clone()).await, Ok(json!(2)));
-    assert_eq!(mall.step("CancelOrder", &order, reason.clone()).await, Ok(json!(2)), "once");
-    let read = mall.ok("GET", &path(&order), Value::Null).await;
-    assert_eq!(
-        (&read["order"]["status"], &read["order"]["reason"]),
-        (&json!("cancelled"), &reason["reason"])
-    );
-
-    // The customer was faster, and gave no reason.
-    let (mall, order) = Mall::with_an_order().await;
-    mall.ok("DELETE", &path(&order), Value::Null).await;
-    assert_eq!(mall.step("CancelOrder", &order, reason).await, Ok(json!(2)), "harmless");
-    assert!(mall.ok("GET", &path(&order), Value::Null).await["order"].get("reason").is_none());
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its stage should stop")]
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use contracts::{
     Envelope,
@@ -18,8 +18,6 @@ use lambda::Fault;
 use ordering::{
     Ordering,
     order::{Order, OrderCommand},
-    policies::SagaStarter,
-    sagas::{FirstWait, OrderSagaInput, OrderSagas, Started},
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -211,13 +209,13 @@ async fn d11_a_payment_that_is_quicker_than_the_collection_is_not_forgotten() {
 
 #[tokio::test]
 async fn d11_an_event_that_comes_too_late_is_done_with_and_changes_nothing() {
-    let reject = || OrderCommand::Reject { reason: Reason::new("PAYMENT_IS_USED") };
-    let cancel = || OrderCommand::Cancel { reason: None };
+    let close = || OrderCommand::Close { reason: Reason::new("PAYMENT_IS_USED"), even_approved: true };
+    let cancel = || OrderCommand::Cancel;
     for commands in [
         vec![create(), cancel()],
-        vec![create(), reject()],
+        vec![create(), close()],
         vec![create(), approve(), cancel()],
-        vec![create(), approve(), reject()],
+        vec![create(), approve(), close()],
         vec![create(), approve(), ready(), cancel()],
     ] {
         let stage = Stage::with(commands).await;
@@ -295,45 +293,6 @@ async fn a_basket_becomes_one_order_however_often_it_is_delivered_at_the_prices_
     assert_eq!(stage.status().await, ("pending", 1));
     let order = stage.order().await.state.unwrap();
     assert_eq!((&order.placed().items, order.placed().total), (&items(), money(150)));
-}
-
-/// Every call is remembered, and answered as Step Functions does: by the input, one saga for each order.
-#[derive(Default)]
-struct Remembered(Mutex<Vec<OrderSagaInput>>);
-
-#[async_trait::async_trait]
-impl OrderSagas for Remembered {
-    async fn start(&self, input: &OrderSagaInput) -> Result<Started, Fault> {
-        let mut started = self.0.lock().unwrap();
-        let before = started.iter().any(|before| before.order_id == input.order_id);
-        started.push(input.clone());
-        Ok(if before { Started::Before } else { Started::Now })
-    }
-}
-
-#[tokio::test]
-async fn a_saga_is_started_with_ids_only_and_by_every_repeat_with_the_same_so_that_it_runs_once() {
-    let stage = Stage::with([create()]).await;
-    let stream = StreamId::of::<Order, _>(order_id());
-    let event = stage.store.event(&stream, kernel::Version::FIRST).await.unwrap().unwrap();
-    let sagas = Arc::new(Remembered::default());
-    let starter = Arc::new(SagaStarter::new(stage.store.clone(), sagas.clone(), FirstWait { wait: 60 }));
-    for _ in 0..3 {
-        starter.clone().start_order_saga(event.clone()).await.unwrap();
-    }
-    let started = sagas.0.lock().unwrap();
-    let input = json!({
-        "orderId": order_id(),
-        "customerId": Id::<()>::derived(&["ada"]),
-        "paymentId": Id::<()>::derived(&["card"]),
-        "shoppingId": shopping_list_of(order_id()),
-        "payment": { "wait": 60 },
-        "correlation": event.correlation,
-        "causation": event.id,
-        "trace": event.trace,
-    });
-    // The execution is named after the order: a start with the same name and input is the same start.
-    assert_eq!(serde_json::to_value(&*started).unwrap(), json!([input, input, input]));
 }
 
 proptest! {

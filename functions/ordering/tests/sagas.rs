@@ -1,13 +1,10 @@
-//! What operators are told of order sagas: from histories, and over HTTP.
+//! The protocol of sagas over an event table and views in memory, with executions that can fail.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its stage should stop")]
 
 use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -16,216 +13,135 @@ use contracts::{
     Envelope,
     ids::{OrderId, shopping_list_of},
     ordering::OrderItem,
+    payments::{InvoiceCanceled, InvoiceEvent, InvoicePaid, PaymentEvent, PaymentReleased},
 };
-use event_store::{EventStore, Expect, MemoryLog};
-use kernel::{Id, Money, Reason, StreamId, Timestamp, Version};
-use lambda::{Fault, use_case};
+use event_store::{EventStore, Expect, MemoryLog, Segment};
+use kernel::{Aggregate, CommandMeta, Id, Money, Reason, StreamId, Version};
+use lambda::{Fault, Function, use_case};
 use ordering::{
     order::{Order, OrderCommand},
-    saga_generations::SagaGenerations,
-    saga_rows::{Change, MemoryRows, SagaRows, Status, VIEW, join},
-    saga_table::{SagaTable, create_table},
-    saga_view::{COMPARED, MAX_LOOKS, News, Outcome, SagaProjection, SagaViews, steps},
-    sagas::{Ended, Execution, Failure, Happened, Happening, Run, SagaRecords},
+    saga::{Patience, Saga},
+    saga_views::{SagaRows, SagaShower, SagaViews},
+    sagas::{A_RUN, PlacementInput, Resumed, Resumer, Sagas, UndoInput},
+    step_functions::{Execution, Executions, Failure, Happened, Happening},
+    views::Orders,
 };
-use projection::{Consistency, Generations, MemoryRegistry};
+use projection::{MemoryViews, Projection, Projector};
 use serde_json::{Value, json};
-use testing::{EmbeddedDynamo, TestPorts};
+use testing::{FaultyLog, TestPorts, faulty::OnAppend, tell};
 
-// ---- histories
+/// What an execution has before it counts as lost.
+const PATIENCE: u64 = 300;
+const FORGOTTEN: u64 = 1_209_600;
 
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(1_795_165_200 + second).unwrap()
-}
-
-fn failure(error: &str) -> Failure {
-    Failure { error: error.into(), cause: format!("{error} was said") }
-}
-
-fn task(state: &str) -> Happening {
-    Happening::Entered { state: state.into(), step: true }
-}
-
-fn end(state: &str) -> Happening {
-    Happening::Entered { state: state.into(), step: false }
-}
-
-fn failed(error: &str) -> Happening {
-    Happening::Failed(failure(error))
-}
-
-/// A second apart.
-fn history(what: impl IntoIterator<Item = Happening>) -> Vec<Happened> {
-    (0..).zip(what).map(|(second, what)| Happened { at: at(second), what }).collect()
-}
-
-use Happening::{Attempted, Done, Ended as End};
-
-/// Name, outcome, attempts and errors.
-fn told(what: impl IntoIterator<Item = Happening>) -> Vec<(String, Outcome, u32, Vec<String>)> {
-    let told = steps(&history(what)).steps.into_iter();
-    let errors = |failures: Vec<Failure>| failures.into_iter().map(|failure| failure.error).collect();
-    told.map(|step| (step.name, step.outcome, step.attempts, errors(step.failures))).collect()
-}
-
-#[test]
-fn a_step_that_needed_three_attempts_says_so_and_why() {
-    let told = steps(&history([
-        task("ConfirmPayment"),
-        Attempted,
-        failed("Unavailable"),
-        Attempted,
-        failed("States.Timeout"),
-        Attempted,
-        Done,
-        end("OrderApproved"),
-        End,
-    ]));
-    assert_eq!((told.transitions, told.state.as_deref()), (3, Some("OrderApproved")));
-    let [step] = &told.steps[..] else { panic!("{told:?}") };
-    assert_eq!((step.outcome, step.attempts), (Outcome::Done, 3));
-    assert_eq!((step.started_at, step.ended_at), (at(0), Some(at(6))));
-    assert_eq!(step.failures, [failure("Unavailable"), failure("States.Timeout")]);
-}
-
-#[test]
-fn a_step_that_was_given_up_is_followed_by_what_undoes_it() {
-    let refused = [
-        task("ConfirmPayment"),
-        Attempted,
-        failed("TOO_LITTLE"),
-        task("ReleasePayment"),
-        Attempted,
-        Done,
-        end("OrderRejected"),
-        End,
-    ];
-    let wanted = [
-        ("ConfirmPayment".to_owned(), Outcome::Failed, 1, vec!["TOO_LITTLE".to_owned()]),
-        ("ReleasePayment".to_owned(), Outcome::Done, 1, vec![]),
-    ];
-    assert_eq!(told(refused), wanted);
-}
-
-#[test]
-fn a_step_under_way_is_not_said_to_have_failed() {
-    let waiting = told([task("ConfirmPayment"), Attempted, failed("Unavailable")]);
-    assert_eq!(waiting[0].1, Outcome::Running, "it waits to be tried again");
-    assert_eq!(told([task("ConfirmPayment")])[0].1, Outcome::Running);
-    let again = steps(&history([task("ConfirmPayment"), Attempted, failed("Unavailable"), Attempted]));
-    assert_eq!((again.steps[0].outcome, again.steps[0].ended_at), (Outcome::Running, None));
-    let stopped = told([task("ConfirmPayment"), Attempted, End]);
-    assert_eq!(stopped[0].1, Outcome::Failed, "somebody stopped it there");
-}
-
-#[test]
-fn a_saga_that_goes_on_after_it_was_stopped_has_the_step_twice() {
-    let told = told([task("Pay"), Attempted, End, task("Pay"), Attempted, Done]);
-    let outcomes: Vec<Outcome> = told.iter().map(|step| step.1).collect();
-    assert_eq!(outcomes, [Outcome::Failed, Outcome::Done]);
-}
-
-#[test]
-fn nothing_happened_is_no_transition() {
-    assert_eq!(steps(&[]).transitions, 0);
-}
-
-// ---- over HTTP
-
-/// Executions as a service would remember them.
+/// Executions that remember what was started, in short, and that an outage can befall.
 #[derive(Default)]
 struct Remembered {
-    runs: Mutex<BTreeMap<Run, (Execution, Vec<Happened>)>>,
-    finds: AtomicUsize,
-    down: AtomicBool,
+    started: Mutex<Vec<(OrderId, String)>>,
+    inputs: Mutex<Vec<Value>>,
+    /// Orders for which nothing can be started, nor looked at.
+    out: Mutex<BTreeSet<OrderId>>,
+    undos: Mutex<BTreeMap<(OrderId, u32), Execution>>,
 }
 
 impl Remembered {
-    fn remember(&self, run: Run, ended: Ended) -> Execution {
-        let (Run::Saga(order_id) | Run::Undo(order_id, _)) = run;
-        let over = ended != Ended::Running;
-        let error = (ended == Ended::Stuck).then(|| failure("SagaStuck"));
-        let ended_at = over.then(|| at(9));
-        let execution = Execution { order_id, ended, started_at: at(0), ended_at, redrives: 0, error };
-        let history = history([task("ReleasePayment"), Attempted, failed("Unavailable"), end("SagaStuck")]);
-        self.runs.lock().unwrap().insert(run, (execution.clone(), history));
-        execution
+    fn answer(&self, order: OrderId) -> Result<(), Fault> {
+        if self.out.lock().unwrap().contains(&order) { Err(Fault::unavailable("outage")) } else { Ok(()) }
     }
 
-    fn forget(&self) {
-        self.runs.lock().unwrap().clear();
-    }
-
-    fn answers(&self) -> Result<(), Fault> {
-        if self.down.load(Ordering::Relaxed) { Err(Fault::unavailable("down")) } else { Ok(()) }
+    fn start(&self, order: OrderId, what: String, input: Value) -> Result<(), Fault> {
+        self.answer(order)?;
+        self.started.lock().unwrap().push((order, what));
+        self.inputs.lock().unwrap().push(input);
+        Ok(())
     }
 }
 
 #[async_trait]
-impl SagaRecords for Remembered {
-    async fn newest(&self, how: Ended, limit: u32) -> Result<Vec<Execution>, Fault> {
-        self.answers()?;
-        let runs = self.runs.lock().unwrap();
-        let sagas = runs.iter().filter(|(run, _)| matches!(run, Run::Saga(_))).map(|(_, (found, _))| found);
-        let all = sagas.filter(|found| found.ended == how).take(limit as usize);
-        // As the service does, lists leave out why.
-        Ok(all.map(|found| Execution { error: None, ..found.clone() }).collect())
+impl Executions for Remembered {
+    async fn place(&self, name: &str, input: &PlacementInput) -> Result<(), Fault> {
+        assert!(name.starts_with(&format!("{}-", input.order_id)), "{name}");
+        let mut value = serde_json::to_value(input).unwrap();
+        value["name"] = json!(name);
+        self.start(input.order_id, "place".to_owned(), value)
     }
 
-    async fn find(&self, run: Run) -> Result<Option<Execution>, Fault> {
-        self.answers()?;
-        self.finds.fetch_add(1, Ordering::Relaxed);
-        Ok(self.runs.lock().unwrap().get(&run).map(|(found, _)| found.clone()))
+    async fn undo(&self, input: &UndoInput) -> Result<(), Fault> {
+        let UndoInput { order_id, attempt, origin, reason, .. } = input;
+        let what = format!("undo {attempt} {origin:?} {reason}");
+        self.start(*order_id, what, serde_json::to_value(input).unwrap())
     }
 
-    async fn history(&self, run: Run) -> Result<Vec<Happened>, Fault> {
-        Ok(self.runs.lock().unwrap().get(&run).map(|(_, history)| history.clone()).unwrap_or_default())
+    async fn look(&self, order: OrderId, attempt: u32) -> Result<Option<Execution>, Fault> {
+        self.answer(order)?;
+        Ok(self.undos.lock().unwrap().get(&(order, attempt)).cloned())
     }
+}
+
+/// The sagas of a mall.
+struct World {
+    ports: TestPorts,
+    log: FaultyLog,
+    store: EventStore,
+    orders: Projector<Orders>,
+    rows: Projector<SagaRows>,
+    executions: Arc<Remembered>,
 }
 
 fn order(name: &str) -> OrderId {
     Id::derived(&["order", name])
 }
 
-struct World {
-    ports: TestPorts,
-    store: EventStore,
-    rows: Arc<dyn SagaRows>,
-    records: Arc<Remembered>,
-    _dynamo: Option<EmbeddedDynamo>,
+fn approve(id: OrderId) -> OrderCommand {
+    OrderCommand::Approve { shopping_id: Some(shopping_list_of(id)) }
+}
+
+/// What leads a pending order to this state.
+fn towards(status: &str, id: OrderId) -> Vec<OrderCommand> {
+    let (shopping_id, invoice_id) = (shopping_list_of(id), id.as_kind());
+    let (ready, complete) = (OrderCommand::Ready { shopping_id }, OrderCommand::Complete { invoice_id });
+    let close = OrderCommand::Close { reason: Reason::new("OUT_OF_STOCK"), even_approved: false };
+    match status {
+        "pending" => vec![],
+        "approved" => vec![approve(id)],
+        "ready" => vec![approve(id), ready],
+        "completed" => vec![approve(id), ready, complete],
+        "rejected" => vec![close],
+        "cancelled" => vec![OrderCommand::Cancel],
+        _ => panic!("no state {status}"),
+    }
 }
 
 impl World {
     fn new() -> Self {
-        Self::over(Arc::new(MemoryRows::new()), None)
-    }
-
-    fn over(rows: Arc<dyn SagaRows>, dynamo: Option<EmbeddedDynamo>) -> Self {
         let ports = TestPorts::new(1);
-        ports.set(at(10));
-        let store = EventStore::new(Arc::new(MemoryLog::new()), ports.ports());
-        Self { ports, store, rows, records: Arc::default(), _dynamo: dynamo }
+        let log = FaultyLog::new(Arc::new(MemoryLog::default()));
+        let store = EventStore::new(Arc::new(log.clone()), ports.ports());
+        let orders = Projector::new(Arc::new(MemoryViews::new()), store.clone(), ports.ports());
+        let rows = Projector::new(Arc::new(MemoryViews::new()), store.clone(), ports.ports());
+        Self { ports, log, store, orders, rows, executions: Arc::default() }
     }
 
-    async fn both() -> [Self; 2] {
-        let dynamo = EmbeddedDynamo::start().await;
-        create_table(&dynamo.client(), "sagas").await.unwrap();
-        let table = SagaTable::new(dynamo.client(), "sagas");
-        [Self::new(), Self::over(Arc::new(table), Some(dynamo))]
+    /// A mall with one order that became this.
+    async fn with(status: &str) -> (Self, OrderId) {
+        let world = Self::new();
+        let id = world.order("a", status).await;
+        (world, id)
     }
 
-    /// The rows, as a function of a mall sees them of which no view was ever rebuilt.
-    fn generations(&self) -> Arc<SagaGenerations> {
-        let generations = Generations::new(VIEW, Arc::new(MemoryRegistry::new()), self.ports.ports().clock);
-        Arc::new(SagaGenerations::new(generations, self.rows.clone(), Arc::new(MemoryRows::new())))
+    fn sagas(&self) -> Sagas {
+        let patience = Patience::new(&PATIENCE.to_string()).unwrap();
+        Sagas::new(self.store.clone(), self.ports.ports(), self.executions.clone(), patience)
     }
 
-    fn projection(&self) -> Arc<SagaProjection> {
-        Arc::new(SagaProjection::new(self.store.clone(), self.generations(), self.ports.ports()))
+    async fn send(&self, id: OrderId, command: OrderCommand) {
+        let (stream, meta) = (StreamId::of::<Order, _>(id), self.ports.command("saga:order"));
+        self.store.transact::<Order>(&stream, Expect::Any, &command, &meta).await.unwrap();
     }
 
-    /// An order to which these commands were sent after it was placed.
-    async fn ordered(&self, id: OrderId, commands: impl IntoIterator<Item = OrderCommand>) {
+    /// An order that became this; a second later, so that no two are placed at one time.
+    async fn order(&self, name: &str, status: &str) -> OrderId {
+        let id = order(name);
         let items = vec![OrderItem {
             store_id: Id::derived(&["store"]),
             product_id: Id::derived(&["apple"]),
@@ -235,367 +151,777 @@ impl World {
             quantity: 2,
         }];
         let (customer_id, payment_id) = (Id::derived(&["ada"]), Id::derived(&["card"]));
-        let create = OrderCommand::Create { customer_id, payment_id, items };
-        for command in [create].into_iter().chain(commands) {
-            let stream = StreamId::of::<Order, _>(id);
-            let meta = self.ports.command("saga:order");
-            self.store.transact::<Order>(&stream, Expect::Any, &command, &meta).await.unwrap();
+        self.after(1);
+        self.send(id, OrderCommand::Create { customer_id, payment_id, items }).await;
+        for command in towards(status, id) {
+            self.send(id, command).await;
+        }
+        id
+    }
+
+    /// What another context says of an order.
+    async fn invoice(&self, id: OrderId, event: InvoiceEvent) -> Envelope {
+        let stream: StreamId = format!("payments.Invoice/{id}").parse().unwrap();
+        let version = tell(&self.store, &stream, &event, &self.ports.command("policy:x")).await;
+        self.store.event(&stream, version).await.unwrap().unwrap()
+    }
+
+    async fn paid(&self, id: OrderId) {
+        let (customer_id, payment_id) = (Id::derived(&["ada"]), Id::derived(&["card"]));
+        let amount = Money::from_minor(150).unwrap();
+        self.invoice(
+            id,
+            InvoiceEvent::InvoicePaid(InvoicePaid { order_id: id, customer_id, payment_id, amount }),
+        )
+        .await;
+    }
+
+    fn after(&self, seconds: u64) {
+        self.ports.advance(Duration::from_secs(seconds));
+    }
+
+    async fn events<A: Aggregate>(&self, id: OrderId) -> Vec<Envelope> {
+        self.store.events_after(&StreamId::of::<A, _>(id), Version::NONE).await.unwrap()
+    }
+
+    /// The saga's stream, in short: types of events, and the numbers of attempts.
+    async fn saga(&self, id: OrderId) -> Vec<String> {
+        let short = |event: &Envelope| {
+            let attempt = event.data.as_ref().unwrap()["attempt"].as_u64();
+            let attempt = attempt.map(|attempt| format!(" {attempt}")).unwrap_or_default();
+            format!("{}{attempt}", event.event_type.strip_prefix("Saga").unwrap())
+        };
+        self.events::<Saga>(id).await.iter().map(short).collect()
+    }
+
+    async fn status(&self, id: OrderId) -> &'static str {
+        self.store.load::<Order>(&StreamId::of::<Order, _>(id)).await.unwrap().state.unwrap().status()
+    }
+
+    /// What was started for an order since this was last asked.
+    fn started(&self, id: OrderId) -> Vec<String> {
+        let mut started = self.executions.started.lock().unwrap();
+        started.extract_if(.., |(order, _)| *order == id).map(|(_, what)| what).collect()
+    }
+
+    fn outage(&self, id: OrderId) {
+        self.executions.out.lock().unwrap().insert(id);
+    }
+
+    fn healed(&self) {
+        self.executions.out.lock().unwrap().clear();
+    }
+
+    async fn function(&self, name: &str) -> Function {
+        let (ports, sagas) = (self.ports.ports(), Arc::new(self.sagas()));
+        let views = Arc::new(SagaViews::new(self.orders.clone(), self.rows.clone()));
+        let shower = Arc::new(SagaShower::new(self.store.clone(), self.executions.clone()));
+        match name {
+            "begin-undo" => use_case(&sagas, &ports, Sagas::begin_undo),
+            "close-order" => use_case(&sagas, &ports, Sagas::close_order),
+            "end-undo" => use_case(&sagas, &ports, Sagas::end_undo),
+            "retry-saga" => use_case(&sagas, &ports, Sagas::retry_saga),
+            "list-sagas" => use_case(&views, &ports, SagaViews::list_sagas),
+            "get-saga" => use_case(&shower, &ports, SagaShower::get_saga),
+            _ => panic!("no function {name}"),
         }
     }
 
-    /// The view hears of all that happened to an order.
-    async fn heard_of(&self, id: OrderId) {
-        let events = self.store.events_after(&StreamId::of::<Order, _>(id), Version::NONE).await.unwrap();
-        let projection = self.projection();
-        let news = events.into_iter().map(|event| News::Event(Box::new(event))).collect();
-        assert!(projection.project_sagas(news).await.iter().all(Result::is_ok));
+    /// A step of an execution: its answer, or the name of its error.
+    async fn step(&self, name: &str, execution: &str, id: OrderId, body: Value) -> Result<Value, String> {
+        let call =
+            json!({ "command": format!("{execution}:{name}"), "id": id, "actor": "saga:undo", "body": body });
+        self.function(name).await.invoke(call).await.map_err(|error| error.error_type)
     }
 
-    /// An order that became this, whose saga stands so; the view has heard of all of it.
-    async fn saga(&self, id: OrderId, ended: Ended, commands: impl IntoIterator<Item = OrderCommand>) {
-        self.ordered(id, commands).await;
-        self.heard_of(id).await;
-        self.told(Run::Saga(id), ended).await;
+    /// A placement that failed.
+    async fn failed(&self, execution: &str, id: OrderId, error: &str) -> Result<Value, String> {
+        let body = json!({ "origin": "placement", "error": error, "cause": "{\"errorMessage\":\"why\"}" });
+        self.step("begin-undo", execution, id, body).await
     }
 
-    /// An execution stands so, and the view was told.
-    async fn told(&self, run: Run, ended: Ended) {
-        let execution = self.records.remember(run, ended);
-        join(self.rows.as_ref(), Change::heard(run, &execution)).await.unwrap();
-    }
-
-    async fn get(&self, target: &str) -> (u64, Value) {
-        let ports = self.ports.ports();
-        let views = SagaViews::new(self.store.clone(), self.generations(), self.records.clone());
-        let views = Arc::new(views);
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let query: serde_json::Map<String, Value> = query
-            .split('&')
-            .filter_map(|pair| pair.split_once('='))
-            .map(|(name, value)| (name.to_owned(), json!(value)))
-            .collect();
-        let (function, id) = match path.strip_prefix("/api/sagas").unwrap() {
-            "" => (use_case(&views, &ports, SagaViews::list_sagas), json!({})),
-            id => (use_case(&views, &ports, SagaViews::get_saga), json!({ "id": &id[1..] })),
-        };
+    /// The status and the body of an answer over HTTP.
+    async fn http(&self, name: &str, id: &str, query: &str, headers: Value, body: Value) -> (u64, Value) {
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        let query: serde_json::Map<String, Value> =
+            pairs.map(|(name, value)| (name.to_owned(), json!(value))).collect();
         let payload = json!({
-            "rawPath": path, "headers": {}, "queryStringParameters": query, "pathParameters": id,
-            "requestContext": { "http": { "method": "GET" } }
+            "rawPath": format!("/api/sagas/{id}/{name}"), "headers": headers, "queryStringParameters": query,
+            "pathParameters": { "id": id }, "body": body.to_string(),
+            "requestContext": { "http": { "method": "POST" } }
         });
-        let answer = function.invoke(payload).await.unwrap();
+        let answer = self.function(name).await.invoke(payload).await.unwrap();
         let body = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
         (answer["statusCode"].as_u64().unwrap(), body)
     }
 
-    async fn ok(&self, target: &str) -> Value {
-        let (status, body) = self.get(target).await;
-        assert_eq!(status, 200, "{target}: {body}");
-        body
+    /// An operator asks: `OK`, or the code of the refusal.
+    async fn asks(&self, name: &str, id: OrderId, body: Value) -> String {
+        let (status, body) = self.http(name, &id.to_string(), "", json!({}), body).await;
+        match status {
+            200 => "OK".to_owned(),
+            _ => format!("{status} {}", body["code"].as_str().unwrap()),
+        }
     }
 
-    async fn shown(&self, id: OrderId) -> Value {
-        self.ok(&format!("/api/sagas/{id}")).await["saga"].take()
+    async fn all(&self) -> Vec<Envelope> {
+        let page = self.store.scan(Segment::WHOLE, None, None).await.unwrap();
+        page.commits.iter().flat_map(|commit| commit.envelopes().collect::<Vec<_>>()).collect()
     }
 
-    /// Id and status of what is listed.
-    async fn listed(&self, query: &str) -> BTreeMap<String, String> {
-        let body = self.ok(&format!("/api/sagas{query}")).await;
+    /// The views hear of all that happened.
+    async fn heard(&self) {
+        let views = Arc::new(SagaViews::new(self.orders.clone(), self.rows.clone()));
+        let (of_sagas, others): (Vec<_>, Vec<_>) =
+            self.all().await.into_iter().partition(|event| event.stream.category() == SagaRows::CATEGORY);
+        assert!(views.project_sagas(of_sagas).await.iter().all(Result::is_ok));
+        for event in others.iter().filter(|event| event.stream.category() == Orders::CATEGORY) {
+            self.orders.deliver(event).await.unwrap();
+        }
+    }
+
+    /// A run of the schedule, after the views heard of all.
+    async fn run(&self) -> Resumed {
+        self.heard().await;
+        let forgotten = Duration::from_secs(FORGOTTEN);
+        let resumer = Resumer::new(self.sagas(), self.orders.clone(), self.rows.clone(), forgotten);
+        Arc::new(resumer).resume_sagas().await.unwrap()
+    }
+
+    /// A run each minute for so many: what was started, and in which minute.
+    async fn minutes(&self, id: OrderId, count: u32) -> Vec<(u32, String)> {
+        let mut seen = Vec::new();
+        for minute in 1..=count {
+            self.after(60);
+            self.run().await;
+            seen.extend(self.started(id).into_iter().map(|what| (minute, what)));
+        }
+        seen
+    }
+
+    /// Id and status of what is listed, in order.
+    async fn listed(&self, query: &str) -> Vec<(String, String)> {
+        let (status, body) = self.http("list-sagas", "", query, json!({}), Value::Null).await;
+        assert_eq!(status, 200, "{query}: {body}");
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let sagas = body["sagas"].as_array().unwrap().iter();
         sagas.map(|saga| (text(&saga["id"]), text(&saga["status"]))).collect()
     }
 
-    fn finds(&self) -> usize {
-        self.records.finds.swap(0, Ordering::Relaxed)
+    async fn shown(&self, id: OrderId) -> Value {
+        let (status, mut body) = self.http("get-saga", &id.to_string(), "", json!({}), Value::Null).await;
+        assert_eq!(status, 200, "{body}");
+        body["saga"].take()
     }
 }
 
-fn approve(id: OrderId) -> OrderCommand {
-    OrderCommand::Approve { shopping_id: Some(shopping_list_of(id)) }
+/// The data of an undo at its end.
+fn ended(attempt: u32, with: Value) -> Value {
+    let mut data = json!({ "attempt": attempt, "orderId": "x", "origin": "placement", "reason": "X" });
+    data.as_object_mut().unwrap().extend(with.as_object().unwrap().clone());
+    data
 }
 
-fn reject() -> OrderCommand {
-    OrderCommand::Reject { reason: Reason::new("OUT_OF_STOCK") }
-}
+// ---- starting
 
-const CANCEL: OrderCommand = OrderCommand::Cancel { reason: None };
-
-fn only(names: &[&str]) -> BTreeMap<String, String> {
-    names.iter().map(|name| (order(name).to_string(), (*name).to_owned())).collect()
+#[tokio::test]
+async fn a_placement_is_started_with_ids_only_and_each_time_under_a_name_of_its_own() {
+    let (world, id) = World::with("pending").await;
+    let mut event = world.events::<Order>(id).await.remove(0);
+    event.data = None; // the bus could not carry it
+    for _ in 0..2 {
+        Arc::new(world.sagas()).start_placement(event.clone()).await.unwrap();
+    }
+    assert_eq!(world.started(id), ["place", "place"]);
+    let mut inputs = world.executions.inputs.lock().unwrap().clone();
+    let names = inputs.iter_mut().map(|input| input["name"].take()).collect::<Vec<_>>();
+    assert_ne!(names[0], names[1]);
+    assert_eq!(inputs[0], inputs[1]);
+    let wanted = json!({
+        "orderId": id, "customerId": Id::<()>::derived(&["ada"]), "paymentId": Id::<()>::derived(&["card"]),
+        "shoppingId": shopping_list_of(id), "correlation": event.correlation, "causation": event.id,
+        "trace": null, "name": null,
+    });
+    assert_eq!(inputs[0], wanted);
 }
 
 #[tokio::test]
-async fn a_list_says_what_became_of_each_saga_and_of_its_order() {
-    for world in World::both().await {
-        world.saga(order("running"), Ended::Running, []).await;
-        world.saga(order("succeeded"), Ended::Well, [approve(order("succeeded"))]).await;
-        world.saga(order("compensated"), Ended::Well, [reject()]).await;
-        world.saga(order("cancelled"), Ended::Well, [CANCEL]).await;
-        world.saga(order("stuck"), Ended::Stuck, []).await;
-        world.saga(order("aborted"), Ended::Aborted, []).await;
-        let all = ["running", "succeeded", "compensated", "cancelled", "stuck", "aborted"];
-        assert_eq!(world.listed("").await, only(&all));
-        assert_eq!(world.listed("?status=").await, only(&all));
-        for status in all {
-            assert_eq!(world.listed(&format!("?status={status}")).await, only(&[status]), "{status}");
+async fn a_replay_of_old_events_starts_no_placement() {
+    for status in ["approved", "ready", "completed", "rejected", "cancelled"] {
+        let (world, id) = World::with(status).await;
+        let event = world.events::<Order>(id).await.remove(0);
+        Arc::new(world.sagas()).start_placement(event).await.unwrap();
+        assert!(world.started(id).is_empty(), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_whose_execution_could_not_be_started_comes_again() {
+    let (world, id) = World::with("cancelled").await;
+    let [created, canceled] = &world.events::<Order>(id).await[..] else { panic!("two events") };
+    let undo = || Arc::new(world.sagas()).undo_order(canceled.clone());
+    world.outage(id);
+    assert!(undo().await.unwrap_err().is_technical());
+    world.healed();
+    for _ in 0..2 {
+        undo().await.unwrap();
+    }
+    let once = "undo 1 Cancellation ORDER_CANCELLED";
+    assert_eq!((world.saga(id).await, world.started(id)), (vec!["UndoBegan 1".into()], vec![once.into(); 2]));
+    // What a mistake in a rule would let through.
+    assert!(Arc::new(world.sagas()).undo_order(created.clone()).await.is_err());
+    assert!(Arc::new(world.sagas()).start_placement(canceled.clone()).await.is_err());
+}
+
+#[tokio::test]
+async fn an_order_that_was_not_paid_in_time_is_undone_but_not_for_an_invoice_that_was_cancelled_by_hand() {
+    for (reason, wanted) in [("PAYMENT_OVERDUE", vec!["undo 1 Expiry PAYMENT_OVERDUE"]), ("TYPO", vec![])] {
+        let (world, id) = World::with("ready").await;
+        let canceled = InvoiceCanceled { order_id: id, reason: reason.to_owned() };
+        let event = world.invoice(id, InvoiceEvent::InvoiceCanceled(canceled)).await;
+        Arc::new(world.sagas()).undo_order(event).await.unwrap();
+        assert_eq!(world.started(id), wanted);
+    }
+}
+
+// ---- undoing
+
+#[tokio::test]
+async fn an_undo_is_recorded_before_it_is_started_so_that_one_that_never_got_going_is_found() {
+    let (world, id) = World::with("pending").await;
+    world.outage(id);
+    assert_eq!(world.failed("p", id, "OUT_OF_STOCK").await, Err("Unavailable".into()));
+    assert_eq!(world.saga(id).await, ["UndoBegan 1"]);
+    world.healed();
+    world.run().await;
+    assert!(world.started(id).is_empty(), "it has its time");
+    world.after(PATIENCE * 5 / 4);
+    assert_eq!(world.run().await, Resumed { resumed: 1, ..Resumed::default() });
+    assert_eq!(world.started(id), ["undo 2 Placement OUT_OF_STOCK"]);
+}
+
+#[tokio::test]
+async fn a_step_that_is_repeated_because_nothing_could_be_started_starts_what_it_recorded() {
+    let (world, id) = World::with("pending").await;
+    world.outage(id);
+    world.failed("p", id, "OUT_OF_STOCK").await.unwrap_err();
+    world.healed();
+    world.failed("p", id, "OUT_OF_STOCK").await.unwrap();
+    assert_eq!(world.saga(id).await, ["UndoBegan 1"]);
+    assert_eq!(world.started(id), ["undo 1 Placement OUT_OF_STOCK"]);
+}
+
+#[tokio::test]
+async fn two_who_begin_at_once_begin_one_attempt() {
+    let (world, id) = World::with("pending").await;
+    let world = Arc::new(world);
+    let other = world.clone();
+    world.log.on_append([OnAppend::after(move || async move {
+        other.failed("q", id, "Unavailable").await.unwrap();
+    })]);
+    world.failed("p", id, "OUT_OF_STOCK").await.unwrap();
+    assert_eq!(world.saga(id).await, ["UndoBegan 1"]);
+    // The second start finds the name taken.
+    assert_eq!(world.started(id), ["undo 1 Placement PLACEMENT_FAILED"; 2]);
+}
+
+#[tokio::test]
+async fn a_cancellation_outranks_an_undo_that_would_keep_the_order() {
+    let (world, id) = World::with("pending").await;
+    world.failed("p", id, "OUT_OF_STOCK").await.unwrap();
+    world.send(id, OrderCommand::Cancel).await;
+    let canceled = world.events::<Order>(id).await.remove(1);
+    Arc::new(world.sagas()).undo_order(canceled).await.unwrap();
+    // A placement that fails then is no reason any more.
+    world.failed("q", id, "ORDER_IS_OVER").await.unwrap();
+    let (first, second) = ("undo 1 Placement OUT_OF_STOCK", "undo 2 Cancellation ORDER_CANCELLED");
+    assert_eq!(world.started(id), [first, second, second]);
+    // The first one comes too late to keep it, and so does its failure.
+    world
+        .step("end-undo", "u1", id, ended(1, json!({ "kept": { "Error": "ORDER_IS_KEPT", "Cause": "" } })))
+        .await
+        .unwrap();
+    world
+        .step("end-undo", "u1", id, ended(1, json!({ "failure": { "Error": "X", "Cause": "" } })))
+        .await
+        .unwrap();
+    assert_eq!(world.saga(id).await, ["UndoBegan 1", "UndoBegan 2"]);
+}
+
+#[tokio::test]
+async fn a_placement_that_fails_late_beside_an_approved_order_begins_nothing() {
+    for status in ["approved", "ready", "completed"] {
+        let (world, id) = World::with(status).await;
+        world.failed("p", id, "RESERVATION_IS_CLOSED").await.unwrap();
+        assert_eq!((world.saga(id).await, world.started(id)), (vec![], vec![]), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_caller_from_outside_cannot_pass_for_a_placement_nor_a_placement_for_an_operator() {
+    let (world, id) = World::with("approved").await;
+    let body = json!({ "origin": "placement", "error": "X", "cause": "" });
+    assert_eq!(world.asks("begin-undo", id, body).await, "OK");
+    assert_eq!(world.started(id), ["undo 1 Operator UNDONE_BY_HAND"]);
+    world.failed("p", id, "OUT_OF_STOCK").await.unwrap();
+    assert_eq!(world.saga(id).await, ["UndoBegan 1"]);
+}
+
+#[tokio::test]
+async fn an_order_is_closed_first_unless_it_is_to_be_kept() {
+    let kept = "ORDER_IS_KEPT";
+    for (status, is_paid, of_placement, of_others) in [
+        ("pending", false, "rejected", "rejected"),
+        ("approved", false, kept, "cancelled"),
+        ("ready", false, kept, "cancelled"),
+        ("ready", true, kept, kept),
+        ("completed", true, kept, kept),
+        ("rejected", false, "rejected", "rejected"),
+        ("cancelled", false, "cancelled", "cancelled"),
+    ] {
+        for origin in ["placement", "cancellation", "expiry", "operator"] {
+            let (world, id) = World::with(status).await;
+            if is_paid {
+                world.paid(id).await;
+            }
+            let close = async || {
+                let closed =
+                    world.step("close-order", "u", id, json!({ "origin": origin, "reason": "X" })).await;
+                closed.map_or_else(|error| error, |answer| answer["id"].as_str().unwrap().to_owned())
+            };
+            let wanted = if origin == "placement" { of_placement } else { of_others };
+            for _ in 0..2 {
+                let code = close().await;
+                assert_eq!(code == kept, wanted == kept, "{status} {origin}: {code}");
+            }
+            let wanted = if wanted == kept { status } else { wanted };
+            assert_eq!(world.status(id).await, wanted, "{status} {origin}");
         }
-        let rejected = world.ok("/api/sagas?status=compensated").await["sagas"][0].take();
-        assert_eq!(
-            (&rejected["order"], &rejected["last"]["name"]),
-            (&json!("rejected"), &json!("RejectOrder"))
-        );
-        assert_eq!(rejected["failure"]["error"], "OUT_OF_STOCK");
-        let stuck = world.ok("/api/sagas?status=stuck").await["sagas"][0].take();
-        assert_eq!(stuck["failure"], json!({ "error": "SagaStuck", "cause": "SagaStuck was said" }));
-        assert_eq!(stuck["endedAt"], "2026-11-20T09:00:09.000000000Z");
     }
+    let (world, id) = World::with("pending").await;
+    assert!(world.step("close-order", "u", id, json!({ "origin": "nobody", "reason": "X" })).await.is_err());
 }
 
 #[tokio::test]
-async fn a_list_of_what_is_over_asks_nobody_about_any_saga() {
-    let world = World::new();
-    for n in 0..30 {
-        world.saga(order(&n.to_string()), Ended::Well, [approve(order(&n.to_string()))]).await;
-    }
-    world.saga(order("young"), Ended::Running, []).await;
-    for query in ["?status=succeeded&limit=100", "?limit=100", "?status=running"] {
-        assert!(!world.listed(query).await.is_empty());
-        assert_eq!(world.finds(), 0, "{query}");
-    }
-}
-
-#[tokio::test]
-async fn a_saga_that_was_undone_by_hand_leaves_the_stuck_ones() {
-    for world in World::both().await {
-        let id = order("a");
-        // Cancelled: the order itself cannot tell whether everything was undone.
-        world.saga(id, Ended::Stuck, [CANCEL]).await;
-        world.told(Run::Undo(id, 1), Ended::Stuck).await;
-        assert_eq!(
-            world.listed("?status=stuck").await[&id.to_string()],
-            "stuck",
-            "the first attempt failed too"
-        );
-        world.told(Run::Undo(id, 2), Ended::Well).await;
-        assert!(world.listed("?status=stuck").await.is_empty());
-        assert_eq!(world.listed("?status=cancelled").await[&id.to_string()], "cancelled");
-        let saga = world.shown(id).await;
-        assert_eq!(saga["status"], "cancelled");
-        let runs = saga["runs"].as_array().unwrap().iter();
-        assert_eq!(
-            runs.map(|run| run["name"].as_str().unwrap()).collect::<Vec<_>>(),
-            ["saga", "undo-1", "undo-2"]
-        );
-    }
-}
-
-#[tokio::test]
-async fn a_stuck_saga_is_listed_as_stuck_although_nobody_told() {
-    for world in World::both().await {
-        let (silent, unknown) = (order("silent"), order("not even placed, as far as was heard"));
-        world.saga(silent, Ended::Running, []).await;
-        world.records.remember(Run::Saga(silent), Ended::Stuck);
-        world.ordered(unknown, []).await;
-        world.records.remember(Run::Saga(unknown), Ended::Stuck);
-        let listed = world.listed("?status=stuck").await;
-        assert_eq!(listed.values().collect::<Vec<_>>(), ["stuck", "stuck"], "in the first answer already");
-        assert!(world.listed("?status=running").await.is_empty());
-        let why = &world.ok("/api/sagas?status=stuck").await["sagas"][0]["failure"]["cause"];
-        assert_eq!(why, "SagaStuck was said");
-        let row = world.rows.rows(&[silent], Consistency::Eventual).await.unwrap().pop().unwrap();
-        assert_eq!(row.listed, Status::Stuck, "and from now on");
-        // What comes late changes nothing any more.
-        world.told(Run::Saga(silent), Ended::Stuck).await;
-        assert_eq!(world.listed("?status=stuck").await.len(), 2);
-    }
-}
-
-#[tokio::test]
-async fn an_aborted_saga_is_found_out_as_well_whatever_is_asked_for() {
-    for query in ["", "?status=aborted", "?status=running"] {
-        let world = World::new();
-        world.saga(order("a"), Ended::Running, []).await;
-        world.records.remember(Run::Saga(order("a")), Ended::Aborted);
-        world.listed(query).await;
-        let row = world.rows.rows(&[order("a")], Consistency::Eventual).await.unwrap().pop().unwrap();
-        assert_eq!(row.listed, Status::Aborted, "{query}");
-    }
-}
-
-#[tokio::test]
-async fn what_was_undone_by_hand_leaves_the_stuck_ones_although_nobody_told() {
-    let world = World::new();
-    world.saga(order("a"), Ended::Stuck, [CANCEL]).await;
-    world.saga(order("b"), Ended::Stuck, []).await;
-    world.records.remember(Run::Undo(order("a"), 1), Ended::Well);
-    assert_eq!(world.listed("?status=stuck").await.keys().collect::<Vec<_>>(), [&order("b").to_string()]);
-    assert_eq!(world.listed("?status=cancelled").await.len(), 1);
-}
-
-#[tokio::test]
-async fn a_saga_that_ended_well_does_not_run_for_ever_because_nobody_told() {
-    let world = World::new();
-    world.saga(order("a"), Ended::Running, [CANCEL]).await;
-    world.records.remember(Run::Saga(order("a")), Ended::Well);
-    assert_eq!(world.listed("?status=running").await.len(), 1, "it may be about to end");
-    assert_eq!(world.finds(), 0);
-    world.ports.advance(Duration::from_secs(180));
-    assert!(world.listed("?status=running").await.is_empty());
-    assert_eq!(world.listed("?status=cancelled").await.len(), 1);
-}
-
-#[tokio::test]
-async fn one_page_looks_at_ten_quiet_sagas_and_the_next_one_at_others() {
-    let world = World::new();
-    for n in 0..25 {
-        world.saga(order(&n.to_string()), Ended::Running, []).await;
-        world.records.remember(Run::Saga(order(&n.to_string())), Ended::Well);
-    }
-    world.ports.advance(Duration::from_secs(3600));
-    for left in [15, 5, 0] {
-        assert_eq!(world.listed("?status=running&limit=100").await.len(), left);
-        assert!(world.finds() <= MAX_LOOKS);
-    }
-    const { assert!(COMPARED <= 100, "as many rows as are read at once") };
-}
-
-#[tokio::test]
-async fn a_saga_shows_its_steps_its_error_and_what_came_of_it() {
-    let world = World::new();
-    let id = order("a");
-    world.saga(id, Ended::Stuck, []).await;
-    let saga = world.shown(id).await;
-    assert_eq!((&saga["id"], &saga["status"]), (&json!(id), &json!("stuck")));
-    let run = &saga["runs"][0];
-    assert_eq!(
-        (&run["status"], &run["state"], &run["transitions"]),
-        (&json!("stuck"), &json!("SagaStuck"), &json!(3))
-    );
-    assert_eq!(run["failure"], json!({ "error": "SagaStuck", "cause": "SagaStuck was said" }));
-    assert_eq!(
-        run["steps"],
-        json!([{
-            "name": "ReleasePayment", "outcome": "failed", "attempts": 1,
-            "startedAt": "2026-11-20T09:00:00.000000000Z", "endedAt": "2026-11-20T09:00:02.000000000Z",
-            "failures": [{ "error": "Unavailable", "cause": "Unavailable was said" }],
-        }])
-    );
-    let steps = saga["steps"].as_array().unwrap();
-    assert_eq!(steps[0], json!({ "name": "AuthorizeCustomer", "event": "CustomerAuthorized" }), "not done");
-    assert_eq!((steps.len(), &saga["compensations"]), (6, &json!([])));
-    assert_eq!(saga["timeline"]["entries"][0]["what"], "OrderCreated");
-    assert_eq!(saga["timeline"]["awaits"], "checks");
-}
-
-#[tokio::test]
-async fn a_saga_is_shown_from_its_streams_while_its_row_is_late() {
-    let world = World::new();
-    let id = order("a");
-    world.ordered(id, [approve(id)]).await;
-    world.records.remember(Run::Saga(id), Ended::Running);
-    let saga = world.shown(id).await;
-    assert_eq!(saga["status"], "running");
-    let approved = saga["steps"].as_array().unwrap().iter().find(|step| step["name"] == "ApproveOrder");
-    assert_eq!((&approved.unwrap()["attempts"], &approved.unwrap()["by"]), (&json!(1), &Value::Null));
-    assert!(approved.unwrap()["at"].is_string());
-    // What it says of the end is kept for the lists.
-    world.records.remember(Run::Saga(id), Ended::Stuck);
-    assert_eq!(world.shown(id).await["status"], "stuck");
-    assert_eq!(world.rows.rows(&[id], Consistency::Eventual).await.unwrap()[0].listed, Status::Stuck);
-}
-
-#[tokio::test]
-async fn a_saga_that_step_functions_forgot_is_shown_as_the_row_remembers_it() {
-    let world = World::new();
-    let id = order("old");
-    world.saga(id, Ended::Well, [approve(id)]).await;
-    world.records.forget();
-    let saga = world.shown(id).await;
-    assert_eq!((&saga["status"], &saga["runs"]), (&json!("succeeded"), &json!([])));
-    assert_eq!(saga["timeline"]["status"], "approved");
-}
-
-#[tokio::test]
-async fn an_order_of_whose_saga_nobody_knows_still_tells_its_story() {
-    let world = World::new();
-    let id = order("old");
-    world.ordered(id, [approve(id)]).await;
-    let saga = world.shown(id).await;
-    assert_eq!((&saga["status"], &saga["runs"]), (&json!("unknown"), &json!([])));
-    assert_eq!(saga["timeline"]["status"], "approved");
-}
-
-#[tokio::test]
-async fn d16_an_unknown_order_has_no_saga() {
-    let world = World::new();
-    for id in [order("none").to_string(), "not-an-id".to_owned()] {
-        let (status, body) = world.get(&format!("/api/sagas/{id}")).await;
-        assert_eq!((status, body["code"].as_str()), (404, Some("ORDER_NOT_FOUND")));
-    }
-}
-
-#[tokio::test]
-async fn pages_follow_each_other_and_what_makes_no_sense_is_refused() {
-    for world in World::both().await {
-        for n in 0..5 {
-            let ended = if n % 2 == 0 { Ended::Running } else { Ended::Stuck };
-            world.saga(order(&n.to_string()), ended, []).await;
-            world.ports.advance(Duration::from_secs(1));
+async fn an_undo_ends_undone_or_kept_and_a_refusal_calls_an_operator_but_not_an_outage() {
+    let failure =
+        |error: &str| json!({ "failure": { "Error": error, "Cause": "{\"errorMessage\":\"why\"}" } });
+    let (kept, late) = (json!({ "Error": "ORDER_IS_KEPT", "Cause": "" }), failure("STOCK_IS_SOLD"));
+    for (with, event) in [
+        (json!({}), Some("UndoEnded 1")),
+        (json!({ "kept": kept }), Some("UndoEnded 1")),
+        (late.clone(), Some("Stuck 1")),
+        (json!({ "kept": kept, "failure": late["failure"] }), Some("Stuck 1")),
+        (failure("Unavailable"), None),
+        (failure("States.Timeout"), None),
+        (failure("Lambda.Unknown"), None),
+    ] {
+        let (world, id) = World::with("pending").await;
+        world.failed("p", id, "OUT_OF_STOCK").await.unwrap();
+        for _ in 0..2 {
+            world.step("end-undo", "u", id, ended(1, with.clone())).await.unwrap();
         }
+        let wanted: Vec<&str> = ["UndoBegan 1"].into_iter().chain(event).collect();
+        assert_eq!(world.saga(id).await, wanted, "{with}");
+    }
+}
+
+// ---- taking up
+
+#[tokio::test]
+async fn a_pending_order_is_placed_again_three_times_when_its_time_is_over_and_then_undone_until_that_is_stuck()
+ {
+    let (world, id) = World::with("pending").await;
+    let seen = world.minutes(id, 180).await;
+    let what: Vec<&str> = seen.iter().map(|(_, what)| what.as_str()).collect();
+    let undo = |n| format!("undo {n} Placement PLACEMENT_TIMED_OUT");
+    assert_eq!(what, ["place", "place", "place", &undo(1), &undo(2), &undo(3), &undo(4)]);
+    // Patience after the order, then once, twice, four times as long; and once, twice, four times for the undos.
+    let minutes: Vec<u32> = seen.iter().map(|(minute, _)| *minute).collect();
+    assert_eq!(minutes[0], 5);
+    for (pair, patience) in minutes.windows(2).zip([5, 10, 20, 5, 10, 20]) {
+        let waited = pair[1] - pair[0];
+        assert!((patience * 3 / 4..=patience * 5 / 4 + 1).contains(&waited), "{waited}, not {patience}");
+    }
+    assert_eq!(
+        world.saga(id).await[3..],
+        ["UndoBegan 1", "UndoBegan 2", "UndoBegan 3", "UndoBegan 4", "Stuck 4"]
+    );
+    assert_eq!(world.shown(id).await["failure"]["error"], "UNDO_FAILED");
+}
+
+#[tokio::test]
+async fn an_outage_uses_up_no_attempt() {
+    let (world, id) = World::with("pending").await;
+    world.outage(id);
+    assert!(world.minutes(id, 60).await.is_empty());
+    assert!(world.saga(id).await.is_empty());
+    world.healed();
+    assert_eq!(world.minutes(id, 1).await.len(), 1);
+    assert_eq!(world.saga(id).await, ["PlacementResumed 1"]);
+
+    world.failed("p", id, "OUT_OF_STOCK").await.unwrap();
+    world.outage(id);
+    world.started(id);
+    assert!(world.minutes(id, 60).await.is_empty());
+    world.healed();
+    assert_eq!(world.minutes(id, 1).await, [(1, "undo 2 Placement OUT_OF_STOCK".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_saga_whose_order_went_on_meanwhile_needs_nobody_any_more() {
+    let (world, id) = World::with("pending").await;
+    world.minutes(id, 5).await;
+    world.heard().await;
+    world.send(id, approve(id)).await;
+    assert!(world.minutes(id, 60).await.is_empty());
+    assert_eq!(world.saga(id).await, ["PlacementResumed 1", "Settled"]);
+}
+
+#[tokio::test]
+async fn a_cancellation_whose_event_was_lost_is_undone_all_the_same() {
+    let (world, id) = World::with("pending").await;
+    world.minutes(id, 5).await;
+    world.send(id, OrderCommand::Cancel).await;
+    let seen = world.minutes(id, 10).await;
+    assert_eq!(seen[0].1, "undo 1 Cancellation ORDER_CANCELLED");
+}
+
+#[tokio::test]
+async fn an_operator_is_called_once_for_an_order_that_everybody_forgot() {
+    let world = World::new();
+    let (approved, ready) = (world.order("a", "approved").await, world.order("b", "ready").await);
+    let others = [world.order("c", "completed").await, world.order("d", "cancelled").await];
+    // It was placed with some trouble, which is no reason to forget it.
+    let settled = world.order("e", "pending").await;
+    world.minutes(settled, 5).await;
+    world.send(settled, approve(settled)).await;
+    world.after(PATIENCE * 5 / 4);
+    world.run().await;
+    world.after(FORGOTTEN - 1000);
+    assert_eq!(world.run().await, Resumed::default());
+    world.after(1000);
+    assert_eq!(world.run().await, Resumed { forgotten: 3, ..Resumed::default() });
+    assert_eq!(world.run().await, Resumed::default());
+    for id in [approved, ready] {
+        assert_eq!(world.saga(id).await, ["Stuck 0"]);
+    }
+    assert_eq!(world.saga(settled).await, ["PlacementResumed 1", "Settled", "Stuck 0"]);
+    for id in others {
+        assert!(world.saga(id).await.is_empty());
+    }
+    // What goes on by itself after all needs nobody: an operator says so.
+    assert_eq!(world.asks("retry-saga", approved, json!({})).await, "409 SAGA_NEEDS_NOTHING");
+    for command in &towards("completed", ready)[2..] {
+        world.send(ready, command.clone()).await;
+    }
+    assert_eq!(world.asks("retry-saga", ready, json!({})).await, "OK");
+    assert_eq!(world.saga(ready).await, ["Stuck 0", "Settled"]);
+}
+
+#[tokio::test]
+async fn one_order_that_fails_keeps_no_other_from_being_taken_up() {
+    let world = World::new();
+    let (failing, healthy) = (world.order("a", "pending").await, world.order("b", "pending").await);
+    world.outage(failing);
+    world.after(PATIENCE);
+    assert_eq!(world.run().await, Resumed { resumed: 1, failed: 1, ..Resumed::default() });
+    assert_eq!((world.started(failing), world.started(healthy)), (vec![], vec!["place".to_owned()]));
+}
+
+#[tokio::test]
+async fn undos_that_are_due_keep_no_pending_order_from_being_taken_up() {
+    let world = World::new();
+    for n in 0..A_RUN {
+        let id = world.order(&n.to_string(), "pending").await;
+        world.failed("p", id, "OUT_OF_STOCK").await.unwrap();
+        world.outage(id);
+    }
+    let pending = world.order("pending", "pending").await;
+    world.after(PATIENCE * 2);
+    assert_eq!(world.run().await, Resumed { resumed: 1, failed: A_RUN, ..Resumed::default() });
+    assert_eq!(world.started(pending), ["place"]);
+}
+
+// ---- operators
+
+#[tokio::test]
+async fn an_operator_tries_again_what_is_not_over_and_is_told_when_nothing_is() {
+    let nothing = "409 SAGA_NEEDS_NOTHING";
+    for (status, wanted, started) in [
+        ("pending", "OK", Some("place")),
+        ("approved", nothing, None),
+        ("ready", nothing, None),
+        ("completed", nothing, None),
+        // Its cancellation did not begin the undo.
+        ("rejected", "OK", Some("undo 1 Operator OUT_OF_STOCK")),
+        ("cancelled", "OK", Some("undo 1 Operator ORDER_CANCELLED")),
+    ] {
+        let (world, id) = World::with(status).await;
+        assert_eq!(world.asks("retry-saga", id, json!({})).await, wanted, "{status}");
+        assert_eq!(world.started(id), started.into_iter().collect::<Vec<_>>(), "{status}");
+    }
+    let (world, id) = World::with("pending").await;
+    world.failed("p", id, "OUT_OF_STOCK").await.unwrap();
+    let refused = json!({ "failure": { "Error": "STOCK_IS_SOLD", "Cause": "" } });
+    for attempt in 2..4 {
+        assert_eq!(world.asks("retry-saga", id, json!({})).await, "OK", "under way");
+        world.step("end-undo", &attempt.to_string(), id, ended(attempt, refused.clone())).await.unwrap();
+    }
+    assert_eq!(world.asks("retry-saga", id, json!({})).await, "OK", "stuck");
+    let undo = |n| format!("undo {n} Placement OUT_OF_STOCK");
+    assert_eq!(world.started(id), [undo(1), undo(2), undo(3), undo(4)]);
+    world.step("end-undo", "4", id, ended(4, json!({}))).await.unwrap();
+    assert_eq!(world.asks("retry-saga", id, json!({})).await, nothing);
+    assert_eq!(world.asks("retry-saga", order("unknown"), json!({})).await, "404 ORDER_NOT_FOUND");
+}
+
+#[tokio::test]
+async fn an_operator_whose_answer_was_lost_and_who_asks_with_the_same_key_starts_nothing_twice() {
+    for of_an_undo in [false, true] {
+        let (world, id) = World::with("pending").await;
+        if of_an_undo {
+            world.failed("p", id, "OUT_OF_STOCK").await.unwrap();
+        }
+        world.started(id);
+        for _ in 0..2 {
+            world.after(60);
+            let key = json!({ "idempotency-key": "k" });
+            let (status, body) = world.http("retry-saga", &id.to_string(), "", key, json!({})).await;
+            assert_eq!((status, &body["id"]), (200, &json!(id)), "{body}");
+        }
+        assert_eq!(world.started(id).len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn an_operator_undoes_every_order_that_is_not_paid() {
+    for status in ["pending", "approved", "ready", "rejected", "cancelled"] {
+        let (world, id) = World::with(status).await;
+        assert_eq!(world.asks("begin-undo", id, json!({ "reason": "FRAUD" })).await, "OK");
+        // An order that is over has its reason.
+        let reason = match status {
+            "rejected" => "OUT_OF_STOCK",
+            "cancelled" => "ORDER_CANCELLED",
+            _ => "FRAUD",
+        };
+        assert_eq!(world.started(id), [format!("undo 1 Operator {reason}")]);
+    }
+    let (world, id) = World::with("ready").await;
+    world.paid(id).await;
+    assert_eq!(world.asks("begin-undo", id, json!({})).await, "409 ORDER_IS_PAID");
+    let (world, id) = World::with("completed").await;
+    assert_eq!(world.asks("begin-undo", id, json!({})).await, "409 ORDER_IS_COMPLETED");
+    assert_eq!(world.asks("begin-undo", id, json!({ "reason": 7 })).await, "400 NOT_A_TEXT");
+    assert_eq!(world.asks("begin-undo", order("unknown"), json!({})).await, "404 ORDER_NOT_FOUND");
+    assert!(world.executions.started.lock().unwrap().is_empty());
+}
+
+// ---- lists
+
+/// Sagas of every status, by name: newest last.
+async fn every_status() -> World {
+    let world = World::new();
+    for status in ["pending", "approved", "ready", "completed"] {
+        world.order(status, status).await;
+    }
+    for name in ["undoing", "undone", "stuck", "completed after all"] {
+        let status = if name == "completed after all" { "ready" } else { "pending" };
+        let id = world.order(name, status).await;
+        world.after(1);
+        world.asks("begin-undo", id, json!({})).await;
+        if name == "undone" {
+            let close = json!({ "origin": "operator", "reason": "FRAUD" });
+            world.step("close-order", "u", id, close).await.unwrap();
+            world.step("end-undo", "u", id, ended(1, json!({}))).await.unwrap();
+        }
+        if name.starts_with(['s', 'c']) {
+            let failure = json!({ "failure": { "Error": "STOCK_IS_SOLD", "Cause": "it is sold" } });
+            world.step("end-undo", "u", id, ended(1, failure)).await.unwrap();
+        }
+    }
+    let id = order("completed after all");
+    world.send(id, OrderCommand::Complete { invoice_id: id.as_kind() }).await;
+    world.heard().await;
+    world
+}
+
+fn named(names: &[(&str, &str)]) -> BTreeSet<(String, String)> {
+    names.iter().map(|(name, status)| (order(name).to_string(), (*status).to_owned())).collect()
+}
+
+#[tokio::test]
+async fn every_saga_is_listed_once_and_one_that_is_undoing_not_as_running_too() {
+    let world = every_status().await;
+    let running = [("pending", "running")];
+    let succeeded = ["approved", "ready", "completed", "completed after all"].map(|name| (name, "succeeded"));
+    let others = ["undoing", "undone", "stuck"].map(|status| (status, status));
+    let all = [&running[..], &succeeded, &others].concat();
+    for (query, wanted) in
+        [("", &all[..]), ("status=", &all), ("status=running", &running), ("status=succeeded", &succeeded)]
+            .into_iter()
+            .chain(["status=undoing", "status=undone", "status=stuck"].into_iter().zip(others.chunks(1)))
+    {
+        let listed = world.listed(query).await;
+        assert_eq!(listed.iter().cloned().collect::<BTreeSet<_>>(), named(wanted), "{query}");
+        assert_eq!(listed.len(), wanted.len(), "{query}: twice");
+    }
+    let (_, body) = world.http("list-sagas", "", "status=stuck", json!({}), Value::Null).await;
+    let stuck = &body["sagas"][0];
+    assert_eq!(stuck["failure"], json!({ "error": "STOCK_IS_SOLD", "cause": "it is sold" }));
+    assert_eq!((&stuck["order"], &stuck["origin"]), (&json!("pending"), &json!("operator")));
+    assert_eq!((&stuck["reason"], &stuck["attempts"]), (&json!("UNDONE_BY_HAND"), &json!(1)));
+    assert!(stuck["startedAt"].as_str() < stuck["changedAt"].as_str());
+    for wrong in ["status=well", "limit=0", "limit=101", "limit=many", "cursor=x", "cursor=x_y"] {
+        let (status, body) = world.http("list-sagas", "", wrong, json!({}), Value::Null).await;
+        assert_eq!((status, &body["code"]), (400, &json!("QUERY_IS_INVALID")), "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn pages_of_mixed_sources_skip_nothing_and_repeat_nothing_not_even_of_one_moment() {
+    let world = every_status().await;
+    let moment = world.ports.now();
+    for n in 0..40 {
+        // Most of them at one time.
+        world.ports.set(moment);
+        world.order(&n.to_string(), if n % 3 == 0 { "approved" } else { "pending" }).await;
+    }
+    world.heard().await;
+    let all = world.listed("limit=100").await;
+    assert_eq!(all.len(), 48);
+    for limit in [1, 2, 7, 47, 48] {
         let (mut seen, mut next) = (Vec::new(), String::new());
         loop {
-            let body = world.ok(&format!("/api/sagas?limit=2&cursor={next}")).await;
-            let sagas = body["sagas"].as_array().unwrap();
-            seen.extend(sagas.iter().map(|saga| saga["id"].as_str().unwrap().to_owned()));
+            let query = format!("limit={limit}&cursor={next}");
+            let (_, body) = world.http("list-sagas", "", &query, json!({}), Value::Null).await;
+            seen.extend(world.listed(&query).await);
             match body["next"].as_str() {
                 Some(cursor) => next = cursor.to_owned(),
                 None => break,
             }
         }
-        let newest_first: Vec<String> = (0..5).rev().map(|n| order(&n.to_string()).to_string()).collect();
-        assert_eq!(seen, newest_first, "of all statuses in one order");
-        for query in ["limit=0", "limit=101", "limit=many", "cursor=x", "status=well", "status=ended"] {
-            let (status, body) = world.get(&format!("/api/sagas?{query}")).await;
-            assert_eq!((status, body["code"].as_str()), (400, Some("QUERY_IS_INVALID")), "{query}");
-        }
+        assert_eq!(seen, all, "{limit}");
     }
 }
 
-#[tokio::test]
-async fn a_service_that_does_not_answer_makes_lists_older_and_shows_nothing_wrong() {
-    let world = World::new();
-    world.saga(order("a"), Ended::Stuck, []).await;
-    world.records.down.store(true, Ordering::Relaxed);
-    assert_eq!(world.listed("?status=stuck").await.len(), 1);
-    assert_eq!(world.get(&format!("/api/sagas/{}", order("a"))).await.0, 503);
-}
+// ---- one saga
 
 #[tokio::test]
-async fn news_that_makes_no_sense_goes_back_alone() {
-    let world = World::new();
-    let id = order("a");
-    world.ordered(id, []).await;
-    let events = world.store.events_after(&StreamId::of::<Order, _>(id), Version::NONE).await.unwrap();
-    let sound = events[0].clone();
-    let noise = Envelope { event_type: "OrderExploded".into(), ..sound.clone() };
-    let lost = Envelope {
-        event_type: "OrderApproved".into(),
-        version: Version::new(9),
-        data: None,
-        ..sound.clone()
+async fn a_saga_is_shown_with_its_steps_its_history_and_its_last_undo() {
+    let (world, id) = World::with("pending").await;
+    world.minutes(id, 5).await;
+    world.send(id, approve(id)).await;
+    world.asks("begin-undo", id, json!({ "reason": "FRAUD" })).await;
+    world.after(1);
+    world.step("close-order", "u", id, json!({ "origin": "operator", "reason": "FRAUD" })).await.unwrap();
+    let released = PaymentEvent::PaymentReleased(PaymentReleased { order_id: id });
+    let payment = format!("payments.Payment/{}", Id::<()>::derived(&["card"])).parse().unwrap();
+    let meta = CommandMeta { attempt: 2, ..world.ports.command("saga:undo") };
+    tell(&world.store, &payment, &released, &meta).await;
+
+    let saga = world.shown(id).await;
+    let of = |field: &str, names: &[&str]| -> Vec<Value> {
+        let entries = saga[field].as_array().unwrap().iter();
+        entries.map(|entry| names.iter().map(|name| entry[*name].clone()).collect()).collect()
     };
-    let projection = world.projection();
-    let news = [noise, sound, lost].map(|event| News::Event(Box::new(event)));
-    let results = projection.project_sagas(news.into()).await;
-    assert_eq!(results.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true, false]);
-    assert_eq!(world.rows.rows(&[id], Consistency::Eventual).await.unwrap().len(), 1);
+    assert_eq!((&saga["status"], &saga["order"]), (&json!("undoing"), &json!("cancelled")));
+    assert_eq!(
+        of("steps", &["name", "event", "attempts", "by"]),
+        [
+            json!(["ApproveOrder", "OrderApproved", 1, "saga:order"]),
+            json!(["CloseOrder", "OrderCanceled", 1, "saga:undo"]),
+            json!(["SettleInvoiceAndPayment", "PaymentReleased", 3, "saga:undo"]),
+        ]
+    );
+    assert_eq!(
+        of("history", &["what", "text", "by"]),
+        [
+            json!([
+                "SagaPlacementResumed",
+                "The placement was started again, attempt 1.",
+                "policy:resume-sagas"
+            ]),
+            json!(["SagaUndoBegan", "Undo 1 began, because an operator asked (FRAUD).", "anonymous"]),
+        ]
+    );
+    assert_eq!(saga["timeline"]["awaits"], Value::Null);
+    assert!(saga.get("run").is_none(), "it was never started");
+
+    let at = |second: u64| TestPorts::START + Duration::from_secs(second);
+    let failure = || Failure { error: "Unavailable".to_owned(), cause: "down".to_owned() };
+    let entered = |state: &str, step| Happening::Entered { state: state.to_owned(), step };
+    let what = [
+        entered("CloseOrder", true),
+        Happening::Attempted,
+        Happening::Failed(failure()),
+        Happening::Attempted,
+        Happening::Done,
+        entered("ReleaseInventory", true),
+        Happening::Attempted,
+        Happening::Failed(failure()),
+        entered("UndoFailed", false),
+        Happening::Ended,
+    ];
+    let history = (0..).zip(what).map(|(second, what)| Happened { at: at(second), what }).collect();
+    let (started_at, ended_at, failure) = (at(0), Some(at(9)), Some(failure()));
+    let execution = Execution { status: "failed", started_at, ended_at, failure, history };
+    world.executions.undos.lock().unwrap().insert((id, 1), execution);
+    let run = world.shown(id).await["run"].take();
+    assert_eq!(
+        (&run["name"], &run["status"], &run["state"]),
+        (&json!("undo-1"), &json!("failed"), &json!("UndoFailed"))
+    );
+    assert_eq!((&run["transitions"], &run["failure"]["error"]), (&json!(4), &json!("Unavailable")));
+    let unavailable = json!([{ "error": "Unavailable", "cause": "down" }]);
+    let second = |n: u64| format!("2026-11-20T09:00:0{n}.000000000Z");
+    assert_eq!(
+        run["steps"],
+        json!([
+            { "name": "CloseOrder", "outcome": "done", "startedAt": second(0), "endedAt": second(4), "attempts": 2, "failures": unavailable },
+            { "name": "ReleaseInventory", "outcome": "failed", "startedAt": second(5), "endedAt": second(7), "attempts": 1, "failures": unavailable },
+        ])
+    );
+
+    world.outage(id);
+    let saga = world.shown(id).await;
+    assert_eq!(
+        (&saga["status"], saga.get("run")),
+        (&json!("undoing"), None),
+        "the rest does not wait for it"
+    );
 }
 
-#[test]
-fn news_is_an_event_or_a_status_change_and_nothing_else() {
-    let change = json!({ "name": "x", "status": "RUNNING", "startDate": 0, "stopDate": null });
-    assert!(matches!(serde_json::from_value(change).unwrap(), News::Execution(_)));
-    for noise in [json!({}), json!({ "id": "1" }), json!("x")] {
-        assert!(serde_json::from_value::<News>(noise).is_err());
+#[tokio::test]
+async fn a_saga_is_shown_as_it_is_now_and_d16_not_where_there_is_none() {
+    for (status, wanted) in [
+        ("pending", "running"),
+        ("approved", "succeeded"),
+        ("completed", "succeeded"),
+        // The event that begins its undo is on its way.
+        ("cancelled", "undoing"),
+    ] {
+        let (world, id) = World::with(status).await;
+        world.outage(id);
+        let saga = world.shown(id).await;
+        assert_eq!((&saga["status"], &saga["history"]), (&json!(wanted), &json!([])), "{status}");
     }
+    for id in [order("unknown").to_string(), "no-id".to_owned()] {
+        let (status, body) = World::new().http("get-saga", &id, "", json!({}), Value::Null).await;
+        assert_eq!((status, &body["code"]), (404, &json!("ORDER_NOT_FOUND")));
+    }
+}
+
+#[tokio::test]
+async fn an_event_of_a_saga_that_makes_no_sense_stops_its_own_row_only() {
+    let world = every_status().await;
+    let (undoing, stuck) = (order("undoing"), order("stuck"));
+    let mut events = [world.events::<Saga>(undoing).await, world.events::<Saga>(stuck).await].concat();
+    events[0].data = Some(json!({ "attempt": "one" }));
+    let views = SagaViews::new(
+        Projector::new(Arc::new(MemoryViews::new()), world.store.clone(), world.ports.ports()),
+        Projector::new(Arc::new(MemoryViews::new()), world.store.clone(), world.ports.ports()),
+    );
+    let results = Arc::new(views).project_sagas(events).await;
+    assert_eq!(results.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true, true]);
 }

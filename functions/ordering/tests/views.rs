@@ -13,7 +13,7 @@ use event_store::{EventStore, Expect, MemoryLog, Segment};
 use kernel::{Id, Money, Reason, StreamId};
 use ordering::{
     order::{Order, OrderCommand},
-    views::{BY_CUSTOMER, OrderRow, Orders},
+    views::{BY_CUSTOMER, BY_STAGE, COMPLETED, OrderRow, Orders, PENDING, PLACED, shards},
 };
 use projection::{Consistency, Content, DeliverError, ListRequest, MemoryViews, Projector, ViewStore};
 use testing::{Hostility, TestPorts, hostile};
@@ -47,16 +47,15 @@ fn commands(state: &str) -> Vec<OrderCommand> {
     let approve = OrderCommand::Approve { shopping_id: Some(shopping_id) };
     let ready = OrderCommand::Ready { shopping_id };
     let complete = OrderCommand::Complete { invoice_id: id.as_kind() };
-    let reject = OrderCommand::Reject { reason: Reason::new("PAYMENT_IS_USED") };
-    let cancel = |reason: Option<&str>| OrderCommand::Cancel { reason: reason.map(Reason::new) };
+    let close = |reason| OrderCommand::Close { reason: Reason::new(reason), even_approved: true };
     match state {
         "pending" => vec![create],
         "approved" => vec![create, approve],
         "ready" => vec![create, approve, ready],
         "completed" => vec![create, approve, ready, complete],
-        "rejected" => vec![create, approve, reject],
-        "cancelled" => vec![create, cancel(None)],
-        "called off" => vec![create, approve, cancel(Some("NOT_PAID_IN_TIME"))],
+        "rejected" => vec![create, close("PAYMENT_IS_USED")],
+        "cancelled" => vec![create, OrderCommand::Cancel],
+        "called off" => vec![create, approve, close("NOT_PAID_IN_TIME")],
         _ => panic!("no state {state}"),
     }
 }
@@ -129,7 +128,7 @@ async fn every_state_shows_with_its_list_its_invoice_and_its_reason() {
         ("approved", "approved", true, false, None),
         ("ready", "ready", true, false, None),
         ("completed", "completed", true, true, None),
-        ("rejected", "rejected", true, false, Some("PAYMENT_IS_USED")),
+        ("rejected", "rejected", false, false, Some("PAYMENT_IS_USED")),
         ("cancelled", "cancelled", false, false, None),
         ("called off", "cancelled", true, false, Some("NOT_PAID_IN_TIME")),
     ] {
@@ -146,6 +145,25 @@ async fn every_state_shows_with_its_list_its_invoice_and_its_reason() {
     let page = projector.list(&BY_CUSTOMER, &request).await.unwrap();
     let ids: Vec<OrderId> = page.rows.iter().map(|row| row.id).collect();
     assert_eq!(ids, STATES.iter().rev().map(|state| order_id(state)).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn an_order_is_listed_in_its_stage_and_in_no_other_and_nowhere_when_it_is_over() {
+    let stage = Stage::new().await;
+    let (_, projector) = stage.view();
+    assert!(projector.deliver_batch(&stage.history().await).await.failed.is_empty());
+    for (listed, states) in
+        [(PENDING, &["pending"][..]), (PLACED, &["approved", "ready"]), (COMPLETED, &["completed"])]
+    {
+        let mut found = Vec::new();
+        for partition in shards(listed) {
+            let request = ListRequest { partition, ..ListRequest::default() };
+            found.extend(projector.list(&BY_STAGE, &request).await.unwrap().rows);
+        }
+        found.sort_by(|a, b| a.placed_at.cmp(&b.placed_at));
+        let ids: Vec<OrderId> = found.iter().map(|row| row.id).collect();
+        assert_eq!(ids, states.iter().map(|state| order_id(state)).collect::<Vec<_>>(), "{listed}");
+    }
 }
 
 #[tokio::test]
