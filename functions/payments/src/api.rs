@@ -1,7 +1,7 @@
 //! The use cases of payments and invoices.
 //!
-//! Whose order it is, what it costs and what it is paid with are read from the order's own first event; what an
-//! invoice may be over is read from the payment's stream. Nothing of that is taken from a request.
+//! Whose order it is, what it costs and what it is paid with are read from the order's own first event; what
+//! an invoice may be over is read from the payment's stream. Nothing of that is taken from a request.
 
 use std::sync::Arc;
 
@@ -39,12 +39,12 @@ impl Payments {
         self.transact(id, Expect::New, PaymentCommand::Authorize { customer_id, amount }, &call).await
     }
 
-    /// `PUT /api/payments/{id}/confirm {orderId}`: holds the order's total. Also a step of an order's placement, which does
-    /// nothing when the order was approved before.
+    /// `PUT /api/payments/{id}/confirm {orderId}`: holds the order's total. Also a step of an order's
+    /// placement, which does nothing when the order was approved before.
     ///
     /// # Errors
-    /// 404, 412, and 409 when the payment is not the customer's, does not cover the total, or is used. For the placement also
-    /// 409 `ORDER_IS_OVER`.
+    /// 404, 412, and 409 when the payment is not the customer's, does not cover the total, or is used. For
+    /// the placement also 409 `ORDER_IS_OVER`.
     pub async fn confirm_payment(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let (id, order_id) = payment_and_order(&call)?;
         let order = if call.is_from_outside() {
@@ -65,8 +65,8 @@ impl Payments {
     /// when there is no invoice. The same happens by itself when the invoice is paid.
     ///
     /// # Errors
-    /// 404, 412, and 409 when the payment is not held for the order, was captured for another amount, or the order's
-    /// invoice was canceled.
+    /// 404, 412, and 409 when the payment is not held for the order, was captured for another amount, or the
+    /// order's invoice was canceled.
     pub async fn capture_held_payment(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let (id, order_id) = payment_and_order(&call)?;
         let order = self.order_paid_with(id, order_id).await?;
@@ -82,13 +82,15 @@ impl Payments {
         self.transact(id, call.expect(), command, &call).await
     }
 
-    /// `PUT /api/payments/{id}/release {orderId}`: gives up the hold. Harmless when nothing is held for the order.
+    /// `PUT /api/payments/{id}/release {orderId}`: gives up the hold. Harmless when nothing is held for the
+    /// order.
     ///
-    /// What an invoice was paid with is not given up: it is about to be captured, and the order to be completed.
+    /// What an invoice was paid with is not given up: it is about to be captured, and the order to be
+    /// completed.
     ///
     /// # Errors
-    /// 404 when there is no such order, 412, and 409 when the order is paid with another payment, what is held is about to be
-    /// captured, or is captured.
+    /// 404 when there is no such order, 412, and 409 when the order is paid with another payment, what is
+    /// held is about to be captured, or is captured.
     pub async fn release_payment(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let (id, order_id) = payment_and_order(&call)?;
         let order = self.order_paid_with(id, order_id).await?;
@@ -149,11 +151,13 @@ impl Payments {
 
 /// Invoices.
 impl Payments {
-    /// `POST /api/payments/invoices {orderId}`: asks for the order's total, as happens by itself when the order is
-    /// ready. `paymentId` and `amount` may be given as in the original API; then they have to be the order's.
+    /// `POST /api/payments/invoices {orderId}`: asks for the order's total, as happens by itself when the
+    /// order is ready. `paymentId` and `amount` may be given as in the original API; then they have to be the
+    /// order's.
     ///
     /// # Errors
-    /// 400 when they are not, 404 when there is no such order, 409 when the order is not ready, or its invoice was canceled.
+    /// 400 when they are not, 404 when there is no such order, 409 when the order is not ready, or its
+    /// invoice was canceled.
     pub async fn create_invoice(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let form = Form::of(&call.body);
         let order_id: Option<Id<OrderKind>> = form.id("orderId", "ORDER_ID_CANNOT_BE_BLANK");
@@ -187,8 +191,8 @@ impl Payments {
     /// `PUT /api/payments/invoices/{id}/adjust {amount}`.
     ///
     /// # Errors
-    /// 400 when the amount is negative or the invoice is not pending, 404, 412, and 409 when the payment does not
-    /// hold as much.
+    /// 400 when the amount is negative or the invoice is not pending, 404, 412, and 409 when the payment does
+    /// not hold as much.
     pub async fn adjust_invoice(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id = invoice_id(&call)?;
         let form = Form::of(&call.body);
@@ -200,8 +204,8 @@ impl Payments {
     /// `PUT /api/payments/invoices/{id}/pay`.
     ///
     /// # Errors
-    /// 400 when the invoice is not pending, 404, 412, and 409 when the payment is not held for the order, or was captured
-    /// for another amount.
+    /// 400 when the invoice is not pending, 404, 412, and 409 when the payment is not held for the order, or
+    /// was captured for another amount.
     pub async fn pay_invoice(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id = invoice_id(&call)?;
         let funds = self.payment_of(id).await?.and_then(|payment| available(&payment));
@@ -226,7 +230,8 @@ impl Payments {
     /// `GET /api/payments/invoices/{id}`, as it is now, or was `?at=`.
     ///
     /// # Errors
-    /// 400 for an `at` that is neither version nor time, 404; also when the order was cancelled before there was an invoice.
+    /// 400 for an `at` that is neither version nor time, 404; also when the order was cancelled before there
+    /// was an invoice.
     pub async fn get_invoice(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id = invoice_id(&call)?;
         let then = match call.until()? {
@@ -241,8 +246,9 @@ impl Payments {
         Answer::view(&InvoiceAnswer { invoice }, record.map(|record| record.version))
     }
 
-    /// Whether everything of the order was collected, so that it can be paid. An invoice that is paid before would be paid
-    /// for nothing: what completes the order when it hears of that gives up long before the order is ready.
+    /// Whether everything of the order was collected, so that it can be paid. An invoice that is paid before
+    /// would be paid for nothing: what completes the order when it hears of that gives up long before the
+    /// order is ready.
     async fn ready(&self, order_id: OrderId) -> Result<(), Fault> {
         let stream: StreamId = format!("ordering.Order/{order_id}").parse().map_err(Fault::internal)?;
         let mut ready = false;
@@ -269,8 +275,9 @@ impl Payments {
 
     /// The payment of an invoice, where there are both and it is used for the invoice's order.
     ///
-    /// It is another stream than the invoice's, so it can change between this and what is decided on it. Then a paid
-    /// invoice cannot be captured, and its event ends in the dead-letter queue, where somebody sees it.
+    /// It is another stream than the invoice's, so it can change between this and what is decided on it. Then
+    /// a paid invoice cannot be captured, and its event ends in the dead-letter queue, where somebody sees
+    /// it.
     async fn payment_of(&self, id: InvoiceId) -> Result<Option<Payment>, Fault> {
         let Some(invoice) = self.invoice(id).await?.state else { return Ok(None) };
         let Some(bill) = invoice.bill() else { return Ok(None) };

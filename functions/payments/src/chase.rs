@@ -1,4 +1,4 @@
-//! Chasing what is owed: a run every minute that reminds customers, and gives up invoices whose deadline has passed.
+//! Chasing what is owed: a run every minute that reminds customers, and gives up overdue invoices.
 //!
 //! The view of invoices says where to look, and the invoice's own stream says what is to be done:
 //!
@@ -7,30 +7,34 @@
 //! | [`OPEN`] | invoices that were made a deadline ago or earlier |
 //! | [`CHASED`] | younger invoices whose customer was left in peace for a reminder period |
 //!
-//! A row leaves both when its invoice is paid or canceled. No row holds a deadline: the terms of the deployment that runs are
-//! applied to every open invoice, whenever it was made.
+//! A row leaves both when its invoice is paid or canceled. No row holds a deadline: the terms of the
+//! deployment that runs are applied to every open invoice, whenever it was made.
 //!
 //! # Guarantees
 //!
-//! * An invoice is given up or paid, never both, and whichever comes first stays. [`InvoiceCanceled`] with the reason
-//!   `PAYMENT_OVERDUE` is an event like any other: the undo of the order hears of it until it is handled.
-//! * A reminder is sent once. The command's id comes from the invoice and the number of reminders before, and the stream
-//!   holds the time of the last one. Two runs at once, a view that lags and an answer that is lost change nothing.
+//! * An invoice is given up or paid, never both, and whichever comes first stays. [`InvoiceCanceled`] with
+//!   the reason `PAYMENT_OVERDUE` is an event like any other: the undo of the order hears of it until it is
+//!   handled.
+//! * A reminder is sent once. The command's id comes from the invoice and the number of reminders before, and
+//!   the stream holds the time of the last one. Two runs at once, a view that lags and an answer that is lost
+//!   change nothing.
 //! * After an outage a customer is reminded once, not once for every period that was missed.
 //! * Nobody is reminded from the deadline on. An invoice that is both overdue and to be reminded is given up.
-//! * An invoice that fails does not stop the others. It is logged with its id, and taken up again by the next run. A
-//!   failure that no repeat cures also fails the run, after everything else is done, so that the alarm rings.
+//! * An invoice that fails does not stop the others. It is logged with its id, and taken up again by the next
+//!   run. A failure that no repeat cures also fails the run, after everything else is done, so that the alarm
+//!   rings.
 //!
 //! # Not guaranteed
 //!
-//! * Punctuality. A reminder comes up to a minute late, and later by the lag of the view and the length of a backlog: a run
-//!   acts on at most [`PER_RUN`] invoices of each index, reads at most [`READ_AHEAD`] times as many, and takes up no more
-//!   after [`RUN_TIME`].
-//! * Progress while thousands of invoices at the head of an index are settled but still in the view, or fail. A run passes
-//!   over [`READ_AHEAD`] times [`PER_RUN`] such rows and no more.
-//! * Silence after the order's end. An order that is cancelled may be reminded of until its undo has canceled the invoice.
-//! * Reminders for rows that an older version of the code wrote: they are not in [`CHASED`] until the view is rebuilt, or
-//!   the invoice has another event. They are given up in time.
+//! * Punctuality. A reminder comes up to a minute late, and later by the lag of the view and the length of a
+//!   backlog: a run acts on at most [`PER_RUN`] invoices of each index, reads at most [`READ_AHEAD`] times as
+//!   many, and takes up no more after [`RUN_TIME`].
+//! * Progress while thousands of invoices at the head of an index are settled but still in the view, or fail.
+//!   A run passes over [`READ_AHEAD`] times [`PER_RUN`] such rows and no more.
+//! * Silence after the order's end. An order that is cancelled may be reminded of until its undo has canceled
+//!   the invoice.
+//! * Reminders for rows that an older version of the code wrote: they are not in [`CHASED`] until the view is
+//!   rebuilt, or the invoice has another event. They are given up in time.
 //!
 //! [`InvoiceCanceled`]: contracts::payments::InvoiceCanceled
 
@@ -57,17 +61,20 @@ use crate::{
 
 /// Most invoices of each index on which a run acts. The rest is left to the next run.
 ///
-/// It is 13 a second. With a week to pay and a reminder every day, an invoice that nobody pays takes six reminders: so the
-/// chase keeps up with 20 orders a second if one in ten is never paid. In a larger mall it falls behind, and its customers
-/// get fewer reminders. [`RUN_TIME`] bounds a run that takes long for each of them.
+/// It is 13 a second. With a week to pay and a reminder every day, an invoice that nobody pays takes six
+/// reminders: so the chase keeps up with 20 orders a second if one in ten is never paid. In a larger mall it
+/// falls behind, and its customers get fewer reminders. [`RUN_TIME`] bounds a run that takes long for each of
+/// them.
 pub const PER_RUN: usize = 800;
 /// Rows that a run reads for each one on which it may act: some of them turn out to be settled already.
 pub const READ_AHEAD: usize = 5;
-/// The time after which a run begins no further page. The function ends after ten seconds, and a page takes one or two.
+/// The time after which a run begins no further page. The function ends after ten seconds, and a page takes
+/// one or two.
 pub const RUN_TIME: Duration = Duration::from_secs(5);
 /// Rows on a page.
 const PAGE: usize = 50;
-/// Invoices of one index that are worked on at the same time. [`CHASED`] has as many shards, each walked one by one.
+/// Invoices of one index that are worked on at the same time. [`CHASED`] has as many shards, each walked one
+/// by one.
 const AT_ONCE: usize = 8;
 
 /// The actor of all that the schedule does.
@@ -92,7 +99,7 @@ pub struct Chased {
     pub more: bool,
 }
 
-/// What a run did with one invoice.
+/// Outcome for one invoice.
 enum Done {
     Reminded,
     Expired,
@@ -131,7 +138,8 @@ impl Chase {
     /// Gives up invoices whose deadline has passed, then reminds: `chase-payments`, which a schedule starts.
     ///
     /// # Errors
-    /// 503 when the view cannot be read; 500 when an invoice failed and no repeat will help, after all others were done.
+    /// 503 when the view cannot be read; 500 when an invoice failed and no repeat will help, after all others
+    /// were done.
     pub async fn chase_payments(self: Arc<Self>) -> Result<Chased, Fault> {
         let (now, terms) = (self.payments.ports.clock.now(), self.payments.terms);
         let until = now.checked_add(RUN_TIME).unwrap_or(Timestamp::MAX);
@@ -166,8 +174,8 @@ impl Chase {
         match walked.into_iter().find_map(|walked| walked.lasting) {
             None => Ok(chased),
             Some((invoice, fault)) => Err(Fault::internal(format!(
-                "{failed} invoices cannot be chased, one of them {invoice}: {fault}; {expired} others were given up and \
-                 {reminded} reminded"
+                "{failed} invoices cannot be chased, one of them {invoice}: {fault}; {expired} others were \
+                 given up and {reminded} reminded"
             ))),
         }
     }
@@ -237,7 +245,8 @@ impl Chase {
     }
 }
 
-/// Derives the command from the invoice and the number of reminders, and lets it follow from the invoice's first event.
+/// Derives the command from the invoice and the number of reminders, and lets it follow from the invoice's
+/// first event.
 fn meta(record: &Record, at: Timestamp, what: &str, id: InvoiceId, reminders: u32) -> CommandMeta {
     let first = &record.first;
     CommandMeta {
@@ -279,7 +288,8 @@ impl Walked {
     }
 }
 
-/// Returns true if the same invoice may succeed in the next run: the table did not answer, or others were faster.
+/// Returns true if the same invoice may succeed in the next run: the table did not answer, or others were
+/// faster.
 fn passes(fault: &Fault) -> bool {
     fault.is_technical() && fault.status != 500
 }

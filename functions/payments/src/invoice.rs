@@ -1,8 +1,9 @@
 //! An invoice: what a customer owes for an order. It has the order's id.
 //!
-//! It is to be paid before a deadline that counts from when it was made, and the customer is reminded as long as it is
-//! not. An aggregate knows no time: what it needs to know of it comes in as a [`Moment`]. When it was made, and when the
-//! customer was last reminded, are the times of the events themselves; they are read with them, and are in no snapshot.
+//! An invoice has a deadline that counts from its first event, and its customer is reminded until it is paid.
+//! An aggregate knows no time, so each decision about time is given a [`Moment`]: now, the times of the
+//! invoice's events, and the terms. Those times are read with the events, and are in no snapshot. The terms
+//! are today's, whenever the invoice was made.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use contracts::{
 use kernel::{Aggregate, BrokenHistory, Event, Money, Reason, Refusal, RefusalKind, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// Why an invoice is canceled, and its order cancelled, when nobody paid in time.
+/// The reason of an invoice that nobody paid in time, and of the undo of its order.
 pub const PAYMENT_OVERDUE: &str = "PAYMENT_OVERDUE";
 
 /// Who owes how much for what.
@@ -51,18 +52,19 @@ pub enum Invoice {
 /// The terms of payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {
-    /// How long a customer has, from the invoice on.
+    /// The time to pay, from the invoice on.
     pub deadline: Duration,
-    /// How long after the invoice, and after each reminder, the customer is reminded.
+    /// The period after the invoice, and after each reminder, in which the customer is left in peace. A
+    /// period that is longer than the deadline reminds nobody.
     pub reminder: Duration,
 }
 
 impl Terms {
-    /// Most reminders that fit into a deadline. Each is an event in the invoice's stream, and all of them are read again for
-    /// the next one.
+    /// Most reminders that fit into a deadline. Each is an event in the invoice's stream, and all of them are
+    /// read again for the next one.
     const MOST_REMINDERS: u64 = 1000;
 
-    /// The terms, from two numbers of seconds.
+    /// Reads the terms from two numbers of seconds.
     ///
     /// # Errors
     /// A sentence that says what is wrong with them.
@@ -82,20 +84,20 @@ impl Terms {
         Ok(Self { deadline: Duration::from_secs(deadline), reminder: Duration::from_secs(reminder) })
     }
 
-    /// Until when an invoice that was made then is to be paid.
+    /// Computes the deadline of an invoice that was made at this time.
     pub fn due_at(&self, created_at: Timestamp) -> Timestamp {
         later(created_at, self.deadline)
     }
 }
 
-/// Where an invoice stands in time.
+/// An invoice's place in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
     /// Now.
     pub now: Timestamp,
-    /// When the invoice was made.
+    /// The time of the invoice's first event.
     pub created_at: Timestamp,
-    /// When the customer was last reminded, if ever.
+    /// The time of the last reminder.
     pub reminded_at: Option<Timestamp>,
     /// The terms of payment.
     pub terms: Terms,
@@ -112,8 +114,7 @@ impl Moment {
         self.now >= self.due_at()
     }
 
-    /// Returns true when the customer was left in peace for the reminder period, and until the deadline. A period that is
-    /// longer than the deadline reminds nobody.
+    /// Returns true when the customer was left in peace for the reminder period, until the deadline.
     pub fn is_to_be_reminded(&self) -> bool {
         let since = self.reminded_at.unwrap_or(self.created_at);
         self.now >= later(since, self.terms.reminder) && !self.is_overdue()
@@ -151,8 +152,8 @@ pub enum InvoiceCommand {
     Adjust {
         /// How much is owed from now on.
         amount: Money,
-        /// What the payment holds for the order. Not a part of the request: a repeat finds another payment, and must
-        /// be known for the same command all the same.
+        /// What the payment holds for the order. Not a part of the request: a repeat finds another payment,
+        /// and must be known for the same command all the same.
         #[serde(skip)]
         held: Option<Money>,
     },
@@ -167,23 +168,25 @@ pub enum InvoiceCommand {
         /// Why.
         reason: Reason,
     },
-    /// Remind the customer, who has not paid yet, when it is time to. Harmless before that and after the deadline, when
-    /// another asker did so meanwhile, and when there is nothing to pay any more.
+    /// Remind the customer, who has not paid yet, when it is time to. Harmless before that and after the
+    /// deadline, when another asker did so meanwhile, and when there is nothing to pay any more.
     Remind {
         /// How many reminders the asker knows of: a second asker who knows of no more does not remind again.
         reminders: u32,
-        /// When it is. Not a part of the request: a repeat comes later.
+        /// The place in time. Not a part of the request: a repeat comes later.
         #[serde(skip)]
         moment: Moment,
     },
-    /// Give the invoice up, because the deadline has passed. The asker has seen that; all that can have changed since is that
-    /// the customer paid, and that is refused. Harmless when the invoice was canceled before.
+    /// Give the invoice up, because the deadline has passed. The asker has seen that; all that can have
+    /// changed since is that the customer paid, and that is refused. Harmless when the invoice was canceled
+    /// before.
     GiveUp {
         /// Why.
         reason: Reason,
     },
-    /// Cancel the invoice of an order that is over. Harmless when the invoice was canceled before, and when it is paid: then
-    /// it stays paid, and the payment is given back. If there is no invoice yet, there will be none.
+    /// Cancel the invoice of an order that is over. Harmless when the invoice was canceled before, and when
+    /// it is paid: then it stays paid, and the payment is given back. If there is no invoice yet, there will
+    /// be none.
     CancelWithOrder {
         /// The order.
         order_id: OrderId,

@@ -49,8 +49,8 @@ pub const BY_CUSTOMER: Index = Index { name: "by-customer", partition: "customer
 /// What is still to be paid, longest first. Only these rows have `owed` and are in the index.
 pub const OPEN: Index = Index { name: "pending", partition: "owed", sort: "createdAt" };
 
-/// Pending invoices by the time since which their customer was left in peace, over [`SHARDS`] partitions: see [`crate::chase`].
-/// Only these rows have `chase` and `since`.
+/// Pending invoices by the time since which their customer was left in peace, over [`SHARDS`] partitions: see
+/// [`crate::chase`]. Only these rows have `chase` and `since`.
 pub const CHASED: Index = Index { name: "chased", partition: "chase", sort: "since" };
 
 /// The only partition of [`OPEN`].
@@ -61,7 +61,8 @@ pub const CHASED: Index = Index { name: "chased", partition: "chase", sort: "sin
 /// id and merge the shards' pages.
 pub(crate) const MALL: &str = "mall";
 
-/// The number of partitions of [`CHASED`]. Each reminder takes two write units there, and a partition takes 1,000 a second.
+/// The number of partitions of [`CHASED`]. Each reminder takes two write units there, and a partition takes
+/// 1,000 a second.
 pub(crate) const SHARDS: usize = 8;
 
 /// Names a partition of [`CHASED`].

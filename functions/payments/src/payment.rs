@@ -81,8 +81,8 @@ pub enum PaymentCommand {
         /// What the order costs.
         total: Money,
     },
-    /// Take what the order's invoice says. Harmless when as much was taken for this order before; another amount is
-    /// refused, since the books would not say what the invoice says.
+    /// Take what the order's invoice says. Harmless when as much was taken for this order before; another
+    /// amount is refused, since the books would not say what the invoice says.
     Capture {
         /// The order.
         order_id: OrderId,
@@ -92,15 +92,15 @@ pub enum PaymentCommand {
         amount: Money,
     },
     /// Give up the hold, because the order no longer needs it. Harmless when nothing is held for it; and a
-    /// confirmation for that order which arrives later is refused. What was taken already is refunded, not released, and so
-    /// is what is about to be taken.
+    /// confirmation for that order which arrives later is refused. What was taken already is refunded, not
+    /// released, and so is what is about to be taken.
     Release {
         /// The order.
         order_id: OrderId,
         /// Whose order it is.
         customer_id: CustomerId,
-        /// Whether the order's invoice is paid. Not a part of the request: a repeat finds another invoice, and must be
-        /// known for the same command all the same.
+        /// Whether the order's invoice is paid. Not a part of the request: a repeat finds another invoice,
+        /// and must be known for the same command all the same.
         #[serde(skip)]
         invoice_is_paid: bool,
     },
@@ -113,9 +113,9 @@ pub enum PaymentCommand {
         /// Why.
         reason: Reason,
     },
-    /// Leave nothing of the customer's money with an order that is over, whatever has become of the payment so far. Harmless
-    /// when there is nothing to give back. A payment that is still free ends too: a confirmation for the order that arrives
-    /// later is refused.
+    /// Leave nothing of the customer's money with an order that is over, whatever has become of the payment
+    /// so far. Harmless when there is nothing to give back. A payment that is still free ends too: a
+    /// confirmation for the order that arrives later is refused.
     GiveBack {
         /// The order.
         order_id: OrderId,

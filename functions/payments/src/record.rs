@@ -1,4 +1,5 @@
-//! An invoice with its times, read from its own stream. An aggregate knows no time, so the times are those of its events.
+//! An invoice with its times, read from its own stream. An aggregate knows no time, so the times are those of
+//! its events.
 
 use contracts::{Envelope, ids::InvoiceId, payments::InvoiceEvent};
 use kernel::{Aggregate, StreamId, Timestamp, Version};

@@ -1,10 +1,10 @@
-//! Settling an order that is over: a step of the undo that leaves nothing of the customer's money with the order.
+//! Settling an order that is over: a step of the undo that leaves none of the customer's money with it.
 //!
 //! # How the money of an order ends, whatever overtakes what
 //!
-//! An order can end while its payment is being confirmed, while bots collect, while the invoice is being made, and in the
-//! millisecond in which the customer pays. The invoice's own stream decides, because "paid" and "canceled" exclude each
-//! other there and both are final. So the invoice comes first:
+//! An order can end while its payment is being confirmed, while bots collect, while the invoice is being
+//! made, and in the millisecond in which the customer pays. The invoice's own stream decides, because "paid"
+//! and "canceled" exclude each other there and both are final. So the invoice comes first:
 //!
 //! | first in the stream of the invoice | the invoice | the payment |
 //! | --- | --- | --- |
@@ -13,23 +13,26 @@
 //! | the chase, because the deadline passed | canceled; it can no longer be paid | released |
 //! | the customer's payment | stays paid | captured and refunded |
 //!
-//! In the last row the capture is done by [`Payments::capture_payment`] or, if the settlement overtakes `InvoicePaid`, in
-//! the same commit as the refund. The policy then finds the payment refunded and does nothing. A payment that was released
-//! instead would leave the customer with an invoice that is paid with nothing.
+//! In the last row the capture is done by [`Payments::capture_payment`] or, if the settlement overtakes
+//! `InvoicePaid`, in the same commit as the refund. The policy then finds the payment refunded and does
+//! nothing. A payment that was released instead would leave the customer with an invoice that is paid with
+//! nothing.
 //!
 //! # Guarantees
 //!
-//! * Only an order that is rejected or cancelled is settled. Both are final, so no order comes back to life afterwards.
-//! * Both streams keep a mark, even if nothing was held or owed. A confirmation of the payment and an invoice that come late
-//!   meet the mark and are refused, because the confirmation's look at the order may be older than its commit.
-//! * A repeat changes nothing: neither in the same attempt of the undo, where the command ids are the same, nor in another
-//!   one, where the aggregates find everything done.
+//! * Only an order that is rejected or cancelled is settled. Both are final, so no order comes back to life
+//!   afterwards.
+//! * Both streams keep a mark, even if nothing was held or owed. A confirmation of the payment and an invoice
+//!   that come late meet the mark and are refused, because the confirmation's look at the order may be older
+//!   than its commit.
+//! * A repeat changes nothing: neither in the same attempt of the undo, where the command ids are the same,
+//!   nor in another one, where the aggregates find everything done.
 //! * A payment that another order holds, or another customer put up, is left alone.
 //!
 //! # Not guaranteed
 //!
-//! * The two streams do not change together. A step that dies between them leaves a canceled invoice and a held payment
-//!   until it is repeated, which the state machine and `resume-sagas` do.
+//! * The two streams do not change together. A step that dies between them leaves a canceled invoice and a
+//!   held payment until it is repeated, which the state machine and `resume-sagas` do.
 //! * A payment that never was gets no mark. Nothing can be confirmed on it either.
 
 use std::sync::Arc;
@@ -52,8 +55,8 @@ use crate::{
 const ORDER_IS_OVER: &str = "ORDER_IS_OVER";
 
 impl Payments {
-    /// Cancels the invoice of an order that is over, and releases or refunds its payment: a step of the undo, `{reason?}`.
-    /// It answers with the payment.
+    /// Cancels the invoice of an order that is over, and releases or refunds its payment: a step of the undo,
+    /// `{reason?}`. It answers with the payment.
     ///
     /// # Errors
     /// 404 when there is no such order, 409 `ORDER_IS_NOT_OVER` when it is pending, placed or completed, 503.
@@ -86,7 +89,8 @@ impl Payments {
     }
 }
 
-/// Derives the call of one of the two commands. Event ids follow from the command's id, and must differ between two streams.
+/// Derives the call of one of the two commands. Event ids follow from the command's id, and must differ
+/// between two streams.
 fn part(call: &Call, part: &str) -> Call {
     Call { command: CommandId::derived(&[&call.command.to_string(), part]), ..call.clone() }
 }

@@ -1,4 +1,5 @@
-//! Invoices are chased: whatever happens meanwhile, a customer is reminded once per period, and given up in time or never.
+//! Invoices are chased: whatever happens meanwhile, a customer is reminded once per period, and given up in
+//! time or never.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its stage should stop")]
 
@@ -590,8 +591,9 @@ fn story(steps: &[Step], terms: Terms) -> Result<(), TestCaseError> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
-    /// Customers who pay, shops that adjust and cancel, runs at any time and two at once, a view that lags and a table that does
-    /// not always answer: nobody is reminded too early, too late or of what is settled, and nobody who has not paid is forgotten.
+    /// Customers who pay, shops that adjust and cancel, runs at any time and two at once, a view that lags
+    /// and a table that does not always answer: nobody is reminded too early, too late or of a settled
+    /// invoice, and no open invoice is forgotten.
     #[test]
     fn whatever_happens_while_invoices_are_chased_each_is_paid_or_given_up_in_time(
         steps in prop::collection::vec(any_step(), 0..60),

@@ -65,7 +65,8 @@ fn interleavings(steps: &[(Step, usize)]) -> Vec<Vec<Step>> {
 enum Copies {
     /// Not at all, but the bus left out the body.
     WithoutBody,
-    /// It seems to be another event, or is another attempt: so its command id is of no help, as after many commits.
+    /// It seems to be another event, or is another attempt: so its command id is of no help, as after many
+    /// commits.
     AsAnother,
 }
 
@@ -186,7 +187,8 @@ fn end(invoice: &str, payment: &str, captured: &str, refunded: &str) -> End {
     End { invoice, payment, captured: captured.to_owned(), refunded: refunded.to_owned() }
 }
 
-/// Runs every interleaving, and counts what it ends in. The payment is confirmed before, unless a step does it.
+/// Runs every interleaving, and counts what it ends in. The payment is confirmed before, unless a step does
+/// it.
 async fn ends(steps: &[(Step, usize)], canceled: bool) -> BTreeMap<End, usize> {
     let mut ends = BTreeMap::new();
     for copies in [Copies::WithoutBody, Copies::AsAnother] {

@@ -1,4 +1,5 @@
-//! An order that is over keeps no money, whatever happens while it is settled; and an order that is not over keeps all of it.
+//! An order that is over keeps no money, whatever happens while it is settled; and an order that is not over
+//! keeps all of it.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its stage should stop")]
 

@@ -1,5 +1,5 @@
-//! The payments context behind its routes, its policies, the steps of placement and undo, and its schedule, with orders that
-//! are there to be paid.
+//! The payments context behind its routes, its policies, the steps of placement and undo, and its schedule,
+//! with orders that are there to be paid.
 
 #![allow(dead_code, reason = "each test binary takes what it needs")]
 
