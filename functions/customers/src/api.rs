@@ -40,8 +40,8 @@ impl Customers {
         self.transact(id, call.expect(), command, &call).await
     }
 
-    /// Finds the customer fit to order; a step of an order's placement, with no route. `{orderId}` may be left out; with it,
-    /// nothing is written once the order is approved.
+    /// Finds the customer fit to order; a step of an order's placement, with no route. `{orderId}` may be
+    /// left out; with it, nothing is written once the order is approved.
     ///
     /// # Errors
     /// 401 when the customer is disabled; 404; 409 `ORDER_IS_OVER`.

@@ -31,14 +31,14 @@ const LOOKUPS_AT_A_TIME: usize = 8;
 const CANCELLED: &str = "CANCELLED_BY_DEPOT";
 
 impl Planner {
-    /// `POST /api/depot/shopping {orderId, items[{productId, storeId, quantity}]}`; also a step of an order's placement, which
-    /// names the list and no items: they are the order's own, and nothing is written once the order is approved. An order has
-    /// one list; once more with the same items, it is there already.
+    /// `POST /api/depot/shopping {orderId, items[{productId, storeId, quantity}]}`; also a step of an order's
+    /// placement, which names the list and no items: they are the order's own, and nothing is written once
+    /// the order is approved. An order has one list; once more with the same items, it is there already.
     ///
     /// # Errors
-    /// 400 when a field is missing or a store does not sell the product; 404 when there is no such product (or it is no
-    /// longer sold, unless the order has it) or, for the step, no such order; 409 when the order has another list, or needs
-    /// none any more.
+    /// 400 when a field is missing or a store does not sell the product; 404 when there is no such product
+    /// (or it is no longer sold, unless the order has it) or, for the step, no such order; 409 when the order
+    /// has another list, or needs none any more.
     pub async fn create_shopping_list(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let form = Form::of(&call.body);
         let order_id: Option<Id<OrderKind>> = form.id("orderId", "ORDER_ID_CANNOT_BE_BLANK");
@@ -95,12 +95,13 @@ impl Planner {
 }
 
 impl Depot {
-    /// Lets a bot have the list; a step of an order's placement, which names the order: `{orderId}`. Then nothing is written
-    /// once the order is approved. Without an order, as an operator asks, a list that is not pending is refused.
+    /// Lets a bot have the list; a step of an order's placement, which names the order: `{orderId}`. Then
+    /// nothing is written once the order is approved. Without an order, as an operator asks, a list that is
+    /// not pending is refused.
     ///
     /// # Errors
-    /// 400 when the list was cancelled, or is not pending and no order asks; 404; 409 when it is another order's, and
-    /// `ORDER_IS_OVER`.
+    /// 400 when the list was cancelled, or is not pending and no order asks; 404; 409 when it is another
+    /// order's, and `ORDER_IS_OVER`.
     pub async fn initiate_shopping(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let (id, order_id) = (list_id(&call)?, order_that_asks(&call)?);
         if let Some(order_id) = order_id
@@ -129,9 +130,9 @@ impl Depot {
         self.transact_list(list_id(&call)?, call.expect(), ShoppingListCommand::Complete, &call).await
     }
 
-    /// `POST /api/depot/shopping/{id} {reason}` (the original's verb) and `DELETE /api/depot/shopping/{id}`; also a step of an
-    /// order's undo, which names the order: `{orderId, reason}`. Then it is harmless when the list was cancelled or completed
-    /// before, and a list that was not made yet never will be.
+    /// `POST /api/depot/shopping/{id} {reason}` (the original's verb) and `DELETE /api/depot/shopping/{id}`;
+    /// also a step of an order's undo, which names the order: `{orderId, reason}`. Then it is harmless when
+    /// the list was cancelled or completed before, and a list that was not made yet never will be.
     ///
     /// # Errors
     /// 400 when the list is over, and 404: both only when no order asks; 412.

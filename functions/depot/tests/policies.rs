@@ -1,4 +1,4 @@
-//! Undone orders and ended lists: whatever overtakes what, nothing is collected for nobody, and bots are free again.
+//! Undone orders and ended lists: whatever overtakes what, no bot collects for nobody, and bots are free again.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its stage should stop")]
 
@@ -134,7 +134,7 @@ async fn a_step_for_an_order_that_is_over_writes_nothing() {
 
 #[tokio::test]
 async fn d11_an_order_cancelled_while_its_saga_runs_leaves_no_list_to_collect_whatever_overtakes_what() {
-    // A placement's step between the cancellation of the list and that of the order has read the order before either.
+    // A step between CancelShoppingList and OrderCanceled stands for one that read the order before both.
     const STEPS: [&str; 5] = [
         "CreateShoppingList",
         "InitiateShopping",
@@ -302,7 +302,7 @@ async fn what_cannot_be_written_goes_back_to_its_queue_and_is_done_when_it_comes
     assert_eq!(hall.bot_status(&bot).await.0, "idle");
 }
 
-/// Events that the policy cannot answer: their bodies make no sense, there is no such event, or no such thing.
+/// Events that the policy cannot answer: their bodies make no sense, no such event or thing exists.
 fn poisoned(event: &Envelope) -> Vec<Envelope> {
     let of = |stream: &str| format!("{}/{stream}", event.stream.category()).parse().unwrap();
     vec![

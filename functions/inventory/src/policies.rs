@@ -1,8 +1,8 @@
 //! When an event, then a command.
 //!
-//! Events arrive at least once and in any order: command ids are derived from the policy and the event, and pieces that
-//! were sold or released once stay so. The policy writes streams that many orders want, and its queue repeats what is
-//! contended, ten times.
+//! Events arrive at least once and in any order: command ids are derived from the policy and the event, and
+//! pieces that were sold or released once stay so. The policy writes streams that many orders want: contended
+//! events go back to its queue.
 
 use std::sync::Arc;
 

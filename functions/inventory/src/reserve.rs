@@ -1,35 +1,39 @@
 //! Reservations of an order: pieces of all of its products are kept, given back or sold, or of none.
 //!
-//! Each product is a stream of its own, and no commit spans two streams. So an order's products are changed one after the
-//! other, by the order of their ids, one commit each; docs/decisions/0008 says why this is no transaction.
+//! Each product is a stream of its own, and no commit spans two streams. So an order's products are changed
+//! one after the other, by the order of their ids, one commit each; docs/decisions/0008 says why this is no
+//! transaction.
 //!
 //! | step | when | each product's stream |
 //! | --- | --- | --- |
-//! | `reserve-inventory` (placement) | the order is pending | keeps the pieces, or refuses and ends the step |
+//! | `reserve-inventory` (placement) | the order is pending | keeps the pieces, or refuses: the step ends |
 //! | `release-inventory` (undo) | the order is over | gives back the pieces, or marks that there were none |
 //! | `sell-reserved-stock` (policy) | the order is completed | the pieces leave with the order |
 //!
-//! The placement gives nothing back itself, even after a refusal: attempts of it can overlap, and another may have
-//! succeeded. The undo closes the order first, which stops every attempt that begins later, and releases then. An attempt
-//! that read the order before it was closed meets the released reservation, or the mark (an `InventoryReleased` of no
-//! pieces), and is refused.
+//! The placement gives nothing back itself, even after a refusal: attempts of it can overlap, and another may
+//! have succeeded. The undo closes the order first, which stops every attempt that begins later, and releases
+//! then. An attempt that read the order before it was closed meets the released reservation, or the mark (an
+//! `InventoryReleased` of no pieces), and is refused.
 //!
 //! **Guaranteed**
 //!
-//! * *Never promised twice*: each product's pieces are kept in its own stream, and only a release or a sale ends that.
-//! * *All or nothing*: an order that is approved keeps all of its tracked products; an order that was undone keeps none.
-//! * *Repeats do no harm*: command ids are derived from the call's and the product. Beyond their reach, the order's id in the
-//!   stream tells a repeat.
+//! * *Never promised twice*: each product's pieces are kept in its own stream, and only a release or a sale
+//!   ends that.
+//! * *All or nothing*: an order that is approved keeps all of its tracked products; an order that was undone
+//!   keeps none.
+//! * *Repeats do no harm*: command ids are derived from the call's and the product. Beyond their reach, the
+//!   order's id in the stream tells a repeat.
 //! * *A release wins*: a late reservation is refused, as far as
 //!   [`CLOSED_REMEMBERED`](crate::stock::CLOSED_REMEMBERED) reaches and while the count is not stopped.
-//! * *Given back or sold, never both*: an order that is over is never completed, and the first to end a reservation leaves
-//!   nothing to the other.
+//! * *Given back or sold, never both*: an order that is over is never completed, and the first to end a
+//!   reservation leaves nothing to the other.
 //!
 //! **Not guaranteed**
 //!
-//! * A part is kept during the step, and from its failure until the undo: another order may be refused pieces that come
-//!   back.
-//! * A product that is not tracked is not kept. When its count begins later, orders that were placed before have no claim on it.
+//! * A part is kept during the step, and from its failure until the undo: another order may be refused pieces
+//!   that come back.
+//! * A product that is not tracked is not kept. When its count begins later, orders that were placed before
+//!   have no claim on it.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -50,13 +54,13 @@ use crate::{
 };
 
 impl Inventory {
-    /// Keeps all of an order's products for it; a step of the order's placement. The id is the order's. Nothing is written
-    /// once the order is approved.
+    /// Keeps all of an order's products for it; a step of the order's placement. The id is the order's.
+    /// Nothing is written once the order is approved.
     ///
     /// # Errors
-    /// 404 when there is no such order; 409 `ORDER_IS_OVER`; 409 `INSUFFICIENT_STOCK`, or another refusal of one of its
-    /// products: those before it stay kept until [`Self::release_inventory`]. After a technical failure (503, 409
-    /// `CONTENDED`) a part may be kept as well: repeat, or undo the order.
+    /// 404 when there is no such order; 409 `ORDER_IS_OVER`; 409 `INSUFFICIENT_STOCK`, or another refusal of
+    /// one of its products: those before it stay kept until [`Self::release_inventory`]. After a technical
+    /// failure (503, 409 `CONTENDED`) a part may be kept as well: repeat, or undo the order.
     pub async fn reserve_inventory(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let order_id: OrderId = call.id("order")?;
         let Some(order) = orders::pending(&self.store, order_id).await? else {
@@ -69,13 +73,13 @@ impl Inventory {
         settled(order_id, products.len())
     }
 
-    /// Gives back all that is kept for an order that is over; a step of its undo. The id is the order's. Where nothing is kept,
-    /// a mark is left, by which a late reservation is refused, as far as
+    /// Gives back all that is kept for an order that is over; a step of its undo. The id is the order's.
+    /// Where nothing is kept, a mark is left, by which a late reservation is refused, as far as
     /// [`CLOSED_REMEMBERED`](crate::stock::CLOSED_REMEMBERED) reaches.
     ///
     /// # Errors
-    /// 404 when there is no such order; 409 `ORDER_IS_NOT_OVER` unless it was rejected or cancelled. After a technical failure a
-    /// part may be kept still: repeat.
+    /// 404 when there is no such order; 409 `ORDER_IS_NOT_OVER` unless it was rejected or cancelled. After a
+    /// technical failure a part may be kept still: repeat.
     pub async fn release_inventory(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let order_id: OrderId = call.id("order")?;
         let (order, standing) = orders::standing(&self.store, order_id).await?;

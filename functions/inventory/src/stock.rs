@@ -33,14 +33,16 @@ pub const MAX_RESERVATIONS: usize = 2_000;
 
 /// How many closed orders are remembered, so that a reservation that arrives after its own release is refused.
 ///
-/// Guaranteed: while an order is among a product's last 256 closings, it is refused; a count that stops forgets them.
-/// An order is closed before its stock is released, so only an attempt that read the order before that reserves later: within
-/// the function's ten seconds. One that read the stream *before* the release loses the race for the version and decides again.
+/// Guaranteed: while an order is among a product's last 256 closings, it is refused; a count that stops
+/// forgets them. An order is closed before its stock is released, so only an attempt that read the order
+/// before that reserves later: within the function's ten seconds. One that read the stream *before* the
+/// release loses the race for the version and decides again.
 ///
-/// That 256 closings outlast those seconds is likely, not certain: each refused order closes the product as well when it is
-/// released, so one that sold out and is still asked for can have 256 closings within a few seconds. Beyond
-/// them the late reservation is taken: pieces are kept for an order that is gone, until `release-inventory` is called for it
-/// again, by hand. They are not available to others meanwhile; nothing is promised or sold twice.
+/// That 256 closings outlast those seconds is likely, not certain: each refused order closes the product as
+/// well when it is released, so one that sold out and is still asked for can have 256 closings within a few
+/// seconds. Beyond them the late reservation is taken: pieces are kept for an order that is gone, until
+/// `release-inventory` is called for it again, by hand. They are not available to others meanwhile; nothing
+/// is promised or sold twice.
 ///
 /// 39 bytes each in the snapshot: 10 KB in all, for which a commit costs 1.2 write units in the mean instead of 1.
 pub const CLOSED_REMEMBERED: usize = 256;

@@ -267,8 +267,8 @@ async fn nobody_can_release_the_stock_of_an_order_that_is_not_over() {
 
 #[tokio::test]
 async fn what_is_cancelled_or_sold_is_given_back_or_taken_once_whatever_overtakes_what() {
-    // Steps that can still be under way when an order ends: its placement's, for the second time, its undo's, and the end of its
-    // reservations: another attempt of the undo, or the sale.
+    // Steps that can still be under way when an order ends: its placement's, for the second time, its undo's,
+    // and the end of its reservations: another attempt of the undo, or the sale.
     #[derive(Debug, Clone, Copy)]
     enum Late {
         Reserves,

@@ -1,4 +1,4 @@
-//! The depot behind its routes, its policy and the order's machines, with stores that sell and orders that want.
+//! The depot behind its routes, its policy and the order's machines, with stores that sell, and orders.
 
 #![allow(dead_code, reason = "each test binary takes what it needs")]
 
