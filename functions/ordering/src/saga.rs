@@ -198,10 +198,11 @@ pub enum SagaCommand {
         /// reason to undo it.
         outcome: UndoOutcome,
     },
-    /// Call an operator. Nothing when somebody was called, or a later attempt began.
+    /// Call an operator. Nothing when somebody was called before.
     GetStuck {
-        /// The number of the last attempt to undo that the caller knows of.
-        attempt: u32,
+        /// The number of the last attempt to undo, which failed: nothing when the undo ended, or a later attempt began. None when
+        /// nobody went on with the order: nothing when it is being undone.
+        attempt: Option<u32>,
         /// Code of the error.
         error: Reason,
         /// Description of the error.
@@ -288,14 +289,16 @@ impl Aggregate for Saga {
                 let ended = SagaUndoEnded { attempt: *attempt, outcome: *outcome };
                 Ok(if counts { vec![SagaEvent::SagaUndoEnded(ended)] } else { vec![] })
             }
-            SagaCommand::GetStuck { attempt, error, cause } => Ok(match stage {
-                Some(Stage::Undone | Stage::Stuck { .. }) => vec![],
-                Some(_) if *attempt < undos => vec![],
-                None | Some(Stage::Placing { .. } | Stage::Undoing { .. } | Stage::Settled) => {
-                    let (error, cause) = (error.as_str().to_owned(), cause.clone());
-                    vec![SagaEvent::SagaStuck(SagaStuck { attempt: *attempt, error, cause })]
-                }
-            }),
+            SagaCommand::GetStuck { attempt, error, cause } => {
+                let counts = match stage {
+                    None | Some(Stage::Placing { .. } | Stage::Settled) => attempt.is_none(),
+                    Some(Stage::Undoing { .. }) => attempt.is_some_and(|attempt| attempt >= undos),
+                    Some(Stage::Undone | Stage::Stuck { .. }) => false,
+                };
+                let (error, cause) = (error.as_str().to_owned(), cause.clone());
+                let stuck = SagaStuck { attempt: attempt.unwrap_or(undos), error, cause };
+                Ok(if counts { vec![SagaEvent::SagaStuck(stuck)] } else { vec![] })
+            }
             SagaCommand::Settle => Ok(match stage {
                 Some(Stage::Placing { .. } | Stage::Stuck { undo: None }) => {
                     vec![SagaEvent::SagaSettled(SagaSettled {})]

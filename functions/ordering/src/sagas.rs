@@ -279,7 +279,7 @@ impl Sagas {
         let Ended { attempt, kept, failure } = understood(&call)?;
         let command = match (failure, kept) {
             (Some(failure), _) if is_refusal(&failure.error) => SagaCommand::GetStuck {
-                attempt,
+                attempt: Some(attempt),
                 error: Reason::new(&failure.error),
                 cause: message_of(&failure.cause),
             },
@@ -347,7 +347,6 @@ impl Sagas {
     /// Calls an operator for an order that is open for longer than it can be in the usual course.
     async fn forget_not(&self, id: OrderId) -> Result<bool, Fault> {
         let (known, saga) = self.both(id).await?;
-        let attempt = saga.as_ref().map_or(0, |saga| saga.undos);
         match (&known.order, saga.map(|saga| saga.stage)) {
             (
                 Order::Approved { .. } | Order::Ready { .. },
@@ -358,7 +357,7 @@ impl Sagas {
         let error = Reason::new(ORDER_IS_FORGOTTEN);
         let cause = format!("the order is {} and nobody went on with it", known.order.status());
         let meta = self.scheduled(&known.first, self.ports.clock.now()).meta();
-        self.tell(id, &SagaCommand::GetStuck { attempt, error, cause }, &meta).await?;
+        self.tell(id, &SagaCommand::GetStuck { attempt: None, error, cause }, &meta).await?;
         Ok(true)
     }
 
@@ -395,7 +394,8 @@ impl Sagas {
                 let cause =
                     format!("{attempt} attempts came to no end: see the execution {id}-undo-{attempt}");
                 let error = Reason::new(UNDO_FAILED);
-                self.tell(id, &SagaCommand::GetStuck { attempt, error, cause }, &call.meta()).await?;
+                let command = SagaCommand::GetStuck { attempt: Some(attempt), error, cause };
+                self.tell(id, &command, &call.meta()).await?;
             }
             Next::Settle => {
                 self.tell(id, &SagaCommand::Settle, &call.meta()).await?;
