@@ -184,9 +184,17 @@ impl Case {
 /// Helps a saga that is stuck, as an operator does: finds it in the list, mends the cause, and has it go on.
 async fn by_hand(stack: &Stack, shopper: &Shopper, rules: &Rules<'_>) -> Result<(), String> {
     let order = shopper.order.as_str();
-    let listed = stack.get("/api/sagas?status=stuck&limit=100").await;
-    if !listed.body["sagas"].as_array().is_some_and(|all| all.iter().any(|saga| saga["id"] == order)) {
-        return Err(format!("the saga is not among those that are stuck: {listed:?}"));
+    // A list is late by as long as an event travels.
+    let deadline = Instant::now() + SETTLED;
+    loop {
+        let listed = stack.get("/api/sagas?status=stuck&limit=100").await;
+        if listed.body["sagas"].as_array().is_some_and(|all| all.iter().any(|saga| saga["id"] == order)) {
+            break;
+        }
+        if Instant::now() > deadline {
+            return Err(format!("the saga is not among those that are stuck: {listed:?}"));
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
     for (_, rule) in rules {
         rule.stop().await;
