@@ -1,15 +1,15 @@
-//! Order sagas, for operators: a projection of the sagas' streams, a list composed of it and of the orders' view, and one saga
-//! shown from its streams.
+//! Sagas of orders, for operators: a projection of the sagas' streams, a list made of it and of the orders'
+//! view, and one saga shown from its streams.
 //!
 //! | a saga is | by |
 //! | --- | --- |
 //! | `running` | the order: pending |
 //! | `succeeded` | the order: approved, ready or completed |
-//! | `undoing`, `undone`, `stuck` | the saga's stream, as far as it has one |
+//! | `undoing`, `undone`, `stuck` | the saga's stream, if it has one |
 //!
-//! Step Functions is asked for nothing when sagas are listed, and twice when one with an undo is shown.
+//! A list asks Step Functions for nothing. One saga with an undo takes two requests.
 //!
-//! **Not guaranteed**: that a list has what happened a moment ago.
+//! **Not guaranteed**: that a list is current. It lags by the time that events take to reach the two views.
 
 use std::sync::Arc;
 
@@ -85,7 +85,7 @@ pub struct SagaRow {
 }
 
 impl SagaRow {
-    /// Whether it is being undone, or an operator was called.
+    /// Returns true if it is or was undone, or an operator was called.
     pub fn is_seen_to(&self) -> bool {
         ["undoing", "undone", "stuck"].contains(&self.status.as_str())
     }
@@ -149,7 +149,7 @@ impl Projection for SagaRows {
     }
 }
 
-/// How a saga stands.
+/// The status of a saga.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Status {
     Running,
@@ -172,7 +172,7 @@ impl Status {
         }
     }
 
-    /// By the order's state and the stage of its saga, where there is one.
+    /// Derives the status from the order's state and the stage of its saga, if there is one.
     fn of(order: &str, stage: Option<&str>) -> Self {
         match (stage, order) {
             (Some("undoing"), _) => Self::Undoing,
@@ -187,7 +187,7 @@ impl Status {
         }
     }
 
-    /// Where it is listed.
+    /// Returns the partitions that list it.
     fn lists(self) -> Vec<Source> {
         let orders = |stage| shards(stage).map(Source::Orders);
         match self {
@@ -219,7 +219,7 @@ impl Place {
     }
 }
 
-/// What is listed of one saga: by the view that has it in its index, with what the other view says.
+/// A saga in a list: the row of the view that lists it, and then the row of the other view.
 struct Found {
     place: Place,
     order: Option<OrderRow>,
@@ -238,7 +238,7 @@ impl SagaViews {
         Self { orders, rows }
     }
 
-    /// `GET /api/sagas?status=&limit=&cursor=`: order sagas, newest first.
+    /// `GET /api/sagas?status=&limit=&cursor=`: sagas of orders, newest first.
     ///
     /// # Errors
     /// 400 when a parameter is wrong; 503 when a table does not answer.
@@ -275,7 +275,7 @@ impl SagaViews {
         let whole: Vec<Found> = stream::iter(whole).buffered(AT_A_TIME).try_collect().await?;
         let shown = whole.iter().filter_map(|found| {
             let status = found.status();
-            // An order with a saga of its own is listed where that is.
+            // A saga that has a row is listed at its own place, and not at that of its order.
             let twice = found.place.at == found.order.as_ref()?.placed_at
                 && found.saga.as_ref().is_some_and(|saga| saga.started_at != found.place.at)
                 && !matches!(status, Status::Running | Status::Succeeded);
@@ -311,7 +311,7 @@ impl SagaViews {
         Ok(found.into_iter().filter(|found| before.is_none_or(|before| found.place < *before)).collect())
     }
 
-    /// Reads what the other view says.
+    /// Adds the row of the other view.
     async fn completed(&self, found: Found) -> Result<Found, Fault> {
         let id = found.place.id.to_string();
         Ok(match (&found.order, &found.saga) {
@@ -336,7 +336,7 @@ impl Found {
     }
 }
 
-/// What shows one saga: from its streams, and its last undo's execution.
+/// The query for one saga: its streams, and the execution of its last undo.
 pub struct SagaShower {
     store: EventStore,
     executions: Arc<dyn Executions>,
