@@ -85,7 +85,7 @@ pub struct SagaRow {
 }
 
 impl SagaRow {
-    /// Returns true if it is or was undone, or an operator was called.
+    /// Whether it is being undone, or an operator was called.
     pub fn is_seen_to(&self) -> bool {
         ["undoing", "undone", "stuck"].contains(&self.status.as_str())
     }
@@ -275,7 +275,7 @@ impl SagaViews {
         let whole: Vec<Found> = stream::iter(whole).buffered(AT_A_TIME).try_collect().await?;
         let shown = whole.iter().filter_map(|found| {
             let status = found.status();
-            // A saga that has a row is listed at its own place, and not at that of its order.
+            // An order with a saga of its own is listed where that is.
             let twice = found.place.at == found.order.as_ref()?.placed_at
                 && found.saga.as_ref().is_some_and(|saga| saga.started_at != found.place.at)
                 && !matches!(status, Status::Running | Status::Succeeded);

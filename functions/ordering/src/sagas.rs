@@ -609,9 +609,8 @@ impl Resumer {
         Self { sagas, orders, rows, forgotten }
     }
 
-    /// Takes up the sagas whose time is over: at most [`A_RUN`] of them, and as many forgotten orders. A saga
-    /// that fails is logged and does not stop the others. The streams decide, so lists that lag and two runs
-    /// at once do no harm.
+    /// Takes up the sagas whose time is over: at most [`A_RUN`] of each kind. A saga that fails is logged and
+    /// does not stop the others. The streams decide, so lists that lag and two runs at once do no harm.
     ///
     /// # Errors
     /// When the lists cannot be read.
@@ -620,8 +619,7 @@ impl Resumer {
         let before = |age| sortable(now.checked_sub(age).unwrap_or(Timestamp::MIN));
         let due = List { index: &DUE, partition: DUE.partition, ..up_to(sortable(now)) };
         let mut lost: Vec<OrderId> = self.rows.list_rows(&due).await?.rows.iter().map(|row| row.id).collect();
-        // A pending order whose saga has a row is passed over here: the index of due sagas has it when its
-        // time is over.
+        // A pending order that has a saga is due in that one's own time.
         lost.extend(self.open(PENDING, sortable(self.sagas.patience.before(now)), |_| true).await?);
         let forgotten = self.open(PLACED, before(self.forgotten), SagaRow::is_seen_to).await?;
 
@@ -642,8 +640,7 @@ impl Resumer {
         Ok(report)
     }
 
-    /// Lists orders that were placed until `until` and stand in `stage`, without those whose saga is
-    /// `passed_over`.
+    /// Orders that are listed as `stage` since `until` at least, without those whose saga is `passed_over`.
     async fn open(
         &self,
         stage: &str,
