@@ -53,7 +53,6 @@ async fn main() {
     let environment = [
         ("EVENT_TABLE", "events".to_owned()),
         ("ORDERS_TABLE", "orders".to_owned()),
-        ("ORDER_SAGA_ARN", "arn".to_owned()),
     ];
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS + 5 {

@@ -1,4 +1,4 @@
-//! What products cost and are called, read where the stores write it.
+//! Names and prices of products, read from the stores' own streams.
 //!
 //! A basket keeps a copy of the catalogue, because shoppers put things into baskets all day. Here only orders that are
 //! placed without a basket ask, which is rare: so there is no copy, no table and nothing to keep up to date, and what is

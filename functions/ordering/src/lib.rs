@@ -1,14 +1,14 @@
-//! The ordering context: a checked-out basket becomes an order, and the order saga sees it through.
+//! The ordering context: a checked-out basket becomes an order, and a saga places or undoes it.
 //!
 //! | room | what is in it |
 //! | --- | --- |
 //! | [`order`] | the aggregate: states, commands, rules |
 //! | [`api`] | the use cases |
-//! | [`catalogue`] | what products cost and are called, for orders without a basket |
-//! | [`timeline`] | what became of an order, told to its customer from the streams of all contexts |
+//! | [`catalogue`] | names and prices of products, for orders without a basket |
+//! | [`timeline`] | the story of an order for its customer, from the streams of all contexts |
 //! | [`views`] | orders by customer and by id: projection and queries |
 //! | [`policies`] | when a basket is checked out, create the order; when its list is completed, it is ready; when its invoice is paid, it is completed |
-//! | [`saga`] | the saga of an order, as far as the order's stream does not tell it: the second aggregate |
+//! | [`saga`] | the second aggregate: attempts to place or undo an order, beyond the order's own stream |
 //! | [`sagas`] | the protocol: starting placements, undoing orders, taking up what was lost |
 //! | [`step_functions`] | the port to executions, and Step Functions behind it |
 //! | [`saga_views`] | sagas for operators: projection and queries |
@@ -29,7 +29,7 @@ pub mod views;
 use event_store::EventStore;
 use kernel::ports::Ports;
 
-/// The context with what it needs of the world. Policies and views have their own.
+/// The context with its store and its ports. Sagas and views are structs of their own.
 pub struct Ordering {
     store: EventStore,
     ports: Ports,

@@ -6,14 +6,17 @@
 //! pending | approved | ready -> cancelled
 //! ```
 //!
-//! The approval is the point of no return for a placement: an approved order is undone only if somebody asks for that. Streams
-//! of earlier releases may hold a rejection after an approval, so that is still read, and never decided.
+//! The approval is the point of no return for a placement: an approved order is undone only if its customer,
+//! its payment's deadline or an operator asks for that. A rejection after an approval is read, because
+//! earlier releases wrote it, and never decided.
 //!
-//! Until it is paid it can be cancelled, also when everything was collected: the goods go back on the shelf. Whether it is
-//! paid is the invoice's to say; who cancels looks there before (see [`crate::api`]).
+//! Until it is paid it can be cancelled, also when everything was collected: the goods go back on the shelf.
+//! The invoice's stream says if it is paid, and [`crate::api`] and [`crate::sagas`] read that before they
+//! cancel.
 //!
-//! Approval, readiness and completion have one state each to come from. A repeat of one is nothing new; one that comes
-//! before its time is told apart from one that comes too late, because the first is worth waiting for.
+//! Approval, readiness and completion have one state each to come from. A repeat changes nothing. A command
+//! that comes too early is refused with another error than one that comes too late, because only the first is
+//! worth another attempt.
 
 use contracts::{
     baskets::total,
@@ -47,7 +50,7 @@ pub struct Placed {
 /// An order. Its shopping list is known from the approval on, unless somebody approved it by hand without naming one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Order {
-    /// Placed; the order saga is at work.
+    /// Placed, and not approved yet.
     Pending(Placed),
     /// Everything it needs is in place.
     Approved {
@@ -72,16 +75,16 @@ pub enum Order {
         /// The invoice that was paid.
         invoice_id: InvoiceId,
     },
-    /// Something was not to be had; everything is undone.
+    /// Its placement failed or took too long, or an operator gave it up. Its undo gives everything back.
     Rejected {
         /// What was ordered.
         placed: Placed,
         /// By which list it would have been collected, if it was approved before.
         shopping_id: Option<ShoppingListId>,
-        /// What was not to be had.
+        /// Why: the code of the refusal or of the failure.
         reason: Reason,
     },
-    /// It was taken back before it was paid.
+    /// It was taken back before it was paid: by its customer, its payment's deadline or an operator.
     Canceled {
         /// What was ordered.
         placed: Placed,
@@ -92,7 +95,7 @@ pub enum Order {
     },
 }
 
-/// What can be asked of an order.
+/// A request to an order.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub enum OrderCommand {
     /// Place it.
@@ -125,8 +128,8 @@ pub enum OrderCommand {
     Close {
         /// Why.
         reason: Reason,
-        /// Whether an order that is approved or ready is cancelled. Otherwise it is kept: a placement that failed late, or
-        /// beside another one, must not undo what its twin got approved.
+        /// True to cancel an order that is approved or ready. Otherwise such an order is kept, because a
+        /// placement that failed must not undo an order that a second placement got approved.
         even_approved: bool,
     },
     /// Take it back, by the customer's own wish.
@@ -137,7 +140,7 @@ fn what_was_asked<S: Serializer>(items: &[OrderItem], serializer: S) -> Result<S
     serializer.collect_seq(items.iter().map(|item| (item.product_id, item.quantity)))
 }
 
-/// Why an order says no.
+/// The reason for a refusal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OrderRefusal {
     /// There is no such order.
@@ -389,7 +392,7 @@ impl Order {
     }
 }
 
-/// The order that there is.
+/// Returns the order, or the refusal that there is none.
 fn known(state: Option<&Order>) -> Result<&Order, OrderRefusal> {
     state.ok_or(OrderRefusal::NotFound)
 }
@@ -459,8 +462,8 @@ fn ready(order: &Order, shopping_id: ShoppingListId) -> Result<Vec<OrderEvent>, 
     }
 }
 
-/// A list that somebody made by hand for an order that has one already says nothing about the order. Where either is
-/// not known, there is nothing to compare.
+/// Refuses a shopping list other than the order's own: somebody may have made a second one by hand. If either
+/// is not known there is nothing to compare.
 fn collected_by(order: &Order, by: Option<ShoppingListId>) -> Result<(), OrderRefusal> {
     match (order.shopping_id(), by) {
         (Some(own), Some(by)) if own != by => Err(OrderRefusal::HasAnotherShoppingList { shopping_id: own }),

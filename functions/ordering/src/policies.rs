@@ -1,18 +1,18 @@
 //! When an event, then a command. Policies that start executions are in [`crate::sagas`].
 //!
 //! Events arrive at least once and in any order. A policy's command id follows from its name and
-//! the event's id, so a repeat changes nothing; what an event's body needs is in the event, or, when the
-//! bus could not carry it, in the event table.
+//! the event's id, so a repeat changes nothing. The body comes with the event or, if it was too large for the
+//! bus, from the event table.
 //!
-//! What comes of an event that moves an order on:
+//! An event that moves an order on has one of these outcomes:
 //!
 //! | the event comes | outcome |
 //! | --- | --- |
 //! | in time | the order moves on |
 //! | again | nothing; it is acknowledged |
-//! | too early: the order is not yet where it can move on from | it goes back to its queue, and comes again when that step has had the time to arrive |
+//! | too early: the order is not approved yet, or not ready yet | it goes back to its queue, and comes again a minute later |
 //! | too late: the order was rejected or cancelled, or moved on by another list or invoice | it is acknowledged, with a warning in the log |
-//! | for an order that there is not, or with a body that makes no sense | it goes back to its queue, and from there to the dead-letter queue, where somebody sees it |
+//! | for an unknown order, or with a body that cannot be understood | it goes back to its queue, and from there to the dead-letter queue, where an operator sees it |
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ use crate::{
 };
 
 impl Ordering {
-    /// When a basket is checked out, create the order; it has the basket's id.
+    /// Creates the order when a basket is checked out. It has the basket's id.
     ///
     /// # Errors
     /// When the order cannot be created: the event goes back to its queue.
@@ -51,8 +51,8 @@ impl Ordering {
         Ok(())
     }
 
-    /// When a shopping list is completed, its order is ready. The saga lets the depot begin before it approves the order,
-    /// so a quick bot may be done first: then the event waits for the approval.
+    /// Makes the order ready when its shopping list is completed. The placement lets the depot begin before
+    /// it approves the order, so a quick bot may be done first. Then the event waits for the approval.
     ///
     /// # Errors
     /// When the order is not approved yet, or there is none: the event goes back to its queue.
@@ -67,7 +67,7 @@ impl Ordering {
         self.move_on(completed.order_id, &command, &call).await
     }
 
-    /// When an order's invoice is paid, the order is completed.
+    /// Completes the order when its invoice is paid.
     ///
     /// # Errors
     /// When the order is not ready yet, or there is none: the event goes back to its queue.
@@ -95,7 +95,7 @@ impl Ordering {
             OrderRefusal::CannotBeReadied { .. }
             | OrderRefusal::CannotBeCompleted { .. }
             | OrderRefusal::HasAnotherShoppingList { .. } => {
-                // What was done for it is undone by those who did it, when they hear of the cancellation.
+                // The undo of a rejected or cancelled order gives back what was done for it.
                 tracing::warn!(order = %id, why = %refusal, "too late: nothing changes");
                 Ok(())
             }

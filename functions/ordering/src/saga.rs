@@ -1,5 +1,5 @@
-//! The saga of an order, as far as the order's own stream does not tell it: placements that were started again, undos, and what
-//! an operator has to look at. An order that goes well has no saga stream.
+//! The saga of an order, beyond the order's own stream: placements that were started again, undos, and calls
+//! for an operator. An order that goes well has no saga stream.
 //!
 //! ```text
 //! (none) -> placing -> settled             a placement was started again, and the order was approved
@@ -8,8 +8,10 @@
 //! any but undone -> stuck -> undoing | undone | settled
 //! ```
 //!
-//! An attempt to undo has a number, which is also in the name of its execution. The number only grows, so no name is used twice. Of
-//! two attempts at once the end of either counts, because every step of an undo is harmless when it was done before.
+//! An attempt to undo has a number, which is also in the name of its execution. The number only grows, so no
+//! name is used twice. Two attempts may run at once, because every step of an undo is harmless when it was
+//! done before. The saga is undone as soon as either has undone everything. The order is kept only if the
+//! last attempt says so.
 
 use std::time::Duration;
 
@@ -127,7 +129,7 @@ pub enum Next {
     Settle,
 }
 
-/// The next thing to do for an order's saga, by what both streams say.
+/// Returns the next thing to do for a saga, from the order's stream and from its own.
 pub fn next(
     order: &Order,
     placed_at: Timestamp,
@@ -173,7 +175,8 @@ pub enum SagaCommand {
         /// When it counts as lost.
         due_at: Timestamp,
     },
-    /// Begin to undo the order. Nothing when an undo for as good a reason is under way, stuck or done: see [`SagaCommand::Retry`].
+    /// Begin to undo the order. Nothing when an undo that is under way, stuck or done serves this request as
+    /// well; the next attempt of a stuck one is begun by [`SagaCommand::Retry`].
     Begin {
         /// Who asks.
         origin: UndoOrigin,
@@ -212,7 +215,7 @@ pub enum SagaCommand {
     Settle,
 }
 
-/// A saga refuses nothing: whoever tells it something is late, early or not the first, and all of that is harmless.
+/// The refusals of a saga: there are none. A request that comes late, early or twice changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SagaRefusal {}
 
@@ -348,13 +351,15 @@ impl Aggregate for Saga {
     }
 }
 
-/// Whether a request to undo begins an attempt, and is not served by what is under way or done.
+/// Returns true if a request to undo begins an attempt, and false if an undo that is under way or done serves
+/// it.
 fn begins(stage: Option<&Stage>, origin: UndoOrigin) -> bool {
     let by_placement = |undo: &Undo| undo.origin == UndoOrigin::Placement;
     match stage {
         None | Some(Stage::Placing { .. }) => true,
         Some(Stage::Undone) => false,
-        // The order was approved, so only a wish to undo it even so counts; and it outranks an undo that would keep it.
+        // An approved order is undone only for somebody who asks for that. Such a request also outranks an
+        // undo that a placement asked for, because that one would keep the order.
         Some(Stage::Settled) => origin != UndoOrigin::Placement,
         Some(Stage::Undoing { undo, .. }) => origin != UndoOrigin::Placement && by_placement(undo),
         Some(Stage::Stuck { undo }) => match origin {

@@ -1,15 +1,15 @@
-//! Order sagas, for operators: a projection of the sagas' streams, a list composed of it and of the orders' view, and one saga
-//! shown from its streams.
+//! Sagas of orders, for operators: a projection of the sagas' streams, a list made of it and of the orders'
+//! view, and one saga shown from its streams.
 //!
 //! | a saga is | by |
 //! | --- | --- |
 //! | `running` | the order: pending |
 //! | `succeeded` | the order: approved, ready or completed |
-//! | `undoing`, `undone`, `stuck` | the saga's stream, as far as it has one |
+//! | `undoing`, `undone`, `stuck` | the saga's stream, if it has one |
 //!
-//! Step Functions is asked for nothing when sagas are listed, and twice when one with an undo is shown.
+//! A list asks Step Functions for nothing. One saga with an undo takes two requests.
 //!
-//! **Not guaranteed**: that a list has what happened a moment ago.
+//! **Not guaranteed**: that a list is current. It lags by the time that events take to reach the two views.
 
 use std::sync::Arc;
 
@@ -142,7 +142,7 @@ impl Projection for SagaRows {
     }
 }
 
-/// How a saga stands.
+/// The status of a saga.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Status {
     Running,
@@ -165,7 +165,7 @@ impl Status {
         }
     }
 
-    /// By the order's state and the stage of its saga, where there is one.
+    /// Derives the status from the order's state and the stage of its saga, if there is one.
     fn of(order: &str, stage: Option<&str>) -> Self {
         match (stage, order) {
             (Some("undoing"), _) => Self::Undoing,
@@ -180,7 +180,7 @@ impl Status {
         }
     }
 
-    /// Where it is listed.
+    /// Returns the partitions that list it.
     fn lists(self) -> Vec<Source> {
         let orders = |stage| shards(stage).map(Source::Orders);
         match self {
@@ -212,7 +212,7 @@ impl Place {
     }
 }
 
-/// What is listed of one saga: by the view that has it in its index, with what the other view says.
+/// A saga in a list: the row of the view that lists it, and then the row of the other view.
 struct Found {
     place: Place,
     /// True if an index of the orders lists it.
@@ -233,7 +233,7 @@ impl SagaViews {
         Self { orders, rows }
     }
 
-    /// `GET /api/sagas?status=&limit=&cursor=`: order sagas, newest first.
+    /// `GET /api/sagas?status=&limit=&cursor=`: sagas of orders, newest first.
     ///
     /// # Errors
     /// 400 when a parameter is wrong; 503 when a table does not answer.
@@ -312,7 +312,7 @@ impl SagaViews {
         })
     }
 
-    /// Reads what the other view says.
+    /// Adds the row of the other view.
     async fn completed(&self, found: Found) -> Result<Found, Fault> {
         let id = found.place.id.to_string();
         Ok(match (&found.order, &found.saga) {
@@ -337,7 +337,7 @@ impl Found {
     }
 }
 
-/// What shows one saga: from its streams, and its last undo's execution.
+/// The query for one saga: its streams, and the execution of its last undo.
 pub struct SagaShower {
     store: EventStore,
     executions: Arc<dyn Executions>,

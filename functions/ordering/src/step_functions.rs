@@ -29,7 +29,8 @@ pub trait Executions: Send + Sync {
     /// When it could not be started; it may have been.
     async fn undo(&self, input: &UndoInput) -> Result<(), Fault>;
 
-    /// An attempt to undo, with what happened in it; `None` when there was none, or it ended more than 90 days ago. Two requests.
+    /// Shows an attempt to undo with its history, in two requests; `None` when there was none, or it ended
+    /// more than 90 days ago.
     ///
     /// # Errors
     /// 503 when the service fails.
@@ -150,7 +151,7 @@ fn name_of(order: OrderId, attempt: u32) -> String {
     format!("{order}-undo-{attempt}")
 }
 
-/// An answer, or that there is no such execution.
+/// Returns an answer, or `None` if there is no such execution.
 fn present<T, E: ProvideErrorMetadata + std::error::Error + 'static, R: std::fmt::Debug + 'static>(
     answer: Result<T, SdkError<E, R>>,
 ) -> Result<Option<T>, Fault> {
@@ -171,7 +172,7 @@ fn status(status: &ExecutionStatus) -> &'static str {
     }
 }
 
-/// An SDK time is one that jiff knows, up to the year 9999.
+/// Converts a time of the SDK. Jiff knows all of them, up to the year 9999.
 fn time(time: &DateTime) -> Timestamp {
     Timestamp::from_nanosecond(time.as_nanos()).unwrap_or(Timestamp::MAX)
 }

@@ -1,4 +1,4 @@
-//! What became of an order, told to its customer: from the public events of every stream that belongs to it.
+//! The story of an order for its customer, told from the public events of every stream that belongs to it.
 //!
 //! The streams' ids all follow from the order, so they are read when somebody asks: there is no table, nothing to keep
 //! up to date, and the answer is as new as the streams. It costs four queries: one for the order, then its shopping list,
@@ -113,7 +113,7 @@ pub struct Entry {
 /// What the order waits for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Awaits {
-    /// The saga: whether everything it needs is to be had.
+    /// The placement, which finds out if everything it needs is to be had.
     Checks,
     /// A bot that takes the shopping list.
     Bot,
@@ -273,7 +273,7 @@ impl Timeline {
 fn awaited(order: &Order, shopping: Shopping, bill: Bill, funds: Funds) -> Awaits {
     match order {
         Order::Pending(_) => match (shopping, funds) {
-            // Its saga undid a part and is about to reject it; when it still says so after a while, the saga is stuck.
+            // Cancelled or released by hand: an undo closes the order before it does either.
             (Shopping::CalledOff, _) | (_, Funds::GivenBack) => Awaits::Staff,
             (
                 Shopping::Unknown | Shopping::Waiting | Shopping::Taken | Shopping::Done,
@@ -482,7 +482,7 @@ impl TimelineView {
 }
 
 impl Ordering {
-    /// `GET /api/orders/{id}/timeline`: what became of an order, from the streams as they are now.
+    /// `GET /api/orders/{id}/timeline`: the story of an order, from the streams as they are now.
     ///
     /// # Errors
     /// 404.

@@ -20,7 +20,7 @@ pub enum OrderEvent {
     OrderCreated(OrderCreated),
     /// Everything the order needs is in place.
     OrderApproved(OrderApproved),
-    /// Something the order needs is not to be had; all that was done for it is undone.
+    /// The order could not be placed; its saga undoes what was done for it.
     OrderRejected(OrderRejected),
     /// The order was cancelled before it was completed.
     OrderCanceled(OrderCanceled),

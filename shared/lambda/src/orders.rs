@@ -1,7 +1,7 @@
-//! What contexts read of orders: their public events, where they are written.
+//! Orders as other contexts read them: from the public events in their own streams.
 //!
-//! Only ids travel through the sagas. Whose order it is, what was ordered and what it costs are read from the
-//! order's own first event, so nobody who starts a saga by hand can make a payment cover less.
+//! Only ids travel through a saga. Its steps read the customer, the lines and the total from the order's
+//! first event, so nobody who starts an execution by hand can make a payment cover less.
 
 use contracts::{
     ids::OrderId,
@@ -12,7 +12,7 @@ use kernel::{StreamId, Version};
 
 use crate::Fault;
 
-/// The order as it was placed.
+/// Reads the order as it was placed.
 ///
 /// # Errors
 /// 404 when there is no such order.
@@ -31,22 +31,22 @@ pub async fn placed(store: &EventStore, id: OrderId) -> Result<OrderCreated, Fau
     }
 }
 
-/// Where an order stands, for those who keep something for it or wait for its payment.
+/// The standing of an order, for contexts that hold something for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// It is being placed, or its placement failed.
+    /// It is being placed, or its placement failed or was lost.
     Pending,
     /// It was approved, which is the last step of placing it; it may be ready by now.
     Placed,
-    /// It is paid: what was kept for it is the customer's.
+    /// It is paid: the goods that were kept for it are the customer's.
     Completed,
-    /// It was rejected: nothing is kept for it any more.
+    /// It was rejected: its undo gives back what is held for it.
     Rejected,
-    /// It was cancelled: nothing is kept for it any more.
+    /// It was cancelled: its undo gives back what is held for it.
     Canceled,
 }
 
-/// The order as it was placed, and where it stands.
+/// Reads the order as it was placed, and its standing.
 ///
 /// # Errors
 /// 404 when there is no such order.
@@ -66,11 +66,12 @@ pub async fn standing(store: &EventStore, id: OrderId) -> Result<(OrderCreated, 
     Ok((placed, standing))
 }
 
-/// The order, for a step of its placement: `None` when it was approved before, so that the step has nothing to do any more.
+/// Reads the order for a step of its placement; `None` when it was approved before, so the step has nothing
+/// to do.
 ///
-/// Every step reads this first, so a placement that is started a second time, late, or by a replay of old events changes
-/// nothing. **Not guaranteed**: that the order is still pending when the step commits. Whoever undoes an order closes it first and
-/// leaves a mark in each stream, by which such a commit is refused.
+/// Every step reads this first, so a placement that is started a second time, late, or by a replay of old
+/// events changes nothing. **Not guaranteed**: that the order is still pending when the step commits. The
+/// undo closes the order first and leaves a mark in each stream, by which such a commit is refused.
 ///
 /// # Errors
 /// 404 when there is no such order; 409 `ORDER_IS_OVER` when it was rejected or cancelled.
