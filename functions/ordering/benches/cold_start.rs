@@ -50,10 +50,7 @@ fn verdict(within: bool) -> &'static str {
 async fn main() {
     let ordering = built(&["--bin", "ordering"], "ordering");
     let bare = built(&["--example", "bare"], "examples/bare");
-    let environment = [
-        ("EVENT_TABLE", "events".to_owned()),
-        ("ORDERS_TABLE", "orders".to_owned()),
-    ];
+    let environment = [("EVENT_TABLE", "events".to_owned()), ("ORDERS_TABLE", "orders".to_owned())];
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS + 5 {
         let ours = FunctionProcess::start(&ordering, "approve-order", &environment).await.init().await;

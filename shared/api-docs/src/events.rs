@@ -1,9 +1,17 @@
 //! All public events: their JSON Schemas, and who appends them.
 
 use contracts::{
-    Envelope, baskets::BasketEvent, customers::CustomerEvent, depot::BotEvent, depot::ShoppingListEvent,
-    inventory::StockEvent, ordering::{OrderEvent, SagaEvent}, payments::InvoiceEvent, payments::PaymentEvent,
-    stores::ProductEvent, stores::StoreEvent,
+    Envelope,
+    baskets::BasketEvent,
+    customers::CustomerEvent,
+    depot::BotEvent,
+    depot::ShoppingListEvent,
+    inventory::StockEvent,
+    ordering::{OrderEvent, SagaEvent},
+    payments::InvoiceEvent,
+    payments::PaymentEvent,
+    stores::ProductEvent,
+    stores::StoreEvent,
 };
 use kernel::{DecodeError, Event, RawEvent};
 use serde_json::Value;
