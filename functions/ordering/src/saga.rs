@@ -197,8 +197,10 @@ pub enum SagaCommand {
     End {
         /// The number of the attempt.
         attempt: u32,
-        /// Its result. That the order is kept counts for the last attempt alone: an attempt that began later had a better
-        /// reason to undo it.
+        /// The origin that its execution was started for. Not always that of the stream: who takes up an undo starts the next
+        /// attempt before it is recorded, and a better reason to undo the order may come between.
+        origin: UndoOrigin,
+        /// Its result. That the order is kept counts only for an undo of this origin: another one may have to cancel the order.
         outcome: UndoOutcome,
     },
     /// Call an operator. Nothing when somebody was called before.
@@ -279,10 +281,10 @@ impl Aggregate for Saga {
                 Some(undo) if *attempt > undos => vec![began(*attempt, undo, *due_at)],
                 None | Some(_) => vec![],
             }),
-            SagaCommand::End { attempt, outcome } => {
+            SagaCommand::End { attempt, origin, outcome } => {
                 let counts = match stage {
-                    Some(Stage::Undoing { .. } | Stage::Stuck { undo: Some(_) }) => {
-                        *outcome == UndoOutcome::Undone || *attempt >= undos
+                    Some(Stage::Undoing { undo, .. } | Stage::Stuck { undo: Some(undo) }) => {
+                        *outcome == UndoOutcome::Undone || *origin == undo.origin
                     }
                     None
                     | Some(

@@ -124,6 +124,7 @@ struct Known {
 #[derive(Deserialize)]
 struct Ended {
     attempt: u32,
+    origin: UndoOrigin,
     kept: Option<Failed>,
     failure: Option<Failed>,
 }
@@ -288,7 +289,7 @@ impl Sagas {
     /// 404 when there is no such saga.
     pub async fn end_undo(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id: OrderId = call.id("order")?;
-        let Ended { attempt, kept, failure } = understood(&call)?;
+        let Ended { attempt, origin, kept, failure } = understood(&call)?;
         let command = match (failure, kept) {
             (Some(failure), _) if is_refusal(&failure.error) => SagaCommand::GetStuck {
                 attempt: Some(attempt),
@@ -300,8 +301,8 @@ impl Sagas {
                 tracing::error!(order = %id, attempt, error = failure.error, cause, "undo failed: another attempt follows");
                 return Ok(Answer::unchanged(id));
             }
-            (None, Some(_)) => SagaCommand::End { attempt, outcome: UndoOutcome::Kept },
-            (None, None) => SagaCommand::End { attempt, outcome: UndoOutcome::Undone },
+            (None, Some(_)) => SagaCommand::End { attempt, origin, outcome: UndoOutcome::Kept },
+            (None, None) => SagaCommand::End { attempt, origin, outcome: UndoOutcome::Undone },
         };
         let outcome = self.tell(id, &command, &call.meta()).await?;
         Ok(Answer::committed(id, outcome.version))

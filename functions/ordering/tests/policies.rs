@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its stage should stop")]
 
+mod orders;
+
 use std::sync::Arc;
 
 use contracts::{
@@ -9,16 +11,16 @@ use contracts::{
     baskets::{BasketCheckedOut, BasketEvent},
     depot::{ShoppingListCanceled, ShoppingListCompleted, ShoppingListEvent},
     ids::{InvoiceId, OrderId, ShoppingListId, shopping_list_of},
-    ordering::OrderItem,
-    payments::{InvoiceCanceled, InvoiceEvent, InvoicePaid},
+    payments::{InvoiceCanceled, InvoiceEvent},
 };
 use event_store::{CommitLog, EventStore, Expect, Head, Loaded, MemoryLog};
-use kernel::{Event, Id, Money, PayloadHash, Reason, StreamId};
+use kernel::{Event, Id, Money, PayloadHash, StreamId};
 use lambda::Fault;
 use ordering::{
     Ordering,
     order::{Order, OrderCommand},
 };
+use orders::{approve, close, create, items, paid, ready};
 use proptest::prelude::*;
 use serde_json::json;
 use testing::TestPorts;
@@ -43,44 +45,11 @@ fn own_list() -> ShoppingListId {
     shopping_list_of(order_id())
 }
 
-fn money(minor: i64) -> Money {
-    Money::from_minor(minor).unwrap()
-}
-
-fn items() -> Vec<OrderItem> {
-    vec![OrderItem {
-        store_id: Id::derived(&["store"]),
-        product_id: Id::derived(&["apple"]),
-        store_name: "Fruit & Veg".into(),
-        product_name: "Apple".into(),
-        price: money(75),
-        quantity: 2,
-    }]
-}
-
-fn create() -> OrderCommand {
-    let (customer_id, payment_id) = (Id::derived(&["ada"]), Id::derived(&["card"]));
-    OrderCommand::Create { customer_id, payment_id, items: items() }
-}
-
-fn approve() -> OrderCommand {
-    OrderCommand::Approve { shopping_id: Some(own_list()) }
-}
-
-fn ready() -> OrderCommand {
-    OrderCommand::Ready { shopping_id: own_list() }
-}
-
 fn completed(order_id: OrderId) -> ShoppingListEvent {
     ShoppingListEvent::ShoppingListCompleted(ShoppingListCompleted {
         order_id,
         bot_id: Id::derived(&["bot"]),
     })
-}
-
-fn paid(order_id: OrderId) -> InvoiceEvent {
-    let (customer_id, payment_id) = (Id::derived(&["ada"]), Id::derived(&["card"]));
-    InvoiceEvent::InvoicePaid(InvoicePaid { order_id, customer_id, payment_id, amount: money(150) })
 }
 
 impl Stage {
@@ -142,7 +111,7 @@ impl Stage {
 
 #[tokio::test]
 async fn d4_an_order_is_completed_when_its_invoice_is_paid() {
-    let stage = Stage::with([create(), approve(), ready()]).await;
+    let stage = Stage::with([create(), approve(order_id()), ready(order_id())]).await;
     stage.complete_order(&stage.invoice_paid().await).await.unwrap();
     assert_eq!(stage.status().await, ("completed", 4));
     assert_eq!(stage.order().await.state.unwrap().invoice_id(), Some(invoice_id()));
@@ -150,7 +119,7 @@ async fn d4_an_order_is_completed_when_its_invoice_is_paid() {
 
 #[tokio::test]
 async fn d14_the_order_that_becomes_ready_is_the_one_the_list_was_for() {
-    let stage = Stage::with([create(), approve()]).await;
+    let stage = Stage::with([create(), approve(order_id())]).await;
     let event = stage.list_completed().await;
     assert_ne!(event.stream.id(), order_id().to_string(), "the event happened to the list");
     stage.ready_order(&event).await.unwrap();
@@ -162,7 +131,7 @@ async fn d14_the_order_that_becomes_ready_is_the_one_the_list_was_for() {
 
 #[tokio::test]
 async fn an_event_that_comes_again_changes_nothing() {
-    let stage = Stage::with([create(), approve()]).await;
+    let stage = Stage::with([create(), approve(order_id())]).await;
     let (collected, invoice) = (stage.list_completed().await, stage.invoice_paid().await);
     for _ in 0..3 {
         stage.ready_order(&collected).await.unwrap();
@@ -184,14 +153,14 @@ async fn d11_a_bot_that_is_quicker_than_the_approval_is_not_forgotten() {
         assert!(fault.is_technical(), "{fault}");
         assert_eq!(stage.status().await, ("pending", 1));
     }
-    stage.send(approve()).await;
+    stage.send(approve(order_id())).await;
     stage.ready_order(&event).await.unwrap();
     assert_eq!(stage.status().await, ("ready", 3));
 }
 
 #[tokio::test]
 async fn d11_a_payment_that_is_quicker_than_the_collection_is_not_forgotten() {
-    for commands in [vec![create()], vec![create(), approve()]] {
+    for commands in [vec![create()], vec![create(), approve(order_id())]] {
         let stage = Stage::with(commands).await;
         let before = stage.status().await;
         let event = stage.invoice_paid().await;
@@ -199,9 +168,9 @@ async fn d11_a_payment_that_is_quicker_than_the_collection_is_not_forgotten() {
         assert!(fault.is_technical(), "{fault}");
         assert_eq!(stage.status().await, before);
         if before.0 == "pending" {
-            stage.send(approve()).await;
+            stage.send(approve(order_id())).await;
         }
-        stage.send(ready()).await;
+        stage.send(ready(order_id())).await;
         stage.complete_order(&event).await.unwrap();
         assert_eq!(stage.status().await, ("completed", 4));
     }
@@ -209,14 +178,12 @@ async fn d11_a_payment_that_is_quicker_than_the_collection_is_not_forgotten() {
 
 #[tokio::test]
 async fn d11_an_event_that_comes_too_late_is_done_with_and_changes_nothing() {
-    let close = || OrderCommand::Close { reason: Reason::new("PAYMENT_IS_USED"), even_approved: true };
-    let cancel = || OrderCommand::Cancel;
     for commands in [
-        vec![create(), cancel()],
-        vec![create(), close()],
-        vec![create(), approve(), cancel()],
-        vec![create(), approve(), close()],
-        vec![create(), approve(), ready(), cancel()],
+        vec![create(), OrderCommand::Cancel],
+        vec![create(), close("PAYMENT_IS_USED")],
+        vec![create(), approve(order_id()), OrderCommand::Cancel],
+        vec![create(), approve(order_id()), close("PAYMENT_IS_USED")],
+        vec![create(), approve(order_id()), ready(order_id()), OrderCommand::Cancel],
     ] {
         let stage = Stage::with(commands).await;
         let before = stage.status().await;
@@ -228,7 +195,7 @@ async fn d11_an_event_that_comes_too_late_is_done_with_and_changes_nothing() {
 
 #[tokio::test]
 async fn d14_a_list_that_somebody_made_beside_the_orders_own_does_not_make_it_ready() {
-    let stage = Stage::with([create(), approve()]).await;
+    let stage = Stage::with([create(), approve(order_id())]).await;
     let by_hand = Id::<()>::derived(&["made by hand"]);
     let event = stage.committed(&format!("depot.ShoppingList/{by_hand}"), &completed(order_id())).await;
     stage.ready_order(&event).await.unwrap();
@@ -247,7 +214,7 @@ async fn d16_an_event_about_an_order_that_there_is_not_is_kept_for_somebody_to_s
 
 #[tokio::test]
 async fn an_event_that_makes_no_sense_is_kept_for_somebody_to_see() {
-    let stage = Stage::with([create(), approve()]).await;
+    let stage = Stage::with([create(), approve(order_id())]).await;
     let mut event = stage.list_completed().await;
     event.data = Some(json!({ "order": 7 }));
     assert!(stage.ready_order(&event).await.is_err());
@@ -269,7 +236,7 @@ async fn an_event_that_makes_no_sense_is_kept_for_somebody_to_see() {
 
 #[tokio::test]
 async fn a_body_that_the_bus_could_not_carry_is_read_where_it_was_written() {
-    let stage = Stage::with([create(), approve()]).await;
+    let stage = Stage::with([create(), approve(order_id())]).await;
     let mut event = stage.list_completed().await;
     event.data = None;
     stage.ready_order(&event).await.unwrap();
@@ -292,7 +259,7 @@ async fn a_basket_becomes_one_order_however_often_it_is_delivered_at_the_prices_
     }
     assert_eq!(stage.status().await, ("pending", 1));
     let order = stage.order().await.state.unwrap();
-    assert_eq!((&order.placed().items, order.placed().total), (&items(), money(150)));
+    assert_eq!((&order.placed().items, order.placed().total), (&items(), Money::from_minor(150).unwrap()));
 }
 
 proptest! {
@@ -308,7 +275,7 @@ proptest! {
                 // What fails goes back to its queue, and arrives again below at the latest.
                 let _ = match arrival {
                     0 => {
-                        stage.send(approve()).await;
+                        stage.send(approve(order_id())).await;
                         Ok(())
                     }
                     1 => stage.ready_order(&collected).await,

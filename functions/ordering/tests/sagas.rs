@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its stage should stop")]
 
+mod orders;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
@@ -12,11 +14,10 @@ use async_trait::async_trait;
 use contracts::{
     Envelope,
     ids::{OrderId, shopping_list_of},
-    ordering::OrderItem,
-    payments::{InvoiceCanceled, InvoiceEvent, InvoicePaid, PaymentEvent, PaymentReleased},
+    payments::{InvoiceCanceled, InvoiceEvent, PaymentEvent, PaymentReleased},
 };
 use event_store::{EventStore, Expect, MemoryLog, Segment};
-use kernel::{Aggregate, CommandMeta, Id, Money, Reason, StreamId, Version};
+use kernel::{Aggregate, CommandMeta, Id, StreamId, Version};
 use lambda::{Fault, Function, use_case};
 use ordering::{
     order::{Order, OrderCommand},
@@ -26,11 +27,12 @@ use ordering::{
     step_functions::{Execution, Executions, Failure, Happened, Happening},
     views::Orders,
 };
+use orders::{approve, commands, complete, paid};
 use projection::{MemoryViews, Projection, Projector};
 use serde_json::{Value, json};
 use testing::{FaultyLog, TestPorts, faulty::OnAppend, tell};
 
-/// What an execution has before it counts as lost.
+/// Seconds that an execution has before it counts as lost.
 const PATIENCE: u64 = 300;
 const FORGOTTEN: u64 = 1_209_600;
 
@@ -92,26 +94,6 @@ fn order(name: &str) -> OrderId {
     Id::derived(&["order", name])
 }
 
-fn approve(id: OrderId) -> OrderCommand {
-    OrderCommand::Approve { shopping_id: Some(shopping_list_of(id)) }
-}
-
-/// What leads a pending order to this state.
-fn towards(status: &str, id: OrderId) -> Vec<OrderCommand> {
-    let (shopping_id, invoice_id) = (shopping_list_of(id), id.as_kind());
-    let (ready, complete) = (OrderCommand::Ready { shopping_id }, OrderCommand::Complete { invoice_id });
-    let close = OrderCommand::Close { reason: Reason::new("OUT_OF_STOCK"), even_approved: false };
-    match status {
-        "pending" => vec![],
-        "approved" => vec![approve(id)],
-        "ready" => vec![approve(id), ready],
-        "completed" => vec![approve(id), ready, complete],
-        "rejected" => vec![close],
-        "cancelled" => vec![OrderCommand::Cancel],
-        _ => panic!("no state {status}"),
-    }
-}
-
 impl World {
     fn new() -> Self {
         let ports = TestPorts::new(1);
@@ -142,38 +124,18 @@ impl World {
     /// An order that became this; a second later, so that no two are placed at one time.
     async fn order(&self, name: &str, status: &str) -> OrderId {
         let id = order(name);
-        let items = vec![OrderItem {
-            store_id: Id::derived(&["store"]),
-            product_id: Id::derived(&["apple"]),
-            store_name: "Fruit & Veg".into(),
-            product_name: "Apple".into(),
-            price: Money::from_minor(75).unwrap(),
-            quantity: 2,
-        }];
-        let (customer_id, payment_id) = (Id::derived(&["ada"]), Id::derived(&["card"]));
         self.after(1);
-        self.send(id, OrderCommand::Create { customer_id, payment_id, items }).await;
-        for command in towards(status, id) {
+        for command in commands(status, id) {
             self.send(id, command).await;
         }
         id
     }
 
-    /// What another context says of an order.
+    /// An event of the order's invoice.
     async fn invoice(&self, id: OrderId, event: InvoiceEvent) -> Envelope {
         let stream: StreamId = format!("payments.Invoice/{id}").parse().unwrap();
         let version = tell(&self.store, &stream, &event, &self.ports.command("policy:x")).await;
         self.store.event(&stream, version).await.unwrap().unwrap()
-    }
-
-    async fn paid(&self, id: OrderId) {
-        let (customer_id, payment_id) = (Id::derived(&["ada"]), Id::derived(&["card"]));
-        let amount = Money::from_minor(150).unwrap();
-        self.invoice(
-            id,
-            InvoiceEvent::InvoicePaid(InvoicePaid { order_id: id, customer_id, payment_id, amount }),
-        )
-        .await;
     }
 
     fn after(&self, seconds: u64) {
@@ -198,7 +160,7 @@ impl World {
         self.store.load::<Order>(&StreamId::of::<Order, _>(id)).await.unwrap().state.unwrap().status()
     }
 
-    /// What was started for an order since this was last asked.
+    /// Takes what was started for an order since this was last asked.
     fn started(&self, id: OrderId) -> Vec<String> {
         let mut started = self.executions.started.lock().unwrap();
         started.extract_if(.., |(order, _)| *order == id).map(|(_, what)| what).collect()
@@ -212,7 +174,7 @@ impl World {
         self.executions.out.lock().unwrap().clear();
     }
 
-    async fn function(&self, name: &str) -> Function {
+    fn function(&self, name: &str) -> Function {
         let (ports, sagas) = (self.ports.ports(), Arc::new(self.sagas()));
         let views = Arc::new(SagaViews::new(self.orders.clone(), self.rows.clone()));
         let shower = Arc::new(SagaShower::new(self.store.clone(), self.executions.clone()));
@@ -231,7 +193,7 @@ impl World {
     async fn step(&self, name: &str, execution: &str, id: OrderId, body: Value) -> Result<Value, String> {
         let call =
             json!({ "command": format!("{execution}:{name}"), "id": id, "actor": "saga:undo", "body": body });
-        self.function(name).await.invoke(call).await.map_err(|error| error.error_type)
+        self.function(name).invoke(call).await.map_err(|error| error.error_type)
     }
 
     /// A placement that failed.
@@ -250,12 +212,12 @@ impl World {
             "pathParameters": { "id": id }, "body": body.to_string(),
             "requestContext": { "http": { "method": "POST" } }
         });
-        let answer = self.function(name).await.invoke(payload).await.unwrap();
+        let answer = self.function(name).invoke(payload).await.unwrap();
         let body = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
         (answer["statusCode"].as_u64().unwrap(), body)
     }
 
-    /// An operator asks: `OK`, or the code of the refusal.
+    /// Asks as an operator: `OK`, or the code of the refusal.
     async fn asks(&self, name: &str, id: OrderId, body: Value) -> String {
         let (status, body) = self.http(name, &id.to_string(), "", json!({}), body).await;
         match status {
@@ -264,23 +226,20 @@ impl World {
         }
     }
 
-    async fn all(&self) -> Vec<Envelope> {
-        let page = self.store.scan(Segment::WHOLE, None, None).await.unwrap();
-        page.commits.iter().flat_map(|commit| commit.envelopes().collect::<Vec<_>>()).collect()
-    }
-
-    /// The views hear of all that happened.
+    /// Lets the views hear of all that happened.
     async fn heard(&self) {
         let views = Arc::new(SagaViews::new(self.orders.clone(), self.rows.clone()));
-        let (of_sagas, others): (Vec<_>, Vec<_>) =
-            self.all().await.into_iter().partition(|event| event.stream.category() == SagaRows::CATEGORY);
-        assert!(views.project_sagas(of_sagas).await.iter().all(Result::is_ok));
-        for event in others.iter().filter(|event| event.stream.category() == Orders::CATEGORY) {
-            self.orders.deliver(event).await.unwrap();
+        let page = self.store.scan(Segment::WHOLE, None, None).await.unwrap();
+        for event in page.commits.iter().flat_map(|commit| commit.envelopes().collect::<Vec<_>>()) {
+            match event.stream.category() {
+                SagaRows::CATEGORY => views.clone().project_sagas(vec![event]).await.remove(0).unwrap(),
+                Orders::CATEGORY => drop(self.orders.deliver(&event).await.unwrap()),
+                _ => {}
+            }
         }
     }
 
-    /// A run of the schedule, after the views heard of all.
+    /// Runs once, after the views heard of all.
     async fn run(&self) -> Resumed {
         self.heard().await;
         let forgotten = Duration::from_secs(FORGOTTEN);
@@ -288,7 +247,7 @@ impl World {
         Arc::new(resumer).resume_sagas().await.unwrap()
     }
 
-    /// A run each minute for so many: what was started, and in which minute.
+    /// Runs each minute for so many: tells what was started, and in which minute.
     async fn minutes(&self, id: OrderId, count: u32) -> Vec<(u32, String)> {
         let mut seen = Vec::new();
         for minute in 1..=count {
@@ -482,7 +441,7 @@ async fn an_order_is_closed_first_unless_it_is_to_be_kept() {
         for origin in ["placement", "cancellation", "expiry", "operator"] {
             let (world, id) = World::with(status).await;
             if is_paid {
-                world.paid(id).await;
+                world.invoice(id, paid(id)).await;
             }
             let close = async || {
                 let closed =
@@ -612,9 +571,7 @@ async fn an_operator_is_called_once_for_an_order_that_everybody_forgot() {
     }
     // What goes on by itself after all needs nobody: an operator says so.
     assert_eq!(world.asks("retry-saga", approved, json!({})).await, "409 SAGA_NEEDS_NOTHING");
-    for command in &towards("completed", ready)[2..] {
-        world.send(ready, command.clone()).await;
-    }
+    world.send(ready, complete(ready)).await;
     assert_eq!(world.asks("retry-saga", ready, json!({})).await, "OK");
     assert_eq!(world.saga(ready).await, ["Stuck 0", "Settled"]);
 }
@@ -708,8 +665,8 @@ async fn an_operator_undoes_every_order_that_is_not_paid() {
         assert_eq!(world.started(id), [format!("undo 1 Operator {reason}")]);
     }
     let (world, id) = World::with("ready").await;
-    world.paid(id).await;
-    assert_eq!(world.asks("begin-undo", id, json!({})).await, "409 ORDER_IS_PAID");
+    world.invoice(id, paid(id)).await;
+    assert_eq!(world.asks("begin-undo", id, Value::Null).await, "409 ORDER_IS_PAID");
     let (world, id) = World::with("completed").await;
     assert_eq!(world.asks("begin-undo", id, json!({})).await, "409 ORDER_IS_COMPLETED");
     assert_eq!(world.asks("begin-undo", id, json!({ "reason": 7 })).await, "400 NOT_A_TEXT");
@@ -741,7 +698,7 @@ async fn every_status() -> World {
         }
     }
     let id = order("completed after all");
-    world.send(id, OrderCommand::Complete { invoice_id: id.as_kind() }).await;
+    world.send(id, complete(id)).await;
     world.heard().await;
     world
 }

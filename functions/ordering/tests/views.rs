@@ -2,19 +2,21 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its stage should stop")]
 
+mod orders;
+
 use std::{sync::Arc, time::Duration};
 
 use contracts::{
     Envelope,
     ids::{OrderId, shopping_list_of},
-    ordering::OrderItem,
 };
 use event_store::{EventStore, Expect, MemoryLog, Segment};
-use kernel::{Id, Money, Reason, StreamId};
+use kernel::{Id, StreamId};
 use ordering::{
-    order::{Order, OrderCommand},
+    order::Order,
     views::{BY_CUSTOMER, BY_STAGE, COMPLETED, OrderRow, Orders, PENDING, PLACED, shards},
 };
+use orders::commands;
 use projection::{Consistency, Content, DeliverError, ListRequest, MemoryViews, Projector, ViewStore};
 use testing::{Hostility, TestPorts, hostile};
 
@@ -31,41 +33,12 @@ fn order_id(state: &str) -> OrderId {
     Id::derived(&["order", state])
 }
 
-fn commands(state: &str) -> Vec<OrderCommand> {
-    let id = order_id(state);
-    let item = OrderItem {
-        store_id: Id::derived(&["store"]),
-        product_id: Id::derived(&["apple"]),
-        store_name: "Fruit & Veg".into(),
-        product_name: "Apple".into(),
-        price: Money::from_minor(75).unwrap(),
-        quantity: 2,
-    };
-    let (customer_id, payment_id) = (Id::derived(&["ada"]), Id::derived(&["card"]));
-    let create = OrderCommand::Create { customer_id, payment_id, items: vec![item] };
-    let shopping_id = shopping_list_of(id);
-    let approve = OrderCommand::Approve { shopping_id: Some(shopping_id) };
-    let ready = OrderCommand::Ready { shopping_id };
-    let complete = OrderCommand::Complete { invoice_id: id.as_kind() };
-    let close = |reason| OrderCommand::Close { reason: Reason::new(reason), even_approved: true };
-    match state {
-        "pending" => vec![create],
-        "approved" => vec![create, approve],
-        "ready" => vec![create, approve, ready],
-        "completed" => vec![create, approve, ready, complete],
-        "rejected" => vec![create, close("PAYMENT_IS_USED")],
-        "cancelled" => vec![create, OrderCommand::Cancel],
-        "called off" => vec![create, approve, close("NOT_PAID_IN_TIME")],
-        _ => panic!("no state {state}"),
-    }
-}
-
 impl Stage {
     async fn new() -> Self {
         let world = TestPorts::new(1);
         let store = EventStore::new(Arc::new(MemoryLog::new()), world.ports());
         for state in STATES {
-            for command in commands(state) {
+            for command in commands(state, order_id(state)) {
                 world.advance(Duration::from_secs(1));
                 let (stream, meta) = (StreamId::of::<Order, _>(order_id(state)), world.command("stage"));
                 store.transact::<Order>(&stream, Expect::Any, &command, &meta).await.unwrap();
@@ -128,7 +101,7 @@ async fn every_state_shows_with_its_list_its_invoice_and_its_reason() {
         ("approved", "approved", true, false, None),
         ("ready", "ready", true, false, None),
         ("completed", "completed", true, true, None),
-        ("rejected", "rejected", false, false, Some("PAYMENT_IS_USED")),
+        ("rejected", "rejected", false, false, Some("OUT_OF_STOCK")),
         ("cancelled", "cancelled", false, false, None),
         ("called off", "cancelled", true, false, Some("NOT_PAID_IN_TIME")),
     ] {
