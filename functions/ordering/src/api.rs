@@ -2,12 +2,9 @@
 
 use std::sync::Arc;
 
-use contracts::{
-    ids::{CustomerKind, OrderId, PaymentKind},
-    ordering::OrderItem,
-};
+use contracts::{ids::OrderId, ordering::OrderItem};
 use event_store::{Expect, Loaded, Past};
-use kernel::{Id, StreamId};
+use kernel::StreamId;
 use lambda::{Answer, Call, Fault, Form};
 
 use crate::{
@@ -20,19 +17,19 @@ use crate::{
 };
 
 impl Ordering {
-    /// `POST /api/ordering {customerId, paymentId, items[{productId, quantity, price?}]}`: an order without a basket.
+    /// `POST /api/ordering {customerId, paymentId, items[{productId, quantity, price?}]}`: places an order without a basket.
     ///
-    /// What things are called and what they cost is never the client's to say: it is read from the stores' own
-    /// streams (see [`crate::catalogue`] for what that costs). A price in the request is what the customer was shown,
-    /// and has to be the price. A product that is named twice is ordered once, with the sum of the pieces.
+    /// Names and prices are never the client's to say: they are read from the stores' own streams (see
+    /// the module `catalogue` for the costs). A price in the request is the one that the customer was shown, and has to be
+    /// the price. A product that is named twice is ordered once, with the sum of the pieces.
     ///
     /// # Errors
     /// 400 by the order's rules; 404 for a product that there is not; 409 for one that was removed, or costs something
     /// else than the request says.
     pub async fn create_order(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let form = Form::of(&call.body);
-        let customer_id: Option<Id<CustomerKind>> = form.id("customerId", "CUSTOMER_ID_CANNOT_BE_BLANK");
-        let payment_id: Option<Id<PaymentKind>> = form.id("paymentId", "PAYMENT_ID_CANNOT_BE_BLANK");
+        let customer_id = form.id("customerId", "CUSTOMER_ID_CANNOT_BE_BLANK");
+        let payment_id = form.id("paymentId", "PAYMENT_ID_CANNOT_BE_BLANK");
         let wanted = form.list("items", Wanted::from_request);
         let (Some(customer_id), Some(payment_id), Some(wanted)) = (customer_id, payment_id, wanted) else {
             return Err(form.fault());
@@ -47,16 +44,13 @@ impl Ordering {
         self.transact(id, Expect::New, command, &call).await
     }
 
-    /// The lines of an order that was placed for the same when it was still to be had: a repeat whose first answer was
-    /// lost is answered as the first time, whatever the stores did meanwhile.
+    /// Returns the lines of an order that was placed for the same request when that was still to be had: a repeat whose
+    /// first answer was lost is answered as the first time, whatever the stores did meanwhile.
     async fn placed_before(&self, id: OrderId, wanted: &[Wanted]) -> Result<Option<Vec<OrderItem>>, Fault> {
         let loaded: Loaded<Order> = self.store.load(&StreamId::of::<Order, _>(id)).await?;
         let placed = loaded.state.map(|order| order.placed().items.clone());
-        let asked = |items: &Vec<OrderItem>| {
-            let lines: Vec<_> = items.iter().map(|item| (item.product_id, item.quantity)).collect();
-            lines == summed(wanted)
-        };
-        Ok(placed.filter(asked))
+        Ok(placed
+            .filter(|items| items.iter().map(|item| (item.product_id, item.quantity)).eq(summed(wanted))))
     }
 
     /// Approves an order; the last step of its placement. `{shoppingId}` names the list by which it is collected; who
@@ -65,7 +59,7 @@ impl Ordering {
     /// # Errors
     /// 404; 409 `ORDER_IS_OVER` when it was rejected or cancelled meanwhile, and when it is collected by another list.
     pub async fn approve_order(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
-        let id = order_id(&call)?;
+        let id: OrderId = call.id("order")?;
         let form = Form::of(&call.body);
         let given = form.has("shoppingId");
         let shopping_id = if given { form.id("shoppingId", "SHOPPING_ID_CANNOT_BE_BLANK") } else { None };
@@ -75,17 +69,17 @@ impl Ordering {
         self.transact(id, call.expect(), OrderCommand::Approve { shopping_id }, &call).await
     }
 
-    /// `DELETE /api/ordering/{id}`: the customer takes the order back. Its event makes the order's saga undo what was done for it;
-    /// collected goods go back on the shelf.
+    /// `DELETE /api/ordering/{id}`: the customer takes the order back. Its event makes the order's saga undo all that was
+    /// done for it; collected goods go back on the shelf.
     ///
-    /// That it was paid is read from its invoice's stream, because its own hears of it a moment later. What remains are the
-    /// milliseconds between that and the commit. An order that is paid in them is cancelled, and the customer gets the money
-    /// back: the invoice's stream decides which came first.
+    /// A payment is read from the invoice's stream, because the order's own hears of it a moment later. What remains are
+    /// the milliseconds between that and the commit. An order that is paid in them is cancelled, and the customer gets the
+    /// money back: the invoice's stream decides which came first.
     ///
     /// # Errors
     /// 404; 409 `ORDER_IS_PAID`, and when it is over; 412.
     pub async fn cancel_order(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
-        let id = order_id(&call)?;
+        let id: OrderId = call.id("order")?;
         if is_paid(&self.store, id).await? {
             let loaded: Loaded<Order> = self.store.load(&StreamId::of::<Order, _>(id)).await?;
             // One that is further knows by itself what to answer, also to a repeat of what cancelled it.
@@ -102,7 +96,7 @@ impl Ordering {
     /// # Errors
     /// 400 for an `at` that is neither version nor time, 404.
     pub async fn get_order(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
-        let id = order_id(&call)?;
+        let id: OrderId = call.id("order")?;
         let loaded: Past<Order> = call.load(&self.store, &StreamId::of::<Order, _>(id)).await?;
         let order = loaded.state.as_ref().ok_or_else(|| Fault::not_found("order", id))?;
         let order = OrderView::of(id, order, loaded.version);
@@ -120,8 +114,4 @@ impl Ordering {
         let outcome = self.store.transact::<Order>(&stream, expect, &command, &call.meta()).await?;
         Ok(Answer::committed(id, outcome.version))
     }
-}
-
-fn order_id(call: &Call) -> Result<OrderId, Fault> {
-    call.id("order")
 }

@@ -1,4 +1,4 @@
-//! When an event, then a command. Policies that start executions are in [`crate::sagas`].
+//! Policies: when an event comes, then a command. Policies that start executions are in [`crate::sagas`].
 //!
 //! Events arrive at least once and in any order. A policy's command id follows from its name and
 //! the event's id, so a repeat changes nothing; what an event's body needs is in the event, or, when the
@@ -32,7 +32,7 @@ use crate::{
 };
 
 impl Ordering {
-    /// When a basket is checked out, create the order; it has the basket's id.
+    /// Creates the order of a basket that was checked out; it has the basket's id.
     ///
     /// # Errors
     /// When the order cannot be created: the event goes back to its queue.
@@ -51,8 +51,8 @@ impl Ordering {
         Ok(())
     }
 
-    /// When a shopping list is completed, its order is ready. The saga lets the depot begin before it approves the order,
-    /// so a quick bot may be done first: then the event waits for the approval.
+    /// Readies the order of a shopping list that was completed. The placement lets the depot begin before it approves the
+    /// order, so a quick bot may be done first: then the event waits for the approval.
     ///
     /// # Errors
     /// When the order is not approved yet, or there is none: the event goes back to its queue.
@@ -67,7 +67,7 @@ impl Ordering {
         self.move_on(completed.order_id, &command, &call).await
     }
 
-    /// When an order's invoice is paid, the order is completed.
+    /// Completes the order of an invoice that was paid.
     ///
     /// # Errors
     /// When the order is not ready yet, or there is none: the event goes back to its queue.
@@ -89,12 +89,12 @@ impl Ordering {
             Err(error) => return Err(error.into()),
         };
         match refusal {
-            OrderRefusal::IsNotApprovedYet | OrderRefusal::IsNotReadyYet { .. } => {
+            OrderRefusal::IsNotApprovedYet | OrderRefusal::IsNotReadyYet(_) => {
                 Err(Fault::unavailable(format!("too early: {refusal}")))
             }
-            OrderRefusal::CannotBeReadied { .. }
-            | OrderRefusal::CannotBeCompleted { .. }
-            | OrderRefusal::HasAnotherShoppingList { .. } => {
+            OrderRefusal::CannotBeReadied(_)
+            | OrderRefusal::CannotBeCompleted(_)
+            | OrderRefusal::HasAnotherShoppingList(_) => {
                 // What was done for it is undone by those who did it, when they hear of the cancellation.
                 tracing::warn!(order = %id, why = %refusal, "too late: nothing changes");
                 Ok(())

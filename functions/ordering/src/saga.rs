@@ -8,8 +8,8 @@
 //! any but undone -> stuck -> undoing | undone | settled
 //! ```
 //!
-//! An attempt to undo has a number, which is also in the name of its execution. The number only grows, so no name is used twice. Of
-//! two attempts at once the end of either counts, because every step of an undo is harmless when it was done before.
+//! An attempt to undo has a number, which is also in the name of its execution. The number only grows, so no name is used
+//! twice. Of two attempts at once the end of either counts, because every step of an undo is harmless when it was done before.
 
 use std::time::Duration;
 
@@ -54,8 +54,9 @@ impl Patience {
         now.checked_sub(self.0).unwrap_or(Timestamp::MIN)
     }
 
-    /// The time from which on attempt `attempt` (from 1) of an order's saga counts as lost. It doubles with each attempt. The
-    /// jitter, a quarter to either side, follows from the order, so that a thousand orders of one outage do not come back together.
+    /// The time from which on attempt `attempt` (from 1) of an order's saga counts as lost. The wait doubles with each
+    /// attempt. The jitter, a quarter to either side, follows from the order, so that a thousand orders of one outage do not
+    /// come back together.
     pub fn due_at(self, order: OrderId, attempt: u32, now: Timestamp) -> Timestamp {
         let doubled = self.0.saturating_mul(2u32.saturating_pow(attempt.saturating_sub(1)));
         let seed = derive(&["due", &order.to_string(), &attempt.to_string()]).as_u128();
@@ -67,46 +68,46 @@ impl Patience {
 /// The saga of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Saga {
-    /// How often the placement was started again.
+    /// Placements that were started again.
     pub placements: u32,
-    /// How many attempts to undo began; also the number of the last one.
+    /// Attempts to undo; also the number of the last one.
     pub undos: u32,
-    /// Where it stands.
+    /// Its stage.
     pub stage: Stage,
 }
 
-/// Where a saga stands.
+/// The stage of a saga.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
     /// The placement was started again.
     Placing {
-        /// When it counts as lost.
+        /// Time from which on it counts as lost.
         due_at: Timestamp,
     },
     /// An undo is under way.
     Undoing {
         /// The undo.
         undo: Undo,
-        /// When it counts as lost.
+        /// Time from which on it counts as lost.
         due_at: Timestamp,
     },
     /// The order is over, and nothing is held for it.
     Undone,
     /// The order went on, so nothing is left to do.
     Settled,
-    /// It cannot go on by itself.
+    /// The saga cannot go on by itself.
     Stuck {
         /// The undo that did not get through, if there was one.
         undo: Option<Undo>,
     },
 }
 
-/// Why an order is undone.
+/// The cause for which an order is undone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Undo {
-    /// Who asked.
+    /// The side that asked.
     pub origin: UndoOrigin,
-    /// Why: it becomes the order's reason.
+    /// Code of the cause; it becomes the order's reason.
     pub reason: Reason,
 }
 
@@ -170,16 +171,17 @@ pub enum SagaCommand {
     Resume {
         /// The number of the attempt.
         attempt: u32,
-        /// When it counts as lost.
+        /// Time from which on it counts as lost.
         due_at: Timestamp,
     },
-    /// Begin to undo the order. Nothing when an undo for as good a reason is under way, stuck or done: see [`SagaCommand::Retry`].
+    /// Begin to undo the order. Nothing when an undo for as good a reason is under way, stuck or done: see
+    /// [`SagaCommand::Retry`].
     Begin {
-        /// Who asks.
+        /// The side that asks.
         origin: UndoOrigin,
-        /// Why.
+        /// Code of the cause.
         reason: Reason,
-        /// When the attempt counts as lost.
+        /// Time from which on the attempt counts as lost. A repeat of the command may come with another one.
         #[serde(skip)]
         due_at: Timestamp,
     },
@@ -187,15 +189,15 @@ pub enum SagaCommand {
     Retry {
         /// The number of the attempt.
         attempt: u32,
-        /// When the attempt counts as lost.
+        /// Time from which on it counts as lost.
         due_at: Timestamp,
     },
     /// End an attempt to undo.
     End {
         /// The number of the attempt.
         attempt: u32,
-        /// Its result. That the order is kept counts for the last attempt alone: an attempt that began later had a better
-        /// reason to undo it.
+        /// The result. A kept order counts for the last attempt alone: an attempt that began later had a better reason to
+        /// undo it.
         outcome: UndoOutcome,
     },
     /// Call an operator. Nothing when somebody was called, or a later attempt began.
@@ -260,10 +262,8 @@ impl Aggregate for Saga {
         match command {
             SagaCommand::Resume { attempt, due_at } => Ok(match stage {
                 None | Some(Stage::Placing { .. }) if *attempt > placements => {
-                    vec![SagaEvent::SagaPlacementResumed(SagaPlacementResumed {
-                        attempt: *attempt,
-                        due_at: *due_at,
-                    })]
+                    let resumed = SagaPlacementResumed { attempt: *attempt, due_at: *due_at };
+                    vec![SagaEvent::SagaPlacementResumed(resumed)]
                 }
                 None | Some(_) => vec![],
             }),
@@ -345,7 +345,7 @@ impl Aggregate for Saga {
     }
 }
 
-/// Whether a request to undo begins an attempt, and is not served by what is under way or done.
+/// Decides if a request to undo begins an attempt. Otherwise it is served by an undo that is under way or done.
 fn begins(stage: Option<&Stage>, origin: UndoOrigin) -> bool {
     let by_placement = |undo: &Undo| undo.origin == UndoOrigin::Placement;
     match stage {

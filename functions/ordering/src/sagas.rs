@@ -1,7 +1,7 @@
 //! The protocol of order sagas: starting placements, undoing orders, and taking up what was lost.
 //!
-//! Nothing here waits. A placement is one express execution, an undo one standard execution, and either may die at any moment:
-//! before it starts, in the middle, or at its last step. What makes up for that:
+//! Nothing here waits. A placement is one express execution, an undo one standard execution, and either may die at any
+//! moment: before it starts, in the middle, or at its last step. This makes up for that:
 //!
 //! | what is lost | who finds it |
 //! | --- | --- |
@@ -9,51 +9,56 @@
 //! | the start of an undo, or its execution | [`Sagas::begin_undo`] has recorded the attempt before it started anything; `resume_sagas` starts the next one |
 //! | everything, for an hour | nothing is recorded then, so no attempt is used up; afterwards as above |
 //!
-//! **Guaranteed**: a placement that is started again, however late, changes nothing of an order that was approved or is over, because
-//! each step reads the order first; an approved order is undone only if somebody asked for it; an undo that was recorded is
-//! tried until it ends or the saga is stuck, which an operator can see.
+//! **Guaranteed**: a placement that is started again, however late, changes nothing of an order that was approved or is over,
+//! because each step reads the order first; an approved order is undone only if somebody asked for it; an undo that was
+//! recorded is tried until it ends or the saga is stuck, which an operator can see.
 //! **Not guaranteed**: that two placements, or two undos, of one order never run at once. Their steps are made for that.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use contracts::{
     Envelope,
-    ids::{CustomerId, OrderId, PaymentId, ShoppingListId, shopping_list_of},
+    ids::{OrderId, shopping_list_of},
     ordering::{OrderEvent, SagaEvent, SagaStuck, UndoOrigin, UndoOutcome},
     payments::InvoiceEvent,
 };
 use event_store::{EventStore, Expect, Outcome};
+use executions::{Executions, message_of};
 use futures::{StreamExt, TryStreamExt, stream};
-use kernel::{CommandId, CommandMeta, Reason, StreamId, Timestamp, TraceParent, Uuid, Version, ports::Ports};
+use kernel::{CommandId, CommandMeta, Reason, StreamId, Timestamp, Version, ports::Ports};
 use lambda::{
     Answer, Call, Fault, Form, metrics,
     policy::{subject, unexpected, whole},
 };
-use projection::{List, Projector, Range, sortable};
+use projection::{Index, List, Position, Projector, Range, sortable};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::{
+    events_of,
     order::{Order, OrderCommand},
-    saga::{Next, Patience, Saga, SagaCommand, Stage, next},
+    saga::{Next, Patience, Saga, SagaCommand, Stage, Undo, next},
     saga_views::{DUE, SagaRows},
-    step_functions::Executions,
-    timeline::folded,
+    timeline::read_order,
     views::{BY_STAGE, Orders, PENDING, PLACED, shards},
 };
 
-/// Reason of an order whose placement failed technically.
+// Reasons of orders that are undone.
+/// The placement failed technically.
 const PLACEMENT_FAILED: &str = "PLACEMENT_FAILED";
-/// Reason of an order whose placement never ended.
+/// The placement never ended.
 const PLACEMENT_TIMED_OUT: &str = "PLACEMENT_TIMED_OUT";
-/// Reason of what is undone for an order that its customer cancelled.
+/// The customer cancelled the order.
 const ORDER_CANCELLED: &str = "ORDER_CANCELLED";
-/// Reason of an invoice that nobody paid in time, and of its order.
+/// Nobody paid in time; also the reason of the invoice.
 const PAYMENT_OVERDUE: &str = "PAYMENT_OVERDUE";
-/// Reason of an order that an operator undoes without giving one.
+/// An operator undoes the order without giving a reason.
 const UNDONE_BY_HAND: &str = "UNDONE_BY_HAND";
-/// Error of a saga whose undo did not get through however often it was tried.
+
+// Errors of sagas that are stuck.
+/// The undo did not get through however often it was tried.
 const UNDO_FAILED: &str = "UNDO_FAILED";
-/// Error of a saga whose order is open for longer than it can be in the usual course.
+/// The order is open for longer than it can be in the usual course.
 const ORDER_IS_FORGOTTEN: &str = "ORDER_IS_FORGOTTEN";
 
 /// Most orders that one run takes up: far below the 150 starts of executions that an account has a second in a small
@@ -61,58 +66,25 @@ const ORDER_IS_FORGOTTEN: &str = "ORDER_IS_FORGOTTEN";
 pub const A_RUN: usize = 100;
 /// Orders that are taken up at a time.
 const AT_A_TIME: usize = 8;
-/// Most characters of the cause of a failure that are kept.
-const MAX_CAUSE: usize = 500;
+/// Pages of a shard that one run reads at most.
+const PAGES: usize = 10;
 
-/// The input of a placement: ids only, because they cannot grow, and a payload over 256 KB could not be caught.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PlacementInput {
-    /// The order.
-    pub order_id: OrderId,
-    /// Who ordered.
-    pub customer_id: CustomerId,
-    /// What it is paid with.
-    pub payment_id: PaymentId,
-    /// The list by which it will be collected.
-    pub shopping_id: ShoppingListId,
-    /// Shared by all that follows from the checkout.
-    pub correlation: Uuid,
-    /// The OrderCreated event.
-    pub causation: Uuid,
-    /// W3C trace context; null when there is none, since a path that is missing fails a state machine.
-    pub trace: Option<TraceParent>,
+/// ARNs of the two state machines.
+#[derive(Debug, Clone)]
+pub struct Machines {
+    /// Places orders.
+    pub placement: String,
+    /// Undoes orders.
+    pub undo: String,
 }
 
-/// The input of an attempt to undo an order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct UndoInput {
-    /// The order.
-    pub order_id: OrderId,
-    /// The list by which it was to be collected.
-    pub shopping_id: ShoppingListId,
-    /// The number of the attempt.
-    pub attempt: u32,
-    /// Who asked.
-    pub origin: UndoOrigin,
-    /// Why: a code.
-    pub reason: String,
-    /// Shared by all that follows from the checkout.
-    pub correlation: Uuid,
-    /// The event that the undo answers; the order's first one if there is none.
-    pub causation: Uuid,
-    /// W3C trace context, or null.
-    pub trace: Option<TraceParent>,
-}
-
-/// An order with what its first event says.
+/// An order with its first event.
 struct Known {
     order: Order,
     first: Envelope,
 }
 
-/// What `order-undo` says at its end: the data of the execution.
+/// The data of an undo's execution at its end.
 #[derive(Deserialize)]
 struct Ended {
     attempt: u32,
@@ -134,16 +106,24 @@ pub struct Sagas {
     store: EventStore,
     ports: Ports,
     executions: Arc<dyn Executions>,
+    machines: Machines,
     patience: Patience,
 }
 
 impl Sagas {
-    /// Sagas over a store that start executions, each of which has this long.
-    pub fn new(store: EventStore, ports: Ports, executions: Arc<dyn Executions>, patience: Patience) -> Self {
-        Self { store, ports, executions, patience }
+    /// Sagas over a store that start executions of these machines, each of which has this long.
+    pub fn new(
+        store: EventStore,
+        ports: Ports,
+        executions: Arc<dyn Executions>,
+        machines: Machines,
+        patience: Patience,
+    ) -> Self {
+        Self { store, ports, executions, machines, patience }
     }
 
-    /// When an order is created, start its placement. An order that is not pending any more, as in a replay, is left alone.
+    /// Starts the placement of an order that was created. An order that is not pending any more, as in a replay, is left
+    /// alone.
     ///
     /// # Errors
     /// When nobody knows whether it was started: the event goes back to its queue.
@@ -161,8 +141,8 @@ impl Sagas {
         self.place(id, &known).await
     }
 
-    /// When an order is cancelled, or its invoice because nobody paid in time, undo the order. Other cancellations of an invoice are
-    /// no wish to give up the order.
+    /// Undoes an order that was cancelled, or whose invoice was because nobody paid in time. Other cancellations of an
+    /// invoice are no wish to give up the order.
     ///
     /// # Errors
     /// When nobody knows whether it will be undone: the event goes back to its queue.
@@ -197,14 +177,16 @@ impl Sagas {
         Ok(())
     }
 
-    /// Records that the order is being undone, and starts an attempt. The last state of a placement that failed, `{origin, error,
-    /// cause}`; and `POST /api/sagas/{id}/undo {reason?}`, by which an operator undoes also an order that is approved or ready.
+    /// Records that the order is being undone, and starts an attempt. The last state of a placement that failed, `{origin,
+    /// error, cause}`; and `POST /api/sagas/{id}/undo {reason?}`, by which an operator undoes also an order that is approved
+    /// or ready.
     ///
     /// The attempt is recorded first. If the execution is never started, or dies before it has done anything, the record is
     /// found when its time is over.
     ///
     /// # Errors
-    /// 404; for an operator 409 `ORDER_IS_PAID` and `ORDER_IS_COMPLETED`; 503 when nobody knows whether an execution was started.
+    /// 404; for an operator 409 `ORDER_IS_PAID` and `ORDER_IS_COMPLETED`; 503 when nobody knows whether an execution was
+    /// started.
     pub async fn begin_undo(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id: OrderId = call.id("order")?;
         let known = self.known(id).await?;
@@ -215,31 +197,16 @@ impl Sagas {
             return self.undo(id, &known, UndoOrigin::Placement, reason, &call).await;
         }
         let reason = wished(&call)?;
-        match &known.order {
-            Order::Completed { .. } => {
-                return Err(Fault::new(
-                    409,
-                    "ORDER_IS_COMPLETED",
-                    format!("order {id} is completed: refund its payment"),
-                ));
-            }
-            Order::Approved { .. } | Order::Ready { .. } if is_paid(&self.store, id).await? => {
-                return Err(Fault::new(
-                    409,
-                    "ORDER_IS_PAID",
-                    format!("order {id} is paid, and will be completed"),
-                ));
-            }
-            Order::Pending(_)
-            | Order::Approved { .. }
-            | Order::Ready { .. }
-            | Order::Rejected { .. }
-            | Order::Canceled { .. } => {}
+        if let Order::Completed { .. } = known.order {
+            let message = format!("order {id} is completed: refund its payment");
+            return Err(Fault::new(409, "ORDER_IS_COMPLETED", message));
         }
+        self.refuse_paid(id, &known.order, "ORDER_IS_PAID").await?;
         self.undo(id, &known, UndoOrigin::Operator, reason, &call).await
     }
 
-    /// First step of an undo, `{origin, reason}`: closes the order, so that every step of a placement that comes later is refused.
+    /// Closes the order, so that every step of a placement that comes later is refused: the first step of an undo, `{origin,
+    /// reason}`.
     ///
     /// # Errors
     /// 409 `ORDER_IS_KEPT` when it is approved and only a placement asked, or when it is paid; 404.
@@ -253,15 +220,8 @@ impl Sagas {
         let Wanted { origin, reason } = understood(&call)?;
         let even_approved = origin != UndoOrigin::Placement;
         let known = self.known(id).await?;
-        if even_approved
-            && matches!(known.order, Order::Approved { .. } | Order::Ready { .. })
-            && is_paid(&self.store, id).await?
-        {
-            return Err(Fault::new(
-                409,
-                "ORDER_IS_KEPT",
-                format!("order {id} is paid, and will be completed"),
-            ));
+        if even_approved {
+            self.refuse_paid(id, &known.order, "ORDER_IS_KEPT").await?;
         }
         let command = OrderCommand::Close { reason: Reason::new(&reason), even_approved };
         let stream = StreamId::of::<Order, _>(id);
@@ -269,8 +229,8 @@ impl Sagas {
         Ok(Answer::committed(id, outcome.version))
     }
 
-    /// Last step of an undo: records its end. It is given all the data of the execution. A failure that is a refusal makes the saga
-    /// stuck at once, since asking again would only be refused again; after any other the next attempt follows.
+    /// Records the end of an undo: its last step, which is given all the data of the execution. A failure that is a refusal
+    /// makes the saga stuck at once, since asking again would only be refused again; after any other the next attempt follows.
     ///
     /// # Errors
     /// 404 when there is no such saga.
@@ -333,7 +293,7 @@ impl Sagas {
         Ok(Answer::unchanged(id))
     }
 
-    /// Takes up the saga of an order, if its time is over; whether there was something to do.
+    /// Takes up the saga of an order, if its time is over; returns false if there was nothing to do.
     async fn take_up(&self, id: OrderId) -> Result<bool, Fault> {
         let (known, saga) = self.both(id).await?;
         let now = self.ports.clock.now();
@@ -362,8 +322,8 @@ impl Sagas {
         Ok(true)
     }
 
-    /// Does the next thing. Executions are started first and recorded then: whatever cannot be started is not counted as
-    /// an attempt, so an outage uses up none.
+    /// Does the next thing. Executions are started first and recorded then: a start that failed is not counted as an attempt,
+    /// so an outage uses up none.
     async fn advance(
         &self,
         id: OrderId,
@@ -386,7 +346,7 @@ impl Sagas {
             Next::Undo(attempt) => {
                 tracing::warn!(order = %id, attempt, "undo started again");
                 let undo = saga.and_then(Saga::undo).ok_or_else(|| Fault::not_found("undo of order", id))?;
-                self.executions.undo(&input_of(id, known, attempt, undo.origin, &undo.reason, call)).await?;
+                self.start_undo(id, known, attempt, undo, call).await?;
                 let due_at = self.patience.due_at(id, attempt, call.at);
                 self.tell(id, &SagaCommand::Retry { attempt, due_at }, &call.meta()).await?;
             }
@@ -404,19 +364,43 @@ impl Sagas {
         Ok(())
     }
 
-    /// Starts a placement under a name of its own.
+    /// Starts a placement under a name of its own. The input has ids only, because they cannot grow, and a payload over 256 KB
+    /// could not be caught. A trace that is unknown is null, since a path that is missing fails a state machine.
     async fn place(&self, id: OrderId, known: &Known) -> Result<(), Fault> {
         let placed = known.order.placed();
-        let input = PlacementInput {
-            order_id: id,
-            customer_id: placed.customer_id,
-            payment_id: placed.payment_id,
-            shopping_id: shopping_list_of(id),
-            correlation: known.first.correlation,
-            causation: known.first.id,
-            trace: known.first.trace.clone(),
-        };
-        self.executions.place(&format!("{id}-{}", self.ports.ids.fresh()), &input).await
+        let input = json!({
+            "orderId": id,
+            "customerId": placed.customer_id,
+            "paymentId": placed.payment_id,
+            "shoppingId": shopping_list_of(id),
+            "correlation": known.first.correlation,
+            "causation": known.first.id,
+            "trace": known.first.trace,
+        });
+        let name = format!("{id}-{}", self.ports.ids.fresh());
+        self.executions.start(&self.machines.placement, &name, &input).await
+    }
+
+    /// Starts an attempt to undo, unless it was started before.
+    async fn start_undo(
+        &self,
+        id: OrderId,
+        known: &Known,
+        attempt: u32,
+        undo: &Undo,
+        call: &Call,
+    ) -> Result<(), Fault> {
+        let input = json!({
+            "orderId": id,
+            "shoppingId": known.order.shopping_id().unwrap_or_else(|| shopping_list_of(id)),
+            "attempt": attempt,
+            "origin": undo.origin,
+            "reason": undo.reason,
+            "correlation": known.first.correlation,
+            "causation": call.causation.unwrap_or(known.first.id),
+            "trace": call.trace,
+        });
+        self.executions.start(&self.machines.undo, &name_of(id, attempt), &input).await
     }
 
     /// Begins an undo, and starts the attempt that is under way then.
@@ -454,7 +438,7 @@ impl Sagas {
             tracing::info!(order = %id, "undo not begun: none is due");
             return Ok(Answer::committed(id, outcome.version));
         };
-        self.executions.undo(&input_of(id, known, *undos, undo.origin, &undo.reason, call)).await?;
+        self.start_undo(id, known, *undos, undo, call).await?;
         tracing::info!(order = %id, attempt = undos, reason = undo.reason.as_str(), "undo started");
         Ok(Answer::committed(id, outcome.version))
     }
@@ -476,7 +460,8 @@ impl Sagas {
         Ok(outcome)
     }
 
-    /// Looks whether a command was recorded before. By then another step is next, so the store does not know it for a repeat.
+    /// Returns true if a command was recorded before. By then another step is next, so the store does not know it for a
+    /// repeat.
     async fn did(&self, id: OrderId, command: CommandId) -> Result<bool, Fault> {
         let events = self.store.events_after(&StreamId::of::<Saga, _>(id), Version::NONE).await?;
         Ok(events.iter().any(|event| event.command == command.uuid()))
@@ -487,14 +472,28 @@ impl Sagas {
     }
 
     async fn known(&self, id: OrderId) -> Result<Known, Fault> {
-        let events = self.store.events_after(&StreamId::of::<Order, _>(id), Version::NONE).await?;
-        let order = folded(&events)?.ok_or_else(|| Fault::not_found("order", id))?;
+        let (order, events) = read_order(&self.store, id).await?;
         let first = events.into_iter().next().ok_or_else(|| Fault::not_found("order", id))?;
         Ok(Known { order, first })
     }
 
     async fn both(&self, id: OrderId) -> Result<(Known, Option<Saga>), Fault> {
         futures::try_join!(self.known(id), self.saga(id))
+    }
+
+    /// Refuses, with this code, an order that is paid and has not heard of it.
+    async fn refuse_paid(&self, id: OrderId, order: &Order, code: &'static str) -> Result<(), Fault> {
+        match order {
+            Order::Approved { .. } | Order::Ready { .. } if is_paid(&self.store, id).await? => {
+                Err(Fault::new(409, code, format!("order {id} is paid, and will be completed")))
+            }
+            Order::Pending(_)
+            | Order::Approved { .. }
+            | Order::Ready { .. }
+            | Order::Completed { .. }
+            | Order::Rejected { .. }
+            | Order::Canceled { .. } => Ok(()),
+        }
     }
 
     /// A call that nobody made: a run of the schedule.
@@ -504,13 +503,12 @@ impl Sagas {
     }
 }
 
-/// Whether the invoice of an order is paid.
+/// Reads from the invoice of an order if it is paid.
 ///
 /// # Errors
 /// When the event table fails.
 pub(crate) async fn is_paid(store: &EventStore, id: OrderId) -> Result<bool, Fault> {
-    let invoice: StreamId = format!("payments.Invoice/{id}").parse().map_err(Fault::internal)?;
-    for event in &store.events_after(&invoice, Version::NONE).await? {
+    for event in &events_of(store, format!("payments.Invoice/{id}")).await? {
         if let InvoiceEvent::InvoicePaid(_) = event.event::<InvoiceEvent>().map_err(Fault::internal)? {
             return Ok(true);
         }
@@ -518,24 +516,9 @@ pub(crate) async fn is_paid(store: &EventStore, id: OrderId) -> Result<bool, Fau
     Ok(false)
 }
 
-fn input_of(
-    id: OrderId,
-    known: &Known,
-    attempt: u32,
-    origin: UndoOrigin,
-    reason: &Reason,
-    call: &Call,
-) -> UndoInput {
-    UndoInput {
-        order_id: id,
-        shopping_id: known.order.shopping_id().unwrap_or_else(|| shopping_list_of(id)),
-        attempt,
-        origin,
-        reason: reason.as_str().to_owned(),
-        correlation: known.first.correlation,
-        causation: call.causation.unwrap_or(known.first.id),
-        trace: call.trace.clone(),
-    }
+/// Name of the execution of an attempt to undo. It has the order and the attempt, so an attempt is started once.
+pub(crate) fn name_of(order: OrderId, attempt: u32) -> String {
+    format!("{order}-undo-{attempt}")
 }
 
 fn understood<T: serde::de::DeserializeOwned>(call: &Call) -> Result<T, Fault> {
@@ -558,26 +541,19 @@ fn reason_of(error: &str) -> &str {
     if is_refusal(error) { error } else { PLACEMENT_FAILED }
 }
 
-/// Whether an error is a refusal of ours by its code, and not a technical error such as `Unavailable` or `States.Timeout`.
+/// Tells a refusal of ours by its code from a technical error such as `Unavailable` or `States.Timeout`.
 fn is_refusal(error: &str) -> bool {
     let letters = error.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
     letters && !error.is_empty()
 }
 
-/// The message in the cause of a task that failed, which is the function's answer: JSON with an `errorMessage`.
-pub(crate) fn message_of(cause: &str) -> String {
-    let parsed: Option<serde_json::Value> = serde_json::from_str(cause).ok();
-    let message = parsed.as_ref().and_then(|answer| answer["errorMessage"].as_str());
-    message.unwrap_or(cause).chars().take(MAX_CAUSE).collect()
-}
-
-/// What takes up sagas that were lost; a function on a schedule.
+/// A function on a schedule that takes up sagas that were lost.
 pub struct Resumer {
     sagas: Sagas,
     orders: Projector<Orders>,
     rows: Projector<SagaRows>,
-    /// How long an order may be open until an operator is called.
-    forgotten: std::time::Duration,
+    /// Time that an order may be open until an operator is called.
+    forgotten: Duration,
 }
 
 /// The report of a run.
@@ -597,50 +573,37 @@ impl Resumer {
         sagas: Sagas,
         orders: Projector<Orders>,
         rows: Projector<SagaRows>,
-        forgotten: std::time::Duration,
+        forgotten: Duration,
     ) -> Self {
         Self { sagas, orders, rows, forgotten }
     }
 
-    /// Takes up the sagas whose time is over: at most [`A_RUN`] of each kind. One that fails is logged, and keeps nobody else from
-    /// being taken up. What is done is decided on the streams, so lists that lag and two runs at once do no harm.
+    /// Takes up the sagas whose time is over: at most [`A_RUN`] of each kind. One that fails is logged, and keeps nobody else
+    /// from being taken up. The streams decide what is done, so lists that lag and two runs at once do no harm.
     ///
     /// # Errors
     /// When the lists cannot be read.
     pub async fn resume_sagas(self: Arc<Self>) -> Result<Resumed, Fault> {
         let now = self.sagas.ports.clock.now();
-        let before = |age| sortable(now.checked_sub(age).unwrap_or(Timestamp::MIN));
-        let due = List { index: &DUE, partition: DUE.partition, ..up_to(sortable(now)) };
+        let since = now.checked_sub(self.forgotten).unwrap_or(Timestamp::MIN);
+        let due = up_to(&DUE, DUE.partition, sortable(now), None);
         let mut lost: Vec<OrderId> = self.rows.list_rows(&due).await?.rows.iter().map(|row| row.id).collect();
-        lost.extend(self.open(PENDING, sortable(self.sagas.patience.before(now))).await?);
-        let forgotten = self.open(PLACED, before(self.forgotten)).await?;
-
-        let sagas = &self.sagas;
-        let taken = stream::iter(lost)
-            .map(|id| async move { (id, sagas.take_up(id).await) })
-            .buffer_unordered(AT_A_TIME)
-            .collect::<Vec<_>>()
-            .await;
-        let told = stream::iter(forgotten)
-            .map(|id| async move { (id, sagas.forget_not(id).await) })
-            .buffer_unordered(AT_A_TIME)
-            .collect::<Vec<_>>()
-            .await;
-        let mut report = Resumed::default();
-        let (taken, told) = (count(taken, &mut report.failed), count(told, &mut report.failed));
-        (report.resumed, report.forgotten) = (taken, told);
-        Ok(report)
+        lost.extend(self.open(PENDING, self.sagas.patience.before(now)).await?);
+        let placed = self.open(PLACED, since).await?;
+        let (resumed, not_resumed) = each(lost, |id| self.sagas.take_up(id)).await;
+        let (forgotten, not_told) = each(placed, |id| self.sagas.forget_not(id)).await;
+        Ok(Resumed { resumed, forgotten, failed: not_resumed + not_told })
     }
 
-    /// Orders that are listed as `stage` since `until` at least, and have no saga, or one that settled: any other is due in its
-    /// own time, waits for an operator, or is over.
-    async fn open(&self, stage: &str, until: String) -> Result<Vec<OrderId>, Fault> {
+    /// Orders that are listed as `stage` since `until` at least, and have no saga, or one that settled: any other is due in
+    /// its own time, waits for an operator, or is over.
+    async fn open(&self, stage: &str, until: Timestamp) -> Result<Vec<OrderId>, Fault> {
         let (mut found, rows) = (Vec::new(), &self.rows);
         for partition in shards(stage) {
             let mut after = None;
             // Some orders are passed over, so more than one page may have to be read.
             for _ in 0..PAGES {
-                let list = List { index: &BY_STAGE, partition: &partition, after, ..up_to(until.clone()) };
+                let list = up_to(&BY_STAGE, &partition, sortable(until), after);
                 let page = self.orders.list_rows(&list).await?;
                 let with_saga = page.rows.into_iter().map(|order| async move {
                     Ok::<_, Fault>((order.id, rows.read(&order.id.to_string(), None).await?))
@@ -661,31 +624,31 @@ impl Resumer {
     }
 }
 
-/// Pages of a shard that one run reads at most.
-const PAGES: usize = 10;
-
 /// A page of an index, oldest first, up to this sort value.
-fn up_to(until: String) -> List<'static> {
-    List {
-        index: &DUE,
-        partition: "",
-        range: Range { from: None, to: Some(until) },
-        descending: false,
-        after: None,
-        limit: A_RUN,
-    }
+fn up_to<'a>(index: &'a Index, partition: &'a str, until: String, after: Option<Position>) -> List<'a> {
+    let range = Range { from: None, to: Some(until) };
+    List { index, partition, range, descending: false, after, limit: A_RUN }
 }
 
-fn count(done: Vec<(OrderId, Result<bool, Fault>)>, failed: &mut usize) -> usize {
-    let mut counted = 0;
-    for (order, result) in done {
+/// Handles the sagas of these orders, some at a time; returns how many needed it, and how many failed.
+async fn each<F: Future<Output = Result<bool, Fault>>>(
+    orders: Vec<OrderId>,
+    handle: impl Fn(OrderId) -> F,
+) -> (usize, usize) {
+    let handled = orders.into_iter().map(|order| {
+        let handled = handle(order);
+        async move { (order, handled.await) }
+    });
+    let handled = stream::iter(handled).buffer_unordered(AT_A_TIME).collect::<Vec<_>>().await;
+    let (mut done, mut failed) = (0, 0);
+    for (order, result) in handled {
         match result {
-            Ok(something) => counted += usize::from(something),
+            Ok(needed) => done += usize::from(needed),
             Err(error) => {
-                *failed += 1;
+                failed += 1;
                 tracing::error!(%order, %error, "saga not taken up: the next run tries again");
             }
         }
     }
-    counted
+    (done, failed)
 }
