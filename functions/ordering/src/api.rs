@@ -17,15 +17,16 @@ use crate::{
 };
 
 impl Ordering {
-    /// `POST /api/ordering {customerId, paymentId, items[{productId, quantity, price?}]}`: places an order without a basket.
+    /// `POST /api/ordering {customerId, paymentId, items[{productId, quantity, price?}]}`: places an order
+    /// without a basket.
     ///
-    /// Names and prices are never the client's to say: they are read from the stores' own streams (see
-    /// the module `catalogue` for the costs). A price in the request is the one that the customer was shown, and has to be
-    /// the price. A product that is named twice is ordered once, with the sum of the pieces.
+    /// Names and prices are never the client's to say: they are read from the stores' own streams (see the
+    /// module `catalogue` for the costs). A price in the request is the one that the customer was shown, and
+    /// has to be the price. A product that is named twice is ordered once, with the sum of the pieces.
     ///
     /// # Errors
-    /// 400 by the order's rules; 404 for a product that there is not; 409 for one that was removed, or costs something
-    /// else than the request says.
+    /// 400 by the order's rules; 404 for a product that there is not; 409 for one that was removed, or costs
+    /// something else than the request says.
     pub async fn create_order(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let form = Form::of(&call.body);
         let customer_id = form.id("customerId", "CUSTOMER_ID_CANNOT_BE_BLANK");
@@ -44,8 +45,8 @@ impl Ordering {
         self.transact(id, Expect::New, command, &call).await
     }
 
-    /// Returns the lines of an order that was placed for the same request when that was still to be had: a repeat whose
-    /// first answer was lost is answered as the first time, whatever the stores did meanwhile.
+    /// Returns the lines of an order that was placed for the same request when that was still to be had: a
+    /// repeat whose first answer was lost is answered as the first time, whatever the stores did meanwhile.
     async fn placed_before(&self, id: OrderId, wanted: &[Wanted]) -> Result<Option<Vec<OrderItem>>, Fault> {
         let loaded: Loaded<Order> = self.store.load(&StreamId::of::<Order, _>(id)).await?;
         let placed = loaded.state.map(|order| order.placed().items.clone());
@@ -53,11 +54,12 @@ impl Ordering {
             .filter(|items| items.iter().map(|item| (item.product_id, item.quantity)).eq(summed(wanted))))
     }
 
-    /// Approves an order; the last step of its placement. `{shoppingId}` names the list by which it is collected; who
-    /// approves by hand may leave it out.
+    /// Approves an order; the last step of its placement. `{shoppingId}` names the list by which it is
+    /// collected; who approves by hand may leave it out.
     ///
     /// # Errors
-    /// 404; 409 `ORDER_IS_OVER` when it was rejected or cancelled meanwhile, and when it is collected by another list.
+    /// 404; 409 `ORDER_IS_OVER` when it was rejected or cancelled meanwhile, and when it is collected by
+    /// another list.
     pub async fn approve_order(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id: OrderId = call.id("order")?;
         let form = Form::of(&call.body);
@@ -69,12 +71,12 @@ impl Ordering {
         self.transact(id, call.expect(), OrderCommand::Approve { shopping_id }, &call).await
     }
 
-    /// `DELETE /api/ordering/{id}`: the customer takes the order back. Its event makes the order's saga undo all that was
-    /// done for it; collected goods go back on the shelf.
+    /// `DELETE /api/ordering/{id}`: the customer takes the order back. Its event makes the order's saga undo
+    /// all that was done for it; collected goods go back on the shelf.
     ///
-    /// A payment is read from the invoice's stream, because the order's own hears of it a moment later. What remains are
-    /// the milliseconds between that and the commit. An order that is paid in them is cancelled, and the customer gets the
-    /// money back: the invoice's stream decides which came first.
+    /// A payment is read from the invoice's stream, because the order's own hears of it a moment later. What
+    /// remains are the milliseconds between that and the commit. An order that is paid in them is cancelled,
+    /// and the customer gets the money back: the invoice's stream decides which came first.
     ///
     /// # Errors
     /// 404; 409 `ORDER_IS_PAID`, and when it is over; 412.

@@ -1,11 +1,12 @@
 //! Prices and names of products, read where the stores write them.
 //!
-//! A basket keeps a copy of the catalogue, because shoppers put things into baskets all day. Here only orders that are
-//! placed without a basket ask, which is rare: so there is no copy, no table and nothing to keep up to date, and what is
-//! read is as new as the stores themselves. It is made by the projections that others keep their copies with.
+//! A basket keeps a copy of the catalogue, because shoppers put things into baskets all day. Here only orders
+//! that are placed without a basket ask, which is rare: so there is no copy, no table and nothing to keep up
+//! to date, and what is read is as new as the stores themselves. It is made by the projections that others
+//! keep their copies with.
 //!
-//! It costs a query for each different product and for each different store, 8 at a time, and one more for a product or
-//! store of more than ten commits. An order of five products from two stores is seven queries.
+//! It costs a query for each different product and for each different store, 8 at a time, and one more for a
+//! product or store of more than ten commits. An order of five products from two stores is seven queries.
 
 use std::collections::HashMap;
 
@@ -37,8 +38,8 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Reads `{productId, quantity, price?}`. Clients of the original API send more (names, the store), which is not read:
-    /// the stores say that.
+    /// Reads `{productId, quantity, price?}`. Clients of the original API send more (names, the store), which
+    /// is not read: the stores say that.
     pub fn from_request(item: &Form<'_>) -> Option<Self> {
         let product_id = item.id("productId", "PRODUCT_ID_CANNOT_BE_BLANK");
         let quantity = item.integer("quantity").and_then(|quantity| pieces(item, quantity));
@@ -60,13 +61,13 @@ fn pieces(item: &Form<'_>, quantity: i64) -> Option<u32> {
     few
 }
 
-/// Returns the lines of an order for this request, at the stores' own prices. A product that is wanted twice has one line,
-/// with the sum of its pieces: as in a basket.
+/// Returns the lines of an order for this request, at the stores' own prices. A product that is wanted twice
+/// has one line, with the sum of its pieces: as in a basket.
 ///
 /// # Errors
-/// Every item that cannot be had is in the details; the fault is that of the first one. 404 `PRODUCT_NOT_FOUND`; 409
-/// `PRODUCT_WAS_REMOVED`, or `PRICE_HAS_CHANGED` when the customer was shown another price. 400 when too many products
-/// are wanted. 503 when the event table fails.
+/// Every item that cannot be had is in the details; the fault is that of the first one. 404
+/// `PRODUCT_NOT_FOUND`; 409 `PRODUCT_WAS_REMOVED`, or `PRICE_HAS_CHANGED` when the customer was shown another
+/// price. 400 when too many products are wanted. 503 when the event table fails.
 pub async fn offered(store: &EventStore, wanted: &[Wanted]) -> Result<Vec<OrderItem>, Fault> {
     let lines = summed(wanted);
     if lines.len() > MAX_LINES {

@@ -6,14 +6,14 @@
 //! pending | approved | ready -> cancelled
 //! ```
 //!
-//! The approval is the point of no return for a placement: an approved order is undone only if somebody asks for that. Streams
-//! of earlier releases may hold a rejection after an approval, so that is still read, and never decided.
+//! The approval is the point of no return for a placement: an approved order is undone only if somebody asks
+//! for that. Streams of earlier releases may hold a rejection after an approval, which is still read.
 //!
-//! Until it is paid it can be cancelled, also when everything was collected: the goods go back on the shelf. The invoice's
-//! stream says if it is paid; who cancels looks there before (see [`crate::Ordering::cancel_order`]).
+//! Until it is paid it can be cancelled, also when everything was collected: the goods go back on the shelf.
+//! The invoice's stream says if it is paid; [`crate::Ordering::cancel_order`] looks there first.
 //!
-//! Approval, readiness and completion have one state each to come from. A repeat of one is nothing new; one that comes
-//! before its time is told apart from one that comes too late, because the first is worth waiting for.
+//! Approval, readiness and completion have one state each to come from. A repeat of one is nothing new. Too
+//! early is told apart from too late, because an early request is worth waiting for.
 
 use contracts::{
     baskets::total,
@@ -44,28 +44,28 @@ pub struct Placed {
     pub total: Money,
 }
 
-/// An order. Its shopping list is known from the approval on, unless somebody approved it by hand without naming one.
+/// An order. Its shopping list is known from the approval on, unless somebody approved by hand without one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Order {
     /// Placed; the order saga is at work.
     Pending(Placed),
     /// Everything it needs is in place.
     Approved {
-        /// Its content.
+        /// The content.
         placed: Placed,
         /// The list by which it is collected.
         shopping_id: Option<ShoppingListId>,
     },
     /// Everything was collected; the customer is asked to pay.
     Ready {
-        /// Its content.
+        /// The content.
         placed: Placed,
         /// The list by which it was collected.
         shopping_id: Option<ShoppingListId>,
     },
     /// The customer paid.
     Completed {
-        /// Its content.
+        /// The content.
         placed: Placed,
         /// The list by which it was collected.
         shopping_id: Option<ShoppingListId>,
@@ -74,7 +74,7 @@ pub enum Order {
     },
     /// Something was not to be had; everything is undone.
     Rejected {
-        /// Its content.
+        /// The content.
         placed: Placed,
         /// The list by which it would have been collected, if it was approved before.
         shopping_id: Option<ShoppingListId>,
@@ -83,7 +83,7 @@ pub enum Order {
     },
     /// Taken back before it was paid.
     Canceled {
-        /// Its content.
+        /// The content.
         placed: Placed,
         /// The list by which it was or would have been collected, if it was approved before.
         shopping_id: Option<ShoppingListId>,
@@ -125,8 +125,8 @@ pub enum OrderCommand {
     Close {
         /// Code of the cause.
         reason: Reason,
-        /// True to cancel also an order that is approved or ready. Otherwise it is kept: a placement that failed
-        /// late, or beside another one, must not undo what its twin got approved.
+        /// True to cancel also an order that is approved or ready. Otherwise it is kept: a placement that
+        /// failed late, or beside another one, must not undo what its twin got approved.
         even_approved: bool,
     },
     /// Take it back, by the customer's own wish.
@@ -374,8 +374,7 @@ fn approve(order: &Order, shopping_id: Option<ShoppingListId>) -> Result<Vec<Ord
         }
         // A repeat that comes late enough finds the order collected, or even paid.
         Order::Approved { .. } | Order::Ready { .. } | Order::Completed { .. } => {
-            collected_by(order, shopping_id)?;
-            Ok(vec![])
+            collected_by(order, shopping_id).map(|()| vec![])
         }
         Order::Rejected { .. } | Order::Canceled { .. } => Err(OrderRefusal::IsOver(order.status())),
     }
@@ -390,15 +389,14 @@ fn ready(order: &Order, shopping_id: ShoppingListId) -> Result<Vec<OrderEvent>, 
             Ok(vec![OrderEvent::OrderReadied(OrderReadied { customer_id, payment_id, total })])
         }
         Order::Ready { .. } | Order::Completed { .. } => {
-            collected_by(order, Some(shopping_id))?;
-            Ok(vec![])
+            collected_by(order, Some(shopping_id)).map(|()| vec![])
         }
         Order::Rejected { .. } | Order::Canceled { .. } => Err(OrderRefusal::CannotBeReadied(order.status())),
     }
 }
 
-/// A list that somebody made by hand for an order that has one already says nothing about the order. Where either is
-/// not known, there is nothing to compare.
+/// A list that somebody made by hand for an order that has one already says nothing about the order. Where
+/// either is not known, there is nothing to compare.
 fn collected_by(order: &Order, by: Option<ShoppingListId>) -> Result<(), OrderRefusal> {
     match (order.shopping_id(), by) {
         (Some(own), Some(by)) if own != by => Err(OrderRefusal::HasAnotherShoppingList(own)),

@@ -51,8 +51,8 @@ impl Ordering {
         Ok(())
     }
 
-    /// Readies the order of a shopping list that was completed. The placement lets the depot begin before it approves the
-    /// order, so a quick bot may be done first: then the event waits for the approval.
+    /// Readies the order of a shopping list that was completed. The placement lets the depot begin before it
+    /// approves the order, so a quick bot may be done first: then the event waits for the approval.
     ///
     /// # Errors
     /// When the order is not approved yet, or there is none: the event goes back to its queue.

@@ -1,5 +1,5 @@
-//! The saga of an order, as far as the order's own stream does not tell it: placements that were started again, undos, and what
-//! an operator has to look at. An order that goes well has no saga stream.
+//! The saga of an order, as far as the order's own stream does not tell it: placements that were started
+//! again, undos, and what an operator has to look at. An order that goes well has no saga stream.
 //!
 //! ```text
 //! (none) -> placing -> settled             a placement was started again, and the order was approved
@@ -8,8 +8,9 @@
 //! any but undone -> stuck -> undoing | undone | settled
 //! ```
 //!
-//! An attempt to undo has a number, which is also in the name of its execution. The number only grows, so no name is used
-//! twice. Of two attempts at once the end of either counts, because every step of an undo is harmless when it was done before.
+//! An attempt to undo has a number, which is also in the name of its execution. The number only grows, so no
+//! name is used twice. Of two attempts at once the end of either counts, because every step of an undo is
+//! harmless when it was done before.
 
 use std::time::Duration;
 
@@ -25,8 +26,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::order::Order;
 
-/// Placements that are started again before the order is given up: with a patience of 5 minutes the order is rejected
-/// after 40.
+/// Placements that are started again before the order is given up: with a patience of 5 minutes the order is
+/// rejected after 40.
 pub const MOST_PLACEMENTS: u32 = 3;
 /// Attempts to undo before the saga is stuck: with a patience of 5 minutes after 75.
 pub const MOST_UNDOS: u32 = 4;
@@ -54,9 +55,9 @@ impl Patience {
         now.checked_sub(self.0).unwrap_or(Timestamp::MIN)
     }
 
-    /// The time from which on attempt `attempt` (from 1) of an order's saga counts as lost. The wait doubles with each
-    /// attempt. The jitter, a quarter to either side, follows from the order, so that a thousand orders of one outage do not
-    /// come back together.
+    /// The time from which on attempt `attempt` (from 1) of an order's saga counts as lost. The wait doubles
+    /// with each attempt. The jitter, a quarter to either side, follows from the order, so that a thousand
+    /// orders of one outage do not come back together.
     pub fn due_at(self, order: OrderId, attempt: u32, now: Timestamp) -> Timestamp {
         let doubled = self.0.saturating_mul(2u32.saturating_pow(attempt.saturating_sub(1)));
         let seed = derive(&["due", &order.to_string(), &attempt.to_string()]).as_u128();
@@ -72,7 +73,7 @@ pub struct Saga {
     pub placements: u32,
     /// Attempts to undo; also the number of the last one.
     pub undos: u32,
-    /// Its stage.
+    /// The stage.
     pub stage: Stage,
 }
 
@@ -196,8 +197,8 @@ pub enum SagaCommand {
     End {
         /// The number of the attempt.
         attempt: u32,
-        /// The result. A kept order counts for the last attempt alone: an attempt that began later had a better reason to
-        /// undo it.
+        /// The result. A kept order counts for the last attempt alone: an attempt that began later had a
+        /// better reason to undo it.
         outcome: UndoOutcome,
     },
     /// Call an operator. Nothing when somebody was called, or a later attempt began.
@@ -213,7 +214,7 @@ pub enum SagaCommand {
     Settle,
 }
 
-/// A saga refuses nothing: whoever tells it something is late, early or not the first, and all of that is harmless.
+/// A saga refuses nothing: requests may be late, early or repeated, and all of that is harmless.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SagaRefusal {}
 
@@ -345,13 +346,14 @@ impl Aggregate for Saga {
     }
 }
 
-/// Decides if a request to undo begins an attempt. Otherwise it is served by an undo that is under way or done.
+/// Decides if a request to undo begins an attempt; an undo that is under way or done may serve it as well.
 fn begins(stage: Option<&Stage>, origin: UndoOrigin) -> bool {
     let by_placement = |undo: &Undo| undo.origin == UndoOrigin::Placement;
     match stage {
         None | Some(Stage::Placing { .. }) => true,
         Some(Stage::Undone) => false,
-        // The order was approved, so only a wish to undo it even so counts; and it outranks an undo that would keep it.
+        // The order was approved, so only a wish to undo it even so counts, and outranks an undo that would
+        // keep it.
         Some(Stage::Settled) => origin != UndoOrigin::Placement,
         Some(Stage::Undoing { undo, .. }) => origin != UndoOrigin::Placement && by_placement(undo),
         Some(Stage::Stuck { undo }) => match origin {

@@ -1,5 +1,5 @@
-//! Order sagas, for operators: a projection of the sagas' streams, a list composed of it and of the orders' view, and one
-//! saga shown from its streams.
+//! Order sagas, for operators: a projection of the sagas' streams, a list composed of it and of the orders'
+//! view, and one saga shown from its streams.
 //!
 //! | a saga is | by |
 //! | --- | --- |
@@ -38,8 +38,8 @@ use crate::{
 /// The view of sagas that have a stream: one row for each.
 pub struct SagaRows;
 
-/// Sagas of one stage, by the time their stream began. One partition takes 1,000 write units a second and a saga takes
-/// three, so some 300 undos a second.
+/// Sagas of one stage, by the time their stream began. One partition takes 1,000 write units a second and a
+/// saga takes three, so some 300 undos a second.
 pub const BY_STATUS: Index = Index { name: "by-status", partition: "status", sort: "startedAt" };
 /// Sagas that are looked at again when their time is over. Only these rows have `due`.
 pub const DUE: Index = Index { name: "due", partition: "due", sort: "dueAt" };
@@ -272,8 +272,8 @@ impl SagaViews {
         }
     }
 
-    /// Shows a saga with the row that the other view has of it. A saga may be in an index of each view: it is shown from
-    /// the one that its status goes by.
+    /// Shows a saga with the row that the other view has of it. A saga may be in an index of each view: it is
+    /// shown from the one that its status goes by.
     async fn shown(&self, found: Found, wanted: &[Status]) -> Result<Option<SagaView>, Fault> {
         let id = found.place().1.to_string();
         let (order, saga, by_order) = match found {
@@ -307,8 +307,8 @@ impl SagaShower {
         Self { store, executions, undo }
     }
 
-    /// `GET /api/sagas/{id}`: a saga with its steps, its history and its last undo, from the streams as they are now. If
-    /// Step Functions does not answer, the execution of the undo is left out.
+    /// `GET /api/sagas/{id}`: a saga with its steps, its history and its last undo, from the streams as they
+    /// are now. If Step Functions does not answer, the execution of the undo is left out.
     ///
     /// # Errors
     /// 404 when there is no such order; 503 when the event table fails.

@@ -1,7 +1,7 @@
 //! The protocol of order sagas: starting placements, undoing orders, and taking up what was lost.
 //!
-//! Nothing here waits. A placement is one express execution, an undo one standard execution, and either may die at any
-//! moment: before it starts, in the middle, or at its last step. This makes up for that:
+//! Nothing here waits. A placement is one express execution, an undo one standard execution, and either may
+//! die at any moment: before it starts, in the middle, or at its last step. This makes up for that:
 //!
 //! | what is lost | who finds it |
 //! | --- | --- |
@@ -9,10 +9,10 @@
 //! | the start of an undo, or its execution | [`Sagas::begin_undo`] has recorded the attempt before it started anything; `resume_sagas` starts the next one |
 //! | everything, for an hour | nothing is recorded then, so no attempt is used up; afterwards as above |
 //!
-//! **Guaranteed**: a placement that is started again, however late, changes nothing of an order that was approved or is over,
-//! because each step reads the order first; an approved order is undone only if somebody asked for it; an undo that was
-//! recorded is tried until it ends or the saga is stuck, which an operator can see.
-//! **Not guaranteed**: that two placements, or two undos, of one order never run at once. Their steps are made for that.
+//! **Guaranteed**: a placement that is started again, however late, changes nothing of an order that was
+//! approved or is over, because each step reads the order first; an approved order is undone only if somebody
+//! asked for it; an undo that was recorded is tried until it ends or an operator can see that it is stuck.
+//! **Not guaranteed**: that two placements, or two undos, of one order never run at once. Their steps bear it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,7 +24,7 @@ use contracts::{
 };
 use event_store::{EventStore, Expect, Outcome};
 use executions::{Executions, message_of};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use kernel::{CommandId, CommandMeta, Reason, StreamId, Timestamp, Version, ports::Ports};
 use lambda::{
     Answer, Call, Fault, Form, metrics,
@@ -43,26 +43,21 @@ use crate::{
     views::{BY_STAGE, Orders, PENDING, PLACED, shards},
 };
 
-// Reasons of orders that are undone.
-/// The placement failed technically.
+// Reasons of orders that are undone, unless a step of the placement gave one.
 const PLACEMENT_FAILED: &str = "PLACEMENT_FAILED";
-/// The placement never ended.
 const PLACEMENT_TIMED_OUT: &str = "PLACEMENT_TIMED_OUT";
-/// The customer cancelled the order.
 const ORDER_CANCELLED: &str = "ORDER_CANCELLED";
-/// Nobody paid in time; also the reason of the invoice.
+/// Also the reason of an invoice that nobody paid in time.
 const PAYMENT_OVERDUE: &str = "PAYMENT_OVERDUE";
-/// An operator undoes the order without giving a reason.
 const UNDONE_BY_HAND: &str = "UNDONE_BY_HAND";
 
-// Errors of sagas that are stuck.
-/// The undo did not get through however often it was tried.
+/// Error of a saga whose undo did not get through however often it was tried.
 const UNDO_FAILED: &str = "UNDO_FAILED";
-/// The order is open for longer than it can be in the usual course.
+/// Error of a saga whose order is open for longer than it can be in the usual course.
 const ORDER_IS_FORGOTTEN: &str = "ORDER_IS_FORGOTTEN";
 
-/// Most orders that one run takes up: far below the 150 starts of executions that an account has a second in a small
-/// region, and done in some three seconds of the function's ten. What is left is taken up by the next run.
+/// Most orders that one run takes up; the next run takes up the rest. Far below the 150 starts of executions
+/// that an account has a second in a small region, and done in some three seconds of the function's ten.
 pub const A_RUN: usize = 100;
 /// Orders that are taken up at a time.
 const AT_A_TIME: usize = 8;
@@ -80,6 +75,7 @@ pub struct Machines {
 
 /// An order with its first event.
 struct Known {
+    id: OrderId,
     order: Order,
     first: Envelope,
 }
@@ -122,8 +118,8 @@ impl Sagas {
         Self { store, ports, executions, machines, patience }
     }
 
-    /// Starts the placement of an order that was created. An order that is not pending any more, as in a replay, is left
-    /// alone.
+    /// Starts the placement of an order that was created. An order that is not pending any more, as in a
+    /// replay, is left alone.
     ///
     /// # Errors
     /// When nobody knows whether it was started: the event goes back to its queue.
@@ -138,11 +134,11 @@ impl Sagas {
             tracing::info!(order = %id, status = known.order.status(), "placement not started: the order is not pending");
             return Ok(());
         }
-        self.place(id, &known).await
+        self.place(&known).await
     }
 
-    /// Undoes an order that was cancelled, or whose invoice was because nobody paid in time. Other cancellations of an
-    /// invoice are no wish to give up the order.
+    /// Undoes an order that was cancelled, or whose invoice was because nobody paid in time. Other
+    /// cancellations of an invoice are no wish to give up the order.
     ///
     /// # Errors
     /// When nobody knows whether it will be undone: the event goes back to its queue.
@@ -158,34 +154,27 @@ impl Sagas {
                     tracing::info!(order = %id, reason = canceled.reason, "order not undone: its invoice was not overdue");
                     return Ok(());
                 }
-                other @ (InvoiceEvent::InvoiceCreated(_)
-                | InvoiceEvent::InvoiceAdjusted(_)
-                | InvoiceEvent::InvoiceReminded(_)
-                | InvoiceEvent::InvoicePaid(_)) => return Err(unexpected(&other)),
+                other => return Err(unexpected(&other)),
             },
             _ => match whole::<OrderEvent>(&self.store, &event).await? {
                 OrderEvent::OrderCanceled(_) => (UndoOrigin::Cancellation, ORDER_CANCELLED),
-                other @ (OrderEvent::OrderCreated(_)
-                | OrderEvent::OrderApproved(_)
-                | OrderEvent::OrderRejected(_)
-                | OrderEvent::OrderReadied(_)
-                | OrderEvent::OrderCompleted(_)) => return Err(unexpected(&other)),
+                other => return Err(unexpected(&other)),
             },
         };
         let known = self.known(id).await?;
-        self.undo(id, &known, origin, Reason::new(reason), &call).await?;
+        self.undo(&known, Undo { origin, reason: Reason::new(reason) }, &call).await?;
         Ok(())
     }
 
-    /// Records that the order is being undone, and starts an attempt. The last state of a placement that failed, `{origin,
-    /// error, cause}`; and `POST /api/sagas/{id}/undo {reason?}`, by which an operator undoes also an order that is approved
-    /// or ready.
+    /// Records that the order is being undone, and starts an attempt. The last state of a placement that
+    /// failed, `{origin, error, cause}`; and `POST /api/sagas/{id}/undo {reason?}`, by which an operator
+    /// undoes also an order that is approved or ready.
     ///
-    /// The attempt is recorded first. If the execution is never started, or dies before it has done anything, the record is
-    /// found when its time is over.
+    /// The attempt is recorded first. If the execution is never started, or dies before it has done anything,
+    /// the record is found when its time is over.
     ///
     /// # Errors
-    /// 404; for an operator 409 `ORDER_IS_PAID` and `ORDER_IS_COMPLETED`; 503 when nobody knows whether an execution was
+    /// 404; for an operator 409 `ORDER_IS_PAID` and `ORDER_IS_COMPLETED`; 503 when it may not have been
     /// started.
     pub async fn begin_undo(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id: OrderId = call.id("order")?;
@@ -194,43 +183,39 @@ impl Sagas {
             let text = |field: &str| call.body[field].as_str().unwrap_or_default();
             let reason = Reason::new(reason_of(text("error")));
             tracing::info!(order = %id, error = text("error"), cause = message_of(text("cause")), "placement failed");
-            return self.undo(id, &known, UndoOrigin::Placement, reason, &call).await;
+            return self.undo(&known, Undo { origin: UndoOrigin::Placement, reason }, &call).await;
         }
         let reason = wished(&call)?;
         if let Order::Completed { .. } = known.order {
             let message = format!("order {id} is completed: refund its payment");
             return Err(Fault::new(409, "ORDER_IS_COMPLETED", message));
         }
-        self.refuse_paid(id, &known.order, "ORDER_IS_PAID").await?;
-        self.undo(id, &known, UndoOrigin::Operator, reason, &call).await
+        self.refuse_paid(&known, "ORDER_IS_PAID").await?;
+        self.undo(&known, Undo { origin: UndoOrigin::Operator, reason }, &call).await
     }
 
-    /// Closes the order, so that every step of a placement that comes later is refused: the first step of an undo, `{origin,
-    /// reason}`.
+    /// Closes the order, so that every step of a placement that comes later is refused: the first step of an
+    /// undo, `{origin, reason}`.
     ///
     /// # Errors
     /// 409 `ORDER_IS_KEPT` when it is approved and only a placement asked, or when it is paid; 404.
     pub async fn close_order(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
-        #[derive(Deserialize)]
-        struct Wanted {
-            origin: UndoOrigin,
-            reason: String,
-        }
         let id: OrderId = call.id("order")?;
-        let Wanted { origin, reason } = understood(&call)?;
+        let Undo { origin, reason } = understood(&call)?;
         let even_approved = origin != UndoOrigin::Placement;
         let known = self.known(id).await?;
         if even_approved {
-            self.refuse_paid(id, &known.order, "ORDER_IS_KEPT").await?;
+            self.refuse_paid(&known, "ORDER_IS_KEPT").await?;
         }
-        let command = OrderCommand::Close { reason: Reason::new(&reason), even_approved };
+        let command = OrderCommand::Close { reason: Reason::new(reason.as_str()), even_approved };
         let stream = StreamId::of::<Order, _>(id);
         let outcome = self.store.transact::<Order>(&stream, Expect::Any, &command, &call.meta()).await?;
         Ok(Answer::committed(id, outcome.version))
     }
 
-    /// Records the end of an undo: its last step, which is given all the data of the execution. A failure that is a refusal
-    /// makes the saga stuck at once, since asking again would only be refused again; after any other the next attempt follows.
+    /// Records the end of an undo: its last step, which is given all the data of the execution. A failure
+    /// that is a refusal makes the saga stuck at once, since asking again would only be refused again; after
+    /// any other the next attempt follows.
     ///
     /// # Errors
     /// 404 when there is no such saga.
@@ -255,41 +240,41 @@ impl Sagas {
         Ok(Answer::committed(id, outcome.version))
     }
 
-    /// `POST /api/sagas/{id}/retry`: starts the placement of a pending order, or the next attempt of an undo, now.
+    /// `POST /api/sagas/{id}/retry`: starts the placement of a pending order, or the next undo, now.
     ///
     /// # Errors
-    /// 404; 409 `SAGA_NEEDS_NOTHING` when there is nothing to start; 503 when nobody knows whether it was started.
+    /// 404; 409 `SAGA_NEEDS_NOTHING` when there is nothing to start; 503 when it may not have been started.
     pub async fn retry_saga(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id: OrderId = call.id("order")?;
         let (known, saga) = self.both(id).await?;
         if call.repeatable && self.did(id, call.command).await? {
             return Ok(Answer::unchanged(id));
         }
-        let step = match (&known.order, saga.as_ref().map(|saga| &saga.stage)) {
-            (_, Some(Stage::Undoing { .. } | Stage::Stuck { undo: Some(_) })) => {
-                Next::Undo(saga.as_ref().map_or(0, |saga| saga.undos) + 1)
-            }
-            (
-                Order::Pending(_),
-                None | Some(Stage::Placing { .. } | Stage::Settled | Stage::Stuck { undo: None }),
-            ) => Next::Place(saga.as_ref().map_or(0, |saga| saga.placements) + 1),
-            // Its cancellation did not begin the undo.
-            (
-                Order::Rejected { .. } | Order::Canceled { .. },
-                None | Some(Stage::Placing { .. } | Stage::Settled | Stage::Stuck { undo: None }),
-            ) => Next::Begin(UndoOrigin::Operator),
-            (Order::Completed { .. }, Some(Stage::Stuck { undo: None })) => Next::Settle,
-            (
-                Order::Approved { .. } | Order::Ready { .. } | Order::Completed { .. },
-                None | Some(Stage::Placing { .. } | Stage::Settled | Stage::Stuck { undo: None }),
-            )
-            | (_, Some(Stage::Undone)) => {
-                let message =
-                    format!("order {id} is {}: its saga has nothing to try again", known.order.status());
-                return Err(Fault::new(409, "SAGA_NEEDS_NOTHING", message));
+        let (placements, undos) = saga.as_ref().map_or((0, 0), |saga| (saga.placements, saga.undos));
+        let stage = saga.as_ref().map(|saga| &saga.stage);
+        let step = match stage {
+            Some(Stage::Undoing { .. } | Stage::Stuck { undo: Some(_) }) => Some(Next::Undo(undos + 1)),
+            Some(Stage::Undone) => None,
+            None | Some(Stage::Placing { .. } | Stage::Settled | Stage::Stuck { undo: None }) => {
+                match &known.order {
+                    Order::Pending(_) => Some(Next::Place(placements + 1)),
+                    // Its cancellation did not begin the undo.
+                    Order::Rejected { .. } | Order::Canceled { .. } => {
+                        Some(Next::Begin(UndoOrigin::Operator))
+                    }
+                    Order::Completed { .. } if matches!(stage, Some(Stage::Stuck { .. })) => {
+                        Some(Next::Settle)
+                    }
+                    Order::Approved { .. } | Order::Ready { .. } | Order::Completed { .. } => None,
+                }
             }
         };
-        self.advance(id, &known, saga.as_ref(), step, &call).await?;
+        let step = step.ok_or_else(|| {
+            let status = known.order.status();
+            let message = format!("order {id} is {status}: its saga has nothing to try again");
+            Fault::new(409, "SAGA_NEEDS_NOTHING", message)
+        })?;
+        self.advance(&known, saga.as_ref(), step, &call).await?;
         Ok(Answer::unchanged(id))
     }
 
@@ -300,7 +285,7 @@ impl Sagas {
         let step = next(&known.order, known.first.at, saga.as_ref(), now, self.patience);
         let call = self.scheduled(&known.first, now);
         let idle = step == Next::Wait;
-        self.advance(id, &known, saga.as_ref(), step, &call).await?;
+        self.advance(&known, saga.as_ref(), step, &call).await?;
         Ok(!idle)
     }
 
@@ -322,31 +307,32 @@ impl Sagas {
         Ok(true)
     }
 
-    /// Does the next thing. Executions are started first and recorded then: a start that failed is not counted as an attempt,
-    /// so an outage uses up none.
+    /// Does the next thing. Executions are started first and recorded then: a start that failed is not
+    /// counted as an attempt, so an outage uses up none.
     async fn advance(
         &self,
-        id: OrderId,
         known: &Known,
         saga: Option<&Saga>,
         step: Next,
         call: &Call,
     ) -> Result<(), Fault> {
+        let id = known.id;
         match step {
             Next::Wait => {}
             Next::Place(attempt) => {
                 tracing::info!(order = %id, attempt, "placement started again");
-                self.place(id, known).await?;
+                self.place(known).await?;
                 let due_at = self.patience.due_at(id, attempt, call.at);
                 self.tell(id, &SagaCommand::Resume { attempt, due_at }, &call.meta()).await?;
             }
             Next::Begin(origin) => {
-                self.undo(id, known, origin, Reason::new(PLACEMENT_TIMED_OUT), call).await?;
+                let reason = Reason::new(PLACEMENT_TIMED_OUT);
+                self.undo(known, Undo { origin, reason }, call).await?;
             }
             Next::Undo(attempt) => {
                 tracing::warn!(order = %id, attempt, "undo started again");
                 let undo = saga.and_then(Saga::undo).ok_or_else(|| Fault::not_found("undo of order", id))?;
-                self.start_undo(id, known, attempt, undo, call).await?;
+                self.start_undo(known, attempt, undo, call).await?;
                 let due_at = self.patience.due_at(id, attempt, call.at);
                 self.tell(id, &SagaCommand::Retry { attempt, due_at }, &call.meta()).await?;
             }
@@ -364,35 +350,29 @@ impl Sagas {
         Ok(())
     }
 
-    /// Starts a placement under a name of its own. The input has ids only, because they cannot grow, and a payload over 256 KB
-    /// could not be caught. A trace that is unknown is null, since a path that is missing fails a state machine.
-    async fn place(&self, id: OrderId, known: &Known) -> Result<(), Fault> {
-        let placed = known.order.placed();
+    /// Starts a placement under a name of its own. The input has ids only, because they cannot grow, and a
+    /// payload over 256 KB could not be caught. A trace that is unknown is null, since a path that is missing
+    /// fails a state machine.
+    async fn place(&self, Known { id, order, first }: &Known) -> Result<(), Fault> {
+        let placed = order.placed();
         let input = json!({
             "orderId": id,
             "customerId": placed.customer_id,
             "paymentId": placed.payment_id,
-            "shoppingId": shopping_list_of(id),
-            "correlation": known.first.correlation,
-            "causation": known.first.id,
-            "trace": known.first.trace,
+            "shoppingId": shopping_list_of(*id),
+            "correlation": first.correlation,
+            "causation": first.id,
+            "trace": first.trace,
         });
         let name = format!("{id}-{}", self.ports.ids.fresh());
         self.executions.start(&self.machines.placement, &name, &input).await
     }
 
     /// Starts an attempt to undo, unless it was started before.
-    async fn start_undo(
-        &self,
-        id: OrderId,
-        known: &Known,
-        attempt: u32,
-        undo: &Undo,
-        call: &Call,
-    ) -> Result<(), Fault> {
+    async fn start_undo(&self, known: &Known, attempt: u32, undo: &Undo, call: &Call) -> Result<(), Fault> {
         let input = json!({
-            "orderId": id,
-            "shoppingId": known.order.shopping_id().unwrap_or_else(|| shopping_list_of(id)),
+            "orderId": known.id,
+            "shoppingId": known.order.shopping_id().unwrap_or_else(|| shopping_list_of(known.id)),
             "attempt": attempt,
             "origin": undo.origin,
             "reason": undo.reason,
@@ -400,33 +380,25 @@ impl Sagas {
             "causation": call.causation.unwrap_or(known.first.id),
             "trace": call.trace,
         });
-        self.executions.start(&self.machines.undo, &name_of(id, attempt), &input).await
+        self.executions.start(&self.machines.undo, &name_of(known.id, attempt), &input).await
     }
 
     /// Begins an undo, and starts the attempt that is under way then.
-    async fn undo(
-        &self,
-        id: OrderId,
-        known: &Known,
-        origin: UndoOrigin,
-        reason: Reason,
-        call: &Call,
-    ) -> Result<Answer, Fault> {
-        let (origin, reason) = match &known.order {
-            Order::Rejected { reason, .. } => (origin, reason.clone()),
+    async fn undo(&self, known: &Known, undo: Undo, call: &Call) -> Result<Answer, Fault> {
+        let (id, by_placement) = (known.id, undo.origin == UndoOrigin::Placement);
+        let Undo { origin, reason } = match &known.order {
+            Order::Rejected { reason, .. } => Undo { reason: reason.clone(), ..undo },
             // Its own event begins an undo as well: the two are to be one attempt.
             Order::Canceled { reason, .. } => {
                 let reason = reason.clone().unwrap_or_else(|| Reason::new(ORDER_CANCELLED));
-                (if origin == UndoOrigin::Placement { UndoOrigin::Cancellation } else { origin }, reason)
+                Undo { origin: if by_placement { UndoOrigin::Cancellation } else { undo.origin }, reason }
             }
-            Order::Approved { .. } | Order::Ready { .. } | Order::Completed { .. }
-                if origin == UndoOrigin::Placement =>
-            {
+            Order::Approved { .. } | Order::Ready { .. } | Order::Completed { .. } if by_placement => {
                 tracing::info!(order = %id, status = known.order.status(), "undo not begun: the order was placed all the same");
                 return Ok(Answer::unchanged(id));
             }
             Order::Pending(_) | Order::Approved { .. } | Order::Ready { .. } | Order::Completed { .. } => {
-                (origin, reason)
+                undo
             }
         };
         let due_at = self.patience.due_at(id, 1, call.at);
@@ -438,7 +410,7 @@ impl Sagas {
             tracing::info!(order = %id, "undo not begun: none is due");
             return Ok(Answer::committed(id, outcome.version));
         };
-        self.start_undo(id, known, *undos, undo, call).await?;
+        self.start_undo(known, *undos, undo, call).await?;
         tracing::info!(order = %id, attempt = undos, reason = undo.reason.as_str(), "undo started");
         Ok(Answer::committed(id, outcome.version))
     }
@@ -460,40 +432,32 @@ impl Sagas {
         Ok(outcome)
     }
 
-    /// Returns true if a command was recorded before. By then another step is next, so the store does not know it for a
-    /// repeat.
+    /// Returns true if a command was recorded before. By then another step is next, so the store does not
+    /// know it for a repeat.
     async fn did(&self, id: OrderId, command: CommandId) -> Result<bool, Fault> {
         let events = self.store.events_after(&StreamId::of::<Saga, _>(id), Version::NONE).await?;
         Ok(events.iter().any(|event| event.command == command.uuid()))
     }
 
-    async fn saga(&self, id: OrderId) -> Result<Option<Saga>, Fault> {
-        Ok(self.store.load::<Saga>(&StreamId::of::<Saga, _>(id)).await?.state)
-    }
-
     async fn known(&self, id: OrderId) -> Result<Known, Fault> {
         let (order, events) = read_order(&self.store, id).await?;
         let first = events.into_iter().next().ok_or_else(|| Fault::not_found("order", id))?;
-        Ok(Known { order, first })
+        Ok(Known { id, order, first })
     }
 
     async fn both(&self, id: OrderId) -> Result<(Known, Option<Saga>), Fault> {
-        futures::try_join!(self.known(id), self.saga(id))
+        let stream = StreamId::of::<Saga, _>(id);
+        let saga = async { Ok(self.store.load::<Saga>(&stream).await?.state) };
+        futures::try_join!(self.known(id), saga)
     }
 
     /// Refuses, with this code, an order that is paid and has not heard of it.
-    async fn refuse_paid(&self, id: OrderId, order: &Order, code: &'static str) -> Result<(), Fault> {
-        match order {
-            Order::Approved { .. } | Order::Ready { .. } if is_paid(&self.store, id).await? => {
-                Err(Fault::new(409, code, format!("order {id} is paid, and will be completed")))
-            }
-            Order::Pending(_)
-            | Order::Approved { .. }
-            | Order::Ready { .. }
-            | Order::Completed { .. }
-            | Order::Rejected { .. }
-            | Order::Canceled { .. } => Ok(()),
+    async fn refuse_paid(&self, Known { id, order, .. }: &Known, code: &'static str) -> Result<(), Fault> {
+        let may_be_paid = matches!(order, Order::Approved { .. } | Order::Ready { .. });
+        if may_be_paid && is_paid(&self.store, *id).await? {
+            return Err(Fault::new(409, code, format!("order {id} is paid, and will be completed")));
         }
+        Ok(())
     }
 
     /// A call that nobody made: a run of the schedule.
@@ -516,7 +480,7 @@ pub(crate) async fn is_paid(store: &EventStore, id: OrderId) -> Result<bool, Fau
     Ok(false)
 }
 
-/// Name of the execution of an attempt to undo. It has the order and the attempt, so an attempt is started once.
+/// Name of the execution of an attempt to undo: an attempt is started once, because a name is used once.
 pub(crate) fn name_of(order: OrderId, attempt: u32) -> String {
     format!("{order}-undo-{attempt}")
 }
@@ -568,7 +532,7 @@ pub struct Resumed {
 }
 
 impl Resumer {
-    /// Takes up `sagas` that the views list; calls an operator for orders that are open for longer than `forgotten`.
+    /// Takes up `sagas` that the views list, and orders that are open for longer than `forgotten`.
     pub fn new(
         sagas: Sagas,
         orders: Projector<Orders>,
@@ -578,8 +542,9 @@ impl Resumer {
         Self { sagas, orders, rows, forgotten }
     }
 
-    /// Takes up the sagas whose time is over: at most [`A_RUN`] of each kind. One that fails is logged, and keeps nobody else
-    /// from being taken up. The streams decide what is done, so lists that lag and two runs at once do no harm.
+    /// Takes up the sagas whose time is over: at most [`A_RUN`] of each kind. One that fails is logged, and
+    /// keeps no other from being taken up. The streams decide what is done, so old lists and two runs at once
+    /// do no harm.
     ///
     /// # Errors
     /// When the lists cannot be read.
@@ -595,8 +560,8 @@ impl Resumer {
         Ok(Resumed { resumed, forgotten, failed: not_resumed + not_told })
     }
 
-    /// Orders that are listed as `stage` since `until` at least, and have no saga, or one that settled: any other is due in
-    /// its own time, waits for an operator, or is over.
+    /// Orders that are listed as `stage` since `until` at least, and have no saga, or one that settled: any
+    /// other is due in its own time, waits for an operator, or is over.
     async fn open(&self, stage: &str, until: Timestamp) -> Result<Vec<OrderId>, Fault> {
         let (mut found, rows) = (Vec::new(), &self.rows);
         for partition in shards(stage) {
@@ -605,14 +570,13 @@ impl Resumer {
             for _ in 0..PAGES {
                 let list = up_to(&BY_STAGE, &partition, sortable(until), after);
                 let page = self.orders.list_rows(&list).await?;
-                let with_saga = page.rows.into_iter().map(|order| async move {
-                    Ok::<_, Fault>((order.id, rows.read(&order.id.to_string(), None).await?))
+                let open = page.rows.into_iter().map(|order| async move {
+                    let saga = rows.read(&order.id.to_string(), None).await?;
+                    let is_open = saga.is_none_or(|saga| saga.row.status == "settled");
+                    Ok::<_, Fault>(is_open.then_some(order.id))
                 });
-                let with_saga: Vec<_> = stream::iter(with_saga).buffered(AT_A_TIME).try_collect().await?;
-                let wanted = with_saga
-                    .into_iter()
-                    .filter(|(_, saga)| saga.as_ref().is_none_or(|saga| saga.row.status == "settled"));
-                found.extend(wanted.map(|(id, _)| id));
+                let open: Vec<_> = stream::iter(open).buffered(AT_A_TIME).try_collect().await?;
+                found.extend(open.into_iter().flatten());
                 after = page.next;
                 if after.is_none() || found.len() >= A_RUN {
                     break;
@@ -635,11 +599,8 @@ async fn each<F: Future<Output = Result<bool, Fault>>>(
     orders: Vec<OrderId>,
     handle: impl Fn(OrderId) -> F,
 ) -> (usize, usize) {
-    let handled = orders.into_iter().map(|order| {
-        let handled = handle(order);
-        async move { (order, handled.await) }
-    });
-    let handled = stream::iter(handled).buffer_unordered(AT_A_TIME).collect::<Vec<_>>().await;
+    let handled = orders.into_iter().map(|order| handle(order).map(move |result| (order, result)));
+    let handled: Vec<_> = stream::iter(handled).buffer_unordered(AT_A_TIME).collect().await;
     let (mut done, mut failed) = (0, 0);
     for (order, result) in handled {
         match result {

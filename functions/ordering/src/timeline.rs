@@ -1,20 +1,20 @@
 //! The story of an order, told to its customer from the public events of every stream that belongs to it.
 //!
-//! The streams' ids all follow from the order, so they are read when somebody asks: there is no table, nothing to keep
-//! up to date, and the answer is as new as the streams. It costs four queries: one for the order, then its shopping list,
-//! its invoice and its payment at the same time. Each of them has a handful of events; one of more than ten commits costs
-//! a query more.
+//! The streams' ids all follow from the order, so they are read when somebody asks: there is no table,
+//! nothing to keep up to date, and the answer is as new as the streams. It costs four queries: one for the
+//! order, then its shopping list, its invoice and its payment at the same time. Each of them has a handful of
+//! events; one of more than ten commits costs a query more.
 //!
 //! Left out, on purpose:
 //!
-//! * The customer's own stream and those of the stock. They grow with every order ever placed, an order of a hundred
-//!   products would read a hundred of them, and where in them an order stands cannot be known. What they said shows
-//!   all the same: an order whose shopping was planned had its stock reserved, and one that was rejected says why. The
-//!   times of these steps stand in those streams only.
+//! * The customer's own stream and those of the stock. They grow with every order ever placed, an order of a
+//!   hundred products would read a hundred of them, and where in them an order stands cannot be known. What
+//!   they said shows all the same: an order whose shopping was planned had its stock reserved, and one that
+//!   was rejected says why. The times of these steps stand in those streams only.
 //! * What the payment was used for otherwise, and who put it up, when it was not this customer.
 //!
-//! Entries are in the order of their times. Functions have a clock each, so two entries of different streams that are
-//! milliseconds apart may stand the wrong way round; within a stream they never do.
+//! Entries are in the order of their times. Functions have a clock each, so two entries of different streams
+//! that are milliseconds apart may stand the wrong way round; within a stream they never do.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ pub struct History {
     pub order: Vec<Envelope>,
     pub list: Vec<Envelope>,
     pub invoice: Vec<Envelope>,
-    /// Of the payment that the order names, whatever that was used for.
+    /// Events of the payment that the order names, whatever that was used for.
     pub payment: Vec<Envelope>,
 }
 
@@ -95,7 +95,7 @@ impl Awaits {
     const NOTHING: Self = Self(None, "nothing more is to happen");
 }
 
-/// How far the shopping is.
+/// Progress of the shopping.
 #[derive(Clone, Copy)]
 enum Shopping {
     Unknown,
@@ -105,7 +105,7 @@ enum Shopping {
     CalledOff,
 }
 
-/// What is owed.
+/// State of the bill.
 #[derive(Clone, Copy)]
 enum Bill {
     None,
@@ -114,7 +114,7 @@ enum Bill {
     CalledOff,
 }
 
-/// What the payment is to this order.
+/// State of the payment, as far as it is this order's.
 #[derive(Clone, Copy)]
 enum Funds {
     Free,
@@ -126,7 +126,7 @@ enum Funds {
 fn awaited(order: &Order, shopping: Shopping, bill: Bill, funds: Funds) -> Awaits {
     match order {
         Order::Pending(_) => match (shopping, funds) {
-            // Its saga undid a part and is about to reject it; when it still says so after a while, the saga is stuck.
+            // Its saga undid a part and is about to reject it. If that takes long, the saga is stuck.
             (Shopping::CalledOff, _) | (_, Funds::GivenBack) => Awaits::STAFF,
             (
                 Shopping::Unknown | Shopping::Waiting | Shopping::Taken | Shopping::Done,
@@ -209,8 +209,8 @@ fn list_told(event: &ShoppingListEvent, before: Shopping) -> (OrderId, String, S
     }
 }
 
-/// Returns the event in a sentence, and what the payment is to the order then; `None` if the event does not concern the order.
-/// A payment is not one order's alone: it may have been put up by somebody else, and used for another order.
+/// Returns the event in a sentence, and the state of the payment then; `None` if the order is not concerned.
+/// A payment is not one order's alone: somebody else may have put it up, and used it for another order.
 fn payment_told(event: &PaymentEvent, id: OrderId, customer_id: CustomerId) -> Option<(String, Funds)> {
     let (concerns, text, after) = match event {
         PaymentEvent::PaymentAuthorized(e) => {

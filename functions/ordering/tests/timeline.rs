@@ -286,8 +286,9 @@ impl World {
         (what, timeline["awaits"].as_str().map(str::to_owned))
     }
 
-    async fn awaits(&self) -> Option<String> {
-        self.tells().await.1
+    async fn waits_for(&self, code: impl Into<Option<&'static str>>) {
+        let (what, awaits) = self.tells().await;
+        assert_eq!(awaits.as_deref(), code.into(), "after {what:?}");
     }
 
     async fn texts(&self) -> Vec<String> {
@@ -376,77 +377,37 @@ async fn a_rejected_order_says_why_and_what_was_undone() {
 
 #[tokio::test]
 async fn what_an_order_waits_for_is_never_a_guess() {
-    let awaits = |code: &str| Some(code.to_owned());
-    assert_eq!(happened![created()].awaits().await, awaits("checks"));
+    happened![created()].waits_for("checks").await;
     let (listed, approve) = (planned(order_id()), approved());
-    assert_eq!(
-        happened![created(), listed.clone(), approve.clone()].awaits().await,
-        awaits("bot"),
-        "even when the list is not released yet: it is a moment"
-    );
-    assert_eq!(
-        happened![created(), listed.clone(), initiated(), approve.clone()].awaits().await,
-        awaits("bot")
-    );
-    assert_eq!(
-        happened![created(), listed.clone(), approve.clone(), taken()].awaits().await,
-        awaits("collection")
-    );
-    assert_eq!(
-        happened![created(), listed.clone(), approve.clone(), started()].awaits().await,
-        awaits("collection")
-    );
-    assert_eq!(
-        happened![created(), listed.clone(), approve.clone(), collected()].awaits().await,
-        awaits("handover")
-    );
-    assert_eq!(happened![created(), approve.clone(), readied()].awaits().await, awaits("handover"));
-    assert_eq!(
-        happened![created(), approve.clone(), readied(), invoiced()].awaits().await,
-        awaits("payment")
-    );
-    assert_eq!(
-        happened![created(), approve.clone(), readied(), invoiced(), adjusted()].awaits().await,
-        awaits("payment")
-    );
-    assert_eq!(
-        happened![created(), approve.clone(), readied(), invoiced(), paid()].awaits().await,
-        awaits("completion")
-    );
-    // What does not go on by itself is said to need somebody.
-    assert_eq!(happened![created(), approve.clone()].awaits().await, awaits("staff"), "without a list");
+    // Even when the list is not released yet: it is a moment.
+    happened![created(), listed.clone(), approve.clone()].waits_for("bot").await;
+    happened![created(), listed.clone(), initiated(), approve.clone()].waits_for("bot").await;
+    happened![created(), listed.clone(), approve.clone(), taken()].waits_for("collection").await;
+    happened![created(), listed.clone(), approve.clone(), started()].waits_for("collection").await;
+    happened![created(), listed.clone(), approve.clone(), collected()].waits_for("handover").await;
+    happened![created(), approve.clone(), readied()].waits_for("handover").await;
+    happened![created(), approve.clone(), readied(), invoiced()].waits_for("payment").await;
+    happened![created(), approve.clone(), readied(), invoiced(), adjusted()].waits_for("payment").await;
+    happened![created(), approve.clone(), readied(), invoiced(), reminded()].waits_for("payment").await;
+    happened![created(), approve.clone(), readied(), invoiced(), paid()].waits_for("completion").await;
+    // What does not go on by itself is said to need somebody: an order without a list,
+    happened![created(), approve.clone()].waits_for("staff").await;
     let withdrawn = called_off("BROKEN_DOWN");
-    assert_eq!(happened![created(), listed, approve.clone(), withdrawn].awaits().await, awaits("staff"));
-    assert_eq!(
-        happened![created(), approve.clone(), readied(), invoiced(), reminded()].awaits().await,
-        awaits("payment")
-    );
-    assert_eq!(
-        happened![created(), approve.clone(), readied(), invoiced(), uninvoiced()].awaits().await,
-        awaits("staff")
-    );
-    let called_off_early = happened![created(), planned(order_id()), called_off("OUT_OF_STOCK")];
-    assert_eq!(called_off_early.awaits().await, awaits("staff"), "its saga undid a part");
-    let given_back_early = happened![created(), held(order_id()), released(order_id())];
-    assert_eq!(given_back_early.awaits().await, awaits("staff"), "its saga undid a part");
-    let kept =
-        happened![created(), held(order_id()), approve.clone(), readied(), invoiced(), paid(), completed()];
-    assert_eq!(kept.awaits().await, awaits("staff"), "what was paid was not taken");
+    happened![created(), listed.clone(), approve.clone(), withdrawn].waits_for("staff").await;
+    happened![created(), approve.clone(), readied(), invoiced(), uninvoiced()].waits_for("staff").await;
+    // one whose saga undid a part,
+    happened![created(), listed, called_off("OUT_OF_STOCK")].waits_for("staff").await;
+    happened![created(), held(order_id()), released(order_id())].waits_for("staff").await;
+    // and one that was paid with money that was not taken.
+    happened![created(), held(order_id()), approve, readied(), invoiced(), paid(), completed()]
+        .waits_for("staff")
+        .await;
     // Money of an order that is over is on its way back until it is back.
-    assert_eq!(happened![created(), cancelled()].awaits().await, None);
-    assert_eq!(happened![created(), held(order_id()), cancelled()].awaits().await, awaits("refund"));
-    assert_eq!(
-        happened![created(), held(order_id()), cancelled(), released(order_id())].awaits().await,
-        None
-    );
-    assert_eq!(
-        happened![created(), held(order_id()), captured(), cancelled()].awaits().await,
-        awaits("refund")
-    );
-    assert_eq!(
-        happened![created(), held(order_id()), captured(), cancelled(), refunded()].awaits().await,
-        None
-    );
+    happened![created(), cancelled()].waits_for(None).await;
+    happened![created(), held(order_id()), cancelled()].waits_for("refund").await;
+    happened![created(), held(order_id()), cancelled(), released(order_id())].waits_for(None).await;
+    happened![created(), held(order_id()), captured(), cancelled()].waits_for("refund").await;
+    happened![created(), held(order_id()), captured(), cancelled(), refunded()].waits_for(None).await;
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! Executions of state machines: the port that starts and shows them, and [`StepFunctions`] behind it.
 //!
-//! This crate knows no context. A machine is an ARN, an execution is a machine and a name, and an input is JSON.
+//! This crate knows no context: a machine is an ARN, an execution has a machine and a name, an input is JSON.
 //!
 //! **Guaranteed**: an execution is started once under its name, however often that is asked for.
-//! **Not guaranteed**: that a start which failed started nothing; that a run is shown whole. Its first 1,000 events are.
+//! **Not guaranteed**: that a start which failed started nothing; that a run shows more than its first 1,000
+//! events.
 
 mod step_functions;
 
@@ -27,7 +28,8 @@ pub trait Executions: Send + Sync {
     /// 503 when the service fails: nobody knows then if it was started.
     async fn start(&self, machine: &str, name: &str, input: &Value) -> Result<(), Fault>;
 
-    /// Returns an execution of `machine`; `None` if there was none, or it ended more than 90 days ago. Two requests at most.
+    /// Returns an execution of `machine`, by two requests at most; `None` if there was none, or it ended more
+    /// than 90 days ago.
     ///
     /// # Errors
     /// 503 when the service fails.
@@ -96,7 +98,7 @@ pub struct Failure {
     pub cause: String,
 }
 
-/// An event of an execution's history. Events that tell an operator nothing are left out where histories are read.
+/// An event of an execution's history. Events that tell an operator nothing are left out.
 #[derive(Debug, Clone, PartialEq)]
 enum Happening {
     /// A state was entered.
@@ -157,7 +159,7 @@ impl Step {
     }
 }
 
-/// Returns the message in the cause of a task that failed: a function's answer is JSON with an `errorMessage`.
+/// Returns the message in the cause of a failed task: a function's answer is JSON with an `errorMessage`.
 pub fn message_of(cause: &str) -> String {
     let parsed: Option<Value> = serde_json::from_str(cause).ok();
     let message = parsed.as_ref().and_then(|answer| answer["errorMessage"].as_str());

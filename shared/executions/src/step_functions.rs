@@ -16,8 +16,8 @@ use serde_json::Value;
 
 use crate::{Executions, Failure, Happening, Run, message_of};
 
-/// Executions in Step Functions. Needs `states:StartExecution` on the machines; to look, `states:DescribeExecution` and
-/// `states:GetExecutionHistory` on their executions.
+/// Executions in Step Functions. Needs `states:StartExecution` on the machines; to look,
+/// `states:DescribeExecution` and `states:GetExecutionHistory` on their executions.
 pub struct StepFunctions {
     client: Client,
 }
