@@ -20,9 +20,10 @@ impl Ordering {
     /// `POST /api/ordering {customerId, paymentId, items[{productId, quantity, price?}]}`: places an order
     /// without a basket.
     ///
-    /// Names and prices are never the client's to say: they are read from the stores' own streams (see the
-    /// module `catalogue` for the costs). A price in the request is the one that the customer was shown, and
-    /// has to be the price. A product that is named twice is ordered once, with the sum of the pieces.
+    /// Names and prices are read from the stores' own streams and never taken from the request (see
+    /// [`crate::catalogue`] for the number of queries). A price in the request is the one that the customer
+    /// was shown; if it is not the store's, the order is refused. A product that is named twice is ordered
+    /// once, with the sum of the pieces.
     ///
     /// # Errors
     /// 400 by the order's rules; 404 for a product that there is not; 409 for one that was removed, or costs
@@ -45,8 +46,8 @@ impl Ordering {
         self.transact(id, Expect::New, command, &call).await
     }
 
-    /// Returns the lines of an order that was placed for the same request when that was still to be had: a
-    /// repeat whose first answer was lost is answered as the first time, whatever the stores did meanwhile.
+    /// Returns the lines of the order that an earlier attempt of this request placed. So a repeat whose first
+    /// answer was lost is answered as the first time, whatever the stores did meanwhile.
     async fn placed_before(&self, id: OrderId, wanted: &[Wanted]) -> Result<Option<Vec<OrderItem>>, Fault> {
         let loaded: Loaded<Order> = self.store.load(&StreamId::of::<Order, _>(id)).await?;
         let placed = loaded.state.map(|order| order.placed().items.clone());
@@ -55,7 +56,7 @@ impl Ordering {
     }
 
     /// Approves an order; the last step of its placement. `{shoppingId}` names the list by which it is
-    /// collected; who approves by hand may leave it out.
+    /// collected. An approval by hand may leave it out.
     ///
     /// # Errors
     /// 404; 409 `ORDER_IS_OVER` when it was rejected or cancelled meanwhile, and when it is collected by
@@ -71,12 +72,12 @@ impl Ordering {
         self.transact(id, call.expect(), OrderCommand::Approve { shopping_id }, &call).await
     }
 
-    /// `DELETE /api/ordering/{id}`: the customer takes the order back. Its event makes the order's saga undo
-    /// all that was done for it; collected goods go back on the shelf.
+    /// `DELETE /api/ordering/{id}`: cancels the order for its customer. The event `OrderCanceled` begins the
+    /// undo, which gives back all that is held; collected goods go back on the shelf.
     ///
-    /// A payment is read from the invoice's stream, because the order's own hears of it a moment later. What
-    /// remains are the milliseconds between that and the commit. An order that is paid in them is cancelled,
-    /// and the customer gets the money back: the invoice's stream decides which came first.
+    /// The invoice's stream says if the order is paid, because the order's own stream hears of it a moment
+    /// later. An invoice may be paid in the milliseconds between that look and the commit. Then the order is
+    /// cancelled, and the undo refunds the payment.
     ///
     /// # Errors
     /// 404; 409 `ORDER_IS_PAID`, and when it is over; 412.

@@ -1,4 +1,4 @@
-//! Prices and names of products, read where the stores write them.
+//! Names and prices of products, read from the stores' own streams.
 //!
 //! A basket keeps a copy of the catalogue, because shoppers put things into baskets all day. Here only orders
 //! that are placed without a basket ask, which is rare: so there is no copy, no table and nothing to keep up

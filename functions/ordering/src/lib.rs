@@ -3,12 +3,12 @@
 //! | room | contents |
 //! | --- | --- |
 //! | [`order`] | the aggregate: states, commands, rules |
-//! | `api` | the use cases |
-//! | `catalogue` | names and prices of products, for orders without a basket |
-//! | `timeline` | the story of an order, told to its customer from the streams of all contexts |
+//! | [`api`] | the use cases |
+//! | [`catalogue`] | names and prices of products, for orders without a basket |
+//! | [`timeline`] | the story of an order for its customer, from the streams of all contexts |
 //! | [`views`] | orders by customer and by id: projection and queries |
-//! | `policies` | when a basket is checked out, create the order; when its list is completed, it is ready; when its invoice is paid, it is completed |
-//! | [`saga`] | the saga of an order, as far as the order's stream does not tell it: the second aggregate |
+//! | [`policies`] | when a basket is checked out, create the order; when its list is completed, it is ready; when its invoice is paid, it is completed |
+//! | [`saga`] | the second aggregate: attempts to place or undo an order, beyond the order's own stream |
 //! | [`sagas`] | the protocol: starting placements, undoing orders, taking up what was lost |
 //! | [`saga_views`] | sagas for operators: projection and queries |
 //! | [`docs`] | the routes, for the documents of the API |
@@ -29,7 +29,7 @@ use event_store::EventStore;
 use kernel::{StreamId, Version, ports::Ports};
 use lambda::Fault;
 
-/// The context with the ports that it needs. Views and sagas have their own.
+/// The context with its store and its ports. Sagas and views are structs of their own.
 pub struct Ordering {
     store: EventStore,
     ports: Ports,

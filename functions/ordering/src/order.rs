@@ -6,14 +6,17 @@
 //! pending | approved | ready -> cancelled
 //! ```
 //!
-//! The approval is the point of no return for a placement: an approved order is undone only if somebody asks
-//! for that. Streams of earlier releases may hold a rejection after an approval, which is still read.
+//! The approval is the point of no return for a placement: an approved order is undone only if its customer,
+//! its payment's deadline or an operator asks for that. A rejection after an approval is read, because
+//! earlier releases wrote it, and never decided.
 //!
 //! Until it is paid it can be cancelled, also when everything was collected: the goods go back on the shelf.
-//! The invoice's stream says if it is paid; [`crate::Ordering::cancel_order`] looks there first.
+//! The invoice's stream says if it is paid, and [`crate::api`] and [`crate::sagas`] read that before they
+//! cancel.
 //!
-//! Approval, readiness and completion have one state each to come from. A repeat of one is nothing new. Too
-//! early is told apart from too late, because an early request is worth waiting for.
+//! Approval, readiness and completion have one state each to come from. A repeat changes nothing. A command
+//! that comes too early is refused with another error than one that comes too late, because only the first is
+//! worth another attempt.
 
 use contracts::{
     baskets::total,
@@ -78,10 +81,10 @@ pub enum Order {
         placed: Placed,
         /// The list by which it would have been collected, if it was approved before.
         shopping_id: Option<ShoppingListId>,
-        /// Code of the refusal or failure.
+        /// Why: the code of the refusal or of the failure.
         reason: Reason,
     },
-    /// Taken back before it was paid.
+    /// Taken back before it was paid: by its customer, its payment's deadline or an operator.
     Canceled {
         /// The content.
         placed: Placed,
@@ -125,8 +128,8 @@ pub enum OrderCommand {
     Close {
         /// Code of the cause.
         reason: Reason,
-        /// True to cancel also an order that is approved or ready. Otherwise it is kept: a placement that
-        /// failed late, or beside another one, must not undo what its twin got approved.
+        /// True to cancel an order that is approved or ready. Otherwise such an order is kept, because a
+        /// placement that failed must not undo an order that a second placement got approved.
         even_approved: bool,
     },
     /// Take it back, by the customer's own wish.
@@ -137,7 +140,7 @@ fn what_was_asked<S: Serializer>(items: &[OrderItem], serializer: S) -> Result<S
     serializer.collect_seq(items.iter().map(|item| (item.product_id, item.quantity)))
 }
 
-/// The reason why an order refuses a request. Many hold the state that the order is in.
+/// The reason for a refusal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OrderRefusal {
     /// There is no such order.
@@ -337,6 +340,7 @@ impl Aggregate for Order {
     }
 }
 
+/// Returns the order, or the refusal that there is none.
 fn known(state: Option<&Order>) -> Result<&Order, OrderRefusal> {
     state.ok_or(OrderRefusal::NotFound)
 }
@@ -395,8 +399,8 @@ fn ready(order: &Order, shopping_id: ShoppingListId) -> Result<Vec<OrderEvent>, 
     }
 }
 
-/// A list that somebody made by hand for an order that has one already says nothing about the order. Where
-/// either is not known, there is nothing to compare.
+/// Refuses a shopping list other than the order's own: somebody may have made a second one by hand. If either
+/// is not known there is nothing to compare.
 fn collected_by(order: &Order, by: Option<ShoppingListId>) -> Result<(), OrderRefusal> {
     match (order.shopping_id(), by) {
         (Some(own), Some(by)) if own != by => Err(OrderRefusal::HasAnotherShoppingList(own)),

@@ -32,7 +32,7 @@ use crate::{
 };
 
 impl Ordering {
-    /// Creates the order of a basket that was checked out; it has the basket's id.
+    /// Creates the order when a basket is checked out. It has the basket's id.
     ///
     /// # Errors
     /// When the order cannot be created: the event goes back to its queue.
@@ -51,8 +51,8 @@ impl Ordering {
         Ok(())
     }
 
-    /// Readies the order of a shopping list that was completed. The placement lets the depot begin before it
-    /// approves the order, so a quick bot may be done first: then the event waits for the approval.
+    /// Makes the order ready when its shopping list is completed. The placement lets the depot begin before
+    /// it approves the order, so a quick bot may be done first. Then the event waits for the approval.
     ///
     /// # Errors
     /// When the order is not approved yet, or there is none: the event goes back to its queue.
@@ -67,7 +67,7 @@ impl Ordering {
         self.move_on(completed.order_id, &command, &call).await
     }
 
-    /// Completes the order of an invoice that was paid.
+    /// Completes the order when its invoice is paid.
     ///
     /// # Errors
     /// When the order is not ready yet, or there is none: the event goes back to its queue.
@@ -95,7 +95,7 @@ impl Ordering {
             OrderRefusal::CannotBeReadied(_)
             | OrderRefusal::CannotBeCompleted(_)
             | OrderRefusal::HasAnotherShoppingList(_) => {
-                // What was done for it is undone by those who did it, when they hear of the cancellation.
+                // The undo of a rejected or cancelled order gives back what was done for it.
                 tracing::warn!(order = %id, why = %refusal, "too late: nothing changes");
                 Ok(())
             }

@@ -1,5 +1,5 @@
-//! The saga of an order, as far as the order's own stream does not tell it: placements that were started
-//! again, undos, and what an operator has to look at. An order that goes well has no saga stream.
+//! The saga of an order, beyond the order's own stream: placements that were started again, undos, and calls
+//! for an operator. An order that goes well has no saga stream.
 //!
 //! ```text
 //! (none) -> placing -> settled             a placement was started again, and the order was approved
@@ -9,8 +9,9 @@
 //! ```
 //!
 //! An attempt to undo has a number, which is also in the name of its execution. The number only grows, so no
-//! name is used twice. Of two attempts at once the end of either counts, because every step of an undo is
-//! harmless when it was done before.
+//! name is used twice. Two attempts may run at once, because every step of an undo is harmless when it was
+//! done before. The saga is undone as soon as either has undone everything. The order is kept only if the
+//! last attempt says so.
 
 use std::time::Duration;
 
@@ -175,8 +176,8 @@ pub enum SagaCommand {
         /// Time from which on it counts as lost.
         due_at: Timestamp,
     },
-    /// Begin to undo the order. Nothing when an undo for as good a reason is under way, stuck or done: see
-    /// [`SagaCommand::Retry`].
+    /// Begin to undo the order. Nothing when an undo that is under way, stuck or done serves this request as
+    /// well; the next attempt of a stuck one is begun by [`SagaCommand::Retry`].
     Begin {
         /// The side that asks.
         origin: UndoOrigin,
@@ -214,7 +215,7 @@ pub enum SagaCommand {
     Settle,
 }
 
-/// A saga refuses nothing: requests may be late, early or repeated, and all of that is harmless.
+/// The refusals of a saga: there are none. A request that comes late, early or twice changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SagaRefusal {}
 
@@ -346,14 +347,15 @@ impl Aggregate for Saga {
     }
 }
 
-/// Decides if a request to undo begins an attempt; an undo that is under way or done may serve it as well.
+/// Returns true if a request to undo begins an attempt, and false if an undo that is under way or done serves
+/// it.
 fn begins(stage: Option<&Stage>, origin: UndoOrigin) -> bool {
     let by_placement = |undo: &Undo| undo.origin == UndoOrigin::Placement;
     match stage {
         None | Some(Stage::Placing { .. }) => true,
         Some(Stage::Undone) => false,
-        // The order was approved, so only a wish to undo it even so counts, and outranks an undo that would
-        // keep it.
+        // An approved order is undone only for somebody who asks for that. Such a request also outranks an
+        // undo that a placement asked for, because that one would keep the order.
         Some(Stage::Settled) => origin != UndoOrigin::Placement,
         Some(Stage::Undoing { undo, .. }) => origin != UndoOrigin::Placement && by_placement(undo),
         Some(Stage::Stuck { undo }) => match origin {

@@ -1,4 +1,4 @@
-//! Order sagas, for operators: a projection of the sagas' streams, a list composed of it and of the orders'
+//! Sagas of orders, for operators: a projection of the sagas' streams, a list made of it and of the orders'
 //! view, and one saga shown from its streams.
 //!
 //! | a saga is | by |
@@ -135,7 +135,7 @@ impl SagaRow {
     }
 }
 
-/// The status of a saga, as operators see it.
+/// The status of a saga.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Status {
@@ -149,7 +149,7 @@ enum Status {
 impl Status {
     const ALL: [Self; 5] = [Self::Running, Self::Succeeded, Self::Undoing, Self::Undone, Self::Stuck];
 
-    /// By the order's state and the stage of its saga, where there is one.
+    /// Derives the status from the order's state and the stage of its saga, if there is one.
     fn of(order: &str, stage: Option<&str>) -> Self {
         match (stage, order) {
             (Some("undoing"), _) => Self::Undoing,
@@ -164,7 +164,7 @@ impl Status {
         }
     }
 
-    /// The partitions that list it.
+    /// Returns the partitions that list it.
     fn lists(self) -> Vec<Source> {
         let orders = |stage| shards(stage).map(Source::Orders);
         match self {
@@ -294,7 +294,7 @@ impl SagaViews {
     }
 }
 
-/// One saga, from its streams and its last undo's execution.
+/// The query for one saga: its streams, and the execution of its last undo.
 pub struct SagaShower {
     store: EventStore,
     executions: Arc<dyn Executions>,

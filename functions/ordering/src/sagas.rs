@@ -1,7 +1,7 @@
 //! The protocol of order sagas: starting placements, undoing orders, and taking up what was lost.
 //!
 //! Nothing here waits. A placement is one express execution, an undo one standard execution, and either may
-//! die at any moment: before it starts, in the middle, or at its last step. This makes up for that:
+//! die at any moment: before it starts, in the middle, or at its last step. Each loss is found:
 //!
 //! | what is lost | who finds it |
 //! | --- | --- |
@@ -9,10 +9,18 @@
 //! | the start of an undo, or its execution | [`Sagas::begin_undo`] has recorded the attempt before it started anything; `resume_sagas` starts the next one |
 //! | everything, for an hour | nothing is recorded then, so no attempt is used up; afterwards as above |
 //!
-//! **Guaranteed**: a placement that is started again, however late, changes nothing of an order that was
-//! approved or is over, because each step reads the order first; an approved order is undone only if somebody
-//! asked for it; an undo that was recorded is tried until it ends or an operator can see that it is stuck.
-//! **Not guaranteed**: that two placements, or two undos, of one order never run at once. Their steps bear it.
+//! **Guaranteed**
+//!
+//! * A placement that is started again, however late, changes nothing of an order that was approved or is
+//!   over, because each step reads the order first.
+//! * An approved order is undone only if its customer, its payment's deadline or an operator asks for that.
+//! * An undo that was recorded is tried until it ends or the saga is stuck, which an operator can see.
+//!
+//! **Not guaranteed**
+//!
+//! * That only one placement, or one undo, of an order runs at a time. Their steps are made for several.
+//! * That a cancelled order is undone whose event is among the dead letters of `undo-order`. An operator has
+//!   to send it back.
 
 use std::{sync::Arc, time::Duration};
 
@@ -80,7 +88,7 @@ struct Known {
     first: Envelope,
 }
 
-/// The data of an undo's execution at its end.
+/// The data of an execution of `order-undo` at its end.
 #[derive(Deserialize)]
 struct Ended {
     attempt: u32,
@@ -107,7 +115,7 @@ pub struct Sagas {
 }
 
 impl Sagas {
-    /// Sagas over a store that start executions of these machines, each of which has this long.
+    /// Sagas over a store. An execution without an end counts as lost after `patience`.
     pub fn new(
         store: EventStore,
         ports: Ports,
@@ -118,8 +126,8 @@ impl Sagas {
         Self { store, ports, executions, machines, patience }
     }
 
-    /// Starts the placement of an order that was created. An order that is not pending any more, as in a
-    /// replay, is left alone.
+    /// Starts the placement when an order is created. An order that is no longer pending, as in a replay, is
+    /// left alone.
     ///
     /// # Errors
     /// When nobody knows whether it was started: the event goes back to its queue.
@@ -137,8 +145,8 @@ impl Sagas {
         self.place(&known).await
     }
 
-    /// Undoes an order that was cancelled, or whose invoice was because nobody paid in time. Other
-    /// cancellations of an invoice are no wish to give up the order.
+    /// Undoes an order when it is cancelled, or when its invoice is because nobody paid in time. An invoice
+    /// that is cancelled for another reason does not end its order.
     ///
     /// # Errors
     /// When nobody knows whether it will be undone: the event goes back to its queue.
@@ -166,9 +174,9 @@ impl Sagas {
         Ok(())
     }
 
-    /// Records that the order is being undone, and starts an attempt. The last state of a placement that
-    /// failed, `{origin, error, cause}`; and `POST /api/sagas/{id}/undo {reason?}`, by which an operator
-    /// undoes also an order that is approved or ready.
+    /// Records that the order is being undone, and starts an attempt. Its callers are a placement that
+    /// failed, `{origin, error, cause}`, and operators, `POST /api/sagas/{id}/undo {reason?}`. An operator
+    /// may undo an approved or ready order too.
     ///
     /// The attempt is recorded first. If the execution is never started, or dies before it has done anything,
     /// the record is found when its time is over.
@@ -194,8 +202,8 @@ impl Sagas {
         self.undo(&known, Undo { origin: UndoOrigin::Operator, reason }, &call).await
     }
 
-    /// Closes the order, so that every step of a placement that comes later is refused: the first step of an
-    /// undo, `{origin, reason}`.
+    /// Closes the order, so that every later step of a placement is refused. The first step of an undo,
+    /// `{origin, reason}`.
     ///
     /// # Errors
     /// 409 `ORDER_IS_KEPT` when it is approved and only a placement asked, or when it is paid; 404.
@@ -213,9 +221,9 @@ impl Sagas {
         Ok(Answer::committed(id, outcome.version))
     }
 
-    /// Records the end of an undo: its last step, which is given all the data of the execution. A failure
-    /// that is a refusal makes the saga stuck at once, since asking again would only be refused again; after
-    /// any other the next attempt follows.
+    /// Records the end of an undo, from all the data of the execution: its last step. A failure that is a
+    /// refusal makes the saga stuck at once, because another attempt would be refused as well. After any
+    /// other failure the next attempt follows.
     ///
     /// # Errors
     /// 404 when there is no such saga.
@@ -258,7 +266,7 @@ impl Sagas {
             None | Some(Stage::Placing { .. } | Stage::Settled | Stage::Stuck { undo: None }) => {
                 match &known.order {
                     Order::Pending(_) => Some(Next::Place(placements + 1)),
-                    // Its cancellation did not begin the undo.
+                    // The event of its end did not begin the undo.
                     Order::Rejected { .. } | Order::Canceled { .. } => {
                         Some(Next::Begin(UndoOrigin::Operator))
                     }
@@ -278,7 +286,7 @@ impl Sagas {
         Ok(Answer::unchanged(id))
     }
 
-    /// Takes up the saga of an order, if its time is over; returns false if there was nothing to do.
+    /// Takes up the saga of an order if its time is over. Returns true if there was something to do.
     async fn take_up(&self, id: OrderId) -> Result<bool, Fault> {
         let (known, saga) = self.both(id).await?;
         let now = self.ports.clock.now();
@@ -307,8 +315,8 @@ impl Sagas {
         Ok(true)
     }
 
-    /// Does the next thing. Executions are started first and recorded then: a start that failed is not
-    /// counted as an attempt, so an outage uses up none.
+    /// Does the next thing. An execution is started first and recorded then. One that cannot be started is
+    /// not counted as an attempt, so an outage uses up none.
     async fn advance(
         &self,
         known: &Known,
@@ -383,7 +391,7 @@ impl Sagas {
         self.executions.start(&self.machines.undo, &name_of(known.id, attempt), &input).await
     }
 
-    /// Begins an undo, and starts the attempt that is under way then.
+    /// Begins an undo, unless one is under way that serves as well, and starts its attempt.
     async fn undo(&self, known: &Known, undo: Undo, call: &Call) -> Result<Answer, Fault> {
         let (id, by_placement) = (known.id, undo.origin == UndoOrigin::Placement);
         let Undo { origin, reason } = match &known.order {
@@ -467,7 +475,7 @@ impl Sagas {
     }
 }
 
-/// Reads from the invoice of an order if it is paid.
+/// Returns true if the invoice of an order is paid.
 ///
 /// # Errors
 /// When the event table fails.
@@ -505,18 +513,19 @@ fn reason_of(error: &str) -> &str {
     if is_refusal(error) { error } else { PLACEMENT_FAILED }
 }
 
-/// Tells a refusal of ours by its code from a technical error such as `Unavailable` or `States.Timeout`.
+/// Returns true if an error has a code of ours, as refusals have, and is no technical error such as
+/// `Unavailable` or `States.Timeout`.
 fn is_refusal(error: &str) -> bool {
     let letters = error.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
     letters && !error.is_empty()
 }
 
-/// A function on a schedule that takes up sagas that were lost.
+/// The scheduled function that takes up sagas that were lost.
 pub struct Resumer {
     sagas: Sagas,
     orders: Projector<Orders>,
     rows: Projector<SagaRows>,
-    /// Time that an order may be open until an operator is called.
+    /// The age from which an operator is called for an open order.
     forgotten: Duration,
 }
 
@@ -532,7 +541,8 @@ pub struct Resumed {
 }
 
 impl Resumer {
-    /// Takes up `sagas` that the views list, and orders that are open for longer than `forgotten`.
+    /// Takes up `sagas` that the views list, and calls an operator for orders that are open for longer than
+    /// `forgotten`.
     pub fn new(
         sagas: Sagas,
         orders: Projector<Orders>,
@@ -542,9 +552,8 @@ impl Resumer {
         Self { sagas, orders, rows, forgotten }
     }
 
-    /// Takes up the sagas whose time is over: at most [`A_RUN`] of each kind. One that fails is logged, and
-    /// keeps no other from being taken up. The streams decide what is done, so old lists and two runs at once
-    /// do no harm.
+    /// Takes up the sagas whose time is over: at most [`A_RUN`] of each kind. A saga that fails is logged and
+    /// does not stop the others. The streams decide, so lists that lag and two runs at once do no harm.
     ///
     /// # Errors
     /// When the lists cannot be read.

@@ -1,4 +1,4 @@
-//! The story of an order, told to its customer from the public events of every stream that belongs to it.
+//! The story of an order for its customer, told from the public events of every stream that belongs to it.
 //!
 //! The streams' ids all follow from the order, so they are read when somebody asks: there is no table,
 //! nothing to keep up to date, and the answer is as new as the streams. It costs four queries: one for the
@@ -126,7 +126,7 @@ enum Funds {
 fn awaited(order: &Order, shopping: Shopping, bill: Bill, funds: Funds) -> Awaits {
     match order {
         Order::Pending(_) => match (shopping, funds) {
-            // Its saga undid a part and is about to reject it. If that takes long, the saga is stuck.
+            // Cancelled or released by hand: an undo closes the order before it does either.
             (Shopping::CalledOff, _) | (_, Funds::GivenBack) => Awaits::STAFF,
             (
                 Shopping::Unknown | Shopping::Waiting | Shopping::Taken | Shopping::Done,

@@ -25,8 +25,8 @@ pub struct Orders;
 /// Orders of one customer, by the time they were placed.
 pub const BY_CUSTOMER: Index = Index { name: "by-customer", partition: "customerId", sort: "placedAt" };
 
-/// Orders of one stage, by the time they were placed: operators list them, and orders that nobody went on
-/// with are found here. Orders that are rejected or cancelled are not in it.
+/// Orders of one stage, by the time they were placed: for the list of sagas, and for `resume-sagas`, which
+/// looks for lost and forgotten orders. Orders that are rejected or cancelled are not in it.
 ///
 /// Each stage has [`SHARDS`] partitions, because one takes 1,000 write units a second and an order takes five
 /// of these: one when it is placed, two when it is approved, two when it is completed.

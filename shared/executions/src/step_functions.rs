@@ -66,7 +66,7 @@ impl Executions for StepFunctions {
     }
 }
 
-/// Returns an answer; `None` if there is no such execution.
+/// Returns an answer, or `None` if there is no such execution.
 fn present<T, E: ProvideErrorMetadata + std::error::Error + 'static, R: std::fmt::Debug + 'static>(
     answer: Result<T, SdkError<E, R>>,
 ) -> Result<Option<T>, Fault> {
@@ -87,7 +87,7 @@ fn status(status: &ExecutionStatus) -> &'static str {
     }
 }
 
-/// An SDK time is one that jiff knows, up to the year 9999.
+/// Converts a time of the SDK. Jiff knows all of them, up to the year 9999.
 fn time(time: &DateTime) -> String {
     sortable(Timestamp::from_nanosecond(time.as_nanos()).unwrap_or(Timestamp::MAX))
 }
