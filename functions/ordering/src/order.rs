@@ -290,7 +290,7 @@ impl Aggregate for Order {
     type Event = OrderEvent;
     type Refusal = OrderRefusal;
 
-    fn decide(state: Option<&Self>, command: &OrderCommand) -> Result<Vec<OrderEvent>, OrderRefusal> {
+    fn decide(state: Option<&Self>, command: &OrderCommand) -> Decision {
         match command {
             OrderCommand::Create { customer_id, payment_id, items } => match state {
                 None => create(*customer_id, *payment_id, items),
@@ -340,16 +340,14 @@ impl Aggregate for Order {
     }
 }
 
+type Decision = Result<Vec<OrderEvent>, OrderRefusal>;
+
 /// Returns the order, or the refusal that there is none.
 fn known(state: Option<&Order>) -> Result<&Order, OrderRefusal> {
     state.ok_or(OrderRefusal::NotFound)
 }
 
-fn create(
-    customer_id: CustomerId,
-    payment_id: PaymentId,
-    items: &[OrderItem],
-) -> Result<Vec<OrderEvent>, OrderRefusal> {
+fn create(customer_id: CustomerId, payment_id: PaymentId, items: &[OrderItem]) -> Decision {
     let mut products: Vec<ProductId> = items.iter().map(|item| item.product_id).collect();
     products.sort_unstable();
     if items.is_empty() {
@@ -370,7 +368,7 @@ fn create(
     Ok(vec![OrderEvent::OrderCreated(OrderCreated { customer_id, payment_id, items, total })])
 }
 
-fn approve(order: &Order, shopping_id: Option<ShoppingListId>) -> Result<Vec<OrderEvent>, OrderRefusal> {
+fn approve(order: &Order, shopping_id: Option<ShoppingListId>) -> Decision {
     match order {
         Order::Pending(placed) => {
             let (customer_id, payment_id) = (placed.customer_id, placed.payment_id);
@@ -384,7 +382,7 @@ fn approve(order: &Order, shopping_id: Option<ShoppingListId>) -> Result<Vec<Ord
     }
 }
 
-fn ready(order: &Order, shopping_id: ShoppingListId) -> Result<Vec<OrderEvent>, OrderRefusal> {
+fn ready(order: &Order, shopping_id: ShoppingListId) -> Decision {
     match order {
         Order::Pending(_) => Err(OrderRefusal::IsNotApprovedYet),
         Order::Approved { placed, .. } => {
@@ -408,7 +406,7 @@ fn collected_by(order: &Order, by: Option<ShoppingListId>) -> Result<(), OrderRe
     }
 }
 
-fn complete(order: &Order, invoice_id: InvoiceId) -> Result<Vec<OrderEvent>, OrderRefusal> {
+fn complete(order: &Order, invoice_id: InvoiceId) -> Decision {
     match order {
         Order::Pending(_) | Order::Approved { .. } => Err(OrderRefusal::IsNotReadyYet(order.status())),
         Order::Ready { placed, .. } => {
@@ -422,7 +420,7 @@ fn complete(order: &Order, invoice_id: InvoiceId) -> Result<Vec<OrderEvent>, Ord
     }
 }
 
-fn close(order: &Order, reason: &Reason, even_approved: bool) -> Result<Vec<OrderEvent>, OrderRefusal> {
+fn close(order: &Order, reason: &Reason, even_approved: bool) -> Decision {
     match order {
         Order::Pending(placed) => {
             let (customer_id, payment_id) = (placed.customer_id, placed.payment_id);
@@ -439,7 +437,7 @@ fn close(order: &Order, reason: &Reason, even_approved: bool) -> Result<Vec<Orde
     }
 }
 
-fn cancel(order: &Order) -> Result<Vec<OrderEvent>, OrderRefusal> {
+fn cancel(order: &Order) -> Decision {
     match order {
         Order::Pending(_) | Order::Approved { .. } | Order::Ready { .. } => Ok(vec![canceled(order, None)]),
         Order::Completed { .. } | Order::Rejected { .. } | Order::Canceled { .. } => {

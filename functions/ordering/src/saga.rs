@@ -13,7 +13,7 @@
 //! done before. The saga is undone as soon as either has undone everything. The order is kept only if the
 //! last attempt says so.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use contracts::{
     ids::OrderId,
@@ -22,7 +22,7 @@ use contracts::{
         UndoOutcome,
     },
 };
-use kernel::{Aggregate, BrokenHistory, Event, Reason, Refusal, RefusalKind, Timestamp, id::derive};
+use kernel::{Aggregate, BrokenHistory, Event, Reason, Timestamp, id::derive};
 use serde::{Deserialize, Serialize};
 
 use crate::order::Order;
@@ -215,20 +215,6 @@ pub enum SagaCommand {
     Settle,
 }
 
-/// The refusals of a saga: there are none. A request that comes late, early or twice changes nothing.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SagaRefusal {}
-
-impl Refusal for SagaRefusal {
-    fn code(&self) -> &'static str {
-        match *self {}
-    }
-
-    fn kind(&self) -> RefusalKind {
-        match *self {}
-    }
-}
-
 impl Saga {
     /// The undo that is under way or stuck.
     pub fn undo(&self) -> Option<&Undo> {
@@ -256,9 +242,10 @@ impl Aggregate for Saga {
     const STATE_SCHEMA: u16 = 1;
     type Command = SagaCommand;
     type Event = SagaEvent;
-    type Refusal = SagaRefusal;
+    // A request that comes late, early or twice changes nothing.
+    type Refusal = Infallible;
 
-    fn decide(state: Option<&Self>, command: &SagaCommand) -> Result<Vec<SagaEvent>, SagaRefusal> {
+    fn decide(state: Option<&Self>, command: &SagaCommand) -> Result<Vec<SagaEvent>, Infallible> {
         let stage = state.map(|saga| &saga.stage);
         let (placements, undos) = state.map_or((0, 0), |saga| (saga.placements, saga.undos));
         match command {
