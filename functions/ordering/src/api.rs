@@ -2,12 +2,9 @@
 
 use std::sync::Arc;
 
-use contracts::{
-    ids::{CustomerKind, OrderId, PaymentKind},
-    ordering::OrderItem,
-};
+use contracts::{ids::OrderId, ordering::OrderItem};
 use event_store::{Expect, Loaded, Past};
-use kernel::{Id, StreamId};
+use kernel::StreamId;
 use lambda::{Answer, Call, Fault, Form};
 
 use crate::{
@@ -20,7 +17,8 @@ use crate::{
 };
 
 impl Ordering {
-    /// `POST /api/ordering {customerId, paymentId, items[{productId, quantity, price?}]}`: an order without a basket.
+    /// `POST /api/ordering {customerId, paymentId, items[{productId, quantity, price?}]}`: places an order
+    /// without a basket.
     ///
     /// Names and prices are read from the stores' own streams and never taken from the request (see
     /// [`crate::catalogue`] for the number of queries). A price in the request is the one that the customer
@@ -28,12 +26,12 @@ impl Ordering {
     /// once, with the sum of the pieces.
     ///
     /// # Errors
-    /// 400 by the order's rules; 404 for a product that there is not; 409 for one that was removed, or costs something
-    /// else than the request says.
+    /// 400 by the order's rules; 404 for a product that there is not; 409 for one that was removed, or costs
+    /// something else than the request says.
     pub async fn create_order(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let form = Form::of(&call.body);
-        let customer_id: Option<Id<CustomerKind>> = form.id("customerId", "CUSTOMER_ID_CANNOT_BE_BLANK");
-        let payment_id: Option<Id<PaymentKind>> = form.id("paymentId", "PAYMENT_ID_CANNOT_BE_BLANK");
+        let customer_id = form.id("customerId", "CUSTOMER_ID_CANNOT_BE_BLANK");
+        let payment_id = form.id("paymentId", "PAYMENT_ID_CANNOT_BE_BLANK");
         let wanted = form.list("items", Wanted::from_request);
         let (Some(customer_id), Some(payment_id), Some(wanted)) = (customer_id, payment_id, wanted) else {
             return Err(form.fault());
@@ -53,20 +51,18 @@ impl Ordering {
     async fn placed_before(&self, id: OrderId, wanted: &[Wanted]) -> Result<Option<Vec<OrderItem>>, Fault> {
         let loaded: Loaded<Order> = self.store.load(&StreamId::of::<Order, _>(id)).await?;
         let placed = loaded.state.map(|order| order.placed().items.clone());
-        let asked = |items: &Vec<OrderItem>| {
-            let lines: Vec<_> = items.iter().map(|item| (item.product_id, item.quantity)).collect();
-            lines == summed(wanted)
-        };
-        Ok(placed.filter(asked))
+        Ok(placed
+            .filter(|items| items.iter().map(|item| (item.product_id, item.quantity)).eq(summed(wanted))))
     }
 
     /// Approves an order; the last step of its placement. `{shoppingId}` names the list by which it is
     /// collected. An approval by hand may leave it out.
     ///
     /// # Errors
-    /// 404; 409 `ORDER_IS_OVER` when it was rejected or cancelled meanwhile, and when it is collected by another list.
+    /// 404; 409 `ORDER_IS_OVER` when it was rejected or cancelled meanwhile, and when it is collected by
+    /// another list.
     pub async fn approve_order(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
-        let id = order_id(&call)?;
+        let id: OrderId = call.id("order")?;
         let form = Form::of(&call.body);
         let given = form.has("shoppingId");
         let shopping_id = if given { form.id("shoppingId", "SHOPPING_ID_CANNOT_BE_BLANK") } else { None };
@@ -86,7 +82,7 @@ impl Ordering {
     /// # Errors
     /// 404; 409 `ORDER_IS_PAID`, and when it is over; 412.
     pub async fn cancel_order(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
-        let id = order_id(&call)?;
+        let id: OrderId = call.id("order")?;
         if is_paid(&self.store, id).await? {
             let loaded: Loaded<Order> = self.store.load(&StreamId::of::<Order, _>(id)).await?;
             // An order that is over answers by its own rules, also to a repeat of the command that cancelled
@@ -104,7 +100,7 @@ impl Ordering {
     /// # Errors
     /// 400 for an `at` that is neither version nor time, 404.
     pub async fn get_order(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
-        let id = order_id(&call)?;
+        let id: OrderId = call.id("order")?;
         let loaded: Past<Order> = call.load(&self.store, &StreamId::of::<Order, _>(id)).await?;
         let order = loaded.state.as_ref().ok_or_else(|| Fault::not_found("order", id))?;
         let order = OrderView::of(id, order, loaded.version);
@@ -122,8 +118,4 @@ impl Ordering {
         let outcome = self.store.transact::<Order>(&stream, expect, &command, &call.meta()).await?;
         Ok(Answer::committed(id, outcome.version))
     }
-}
-
-fn order_id(call: &Call) -> Result<OrderId, Fault> {
-    call.id("order")
 }

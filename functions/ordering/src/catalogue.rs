@@ -1,44 +1,45 @@
 //! Names and prices of products, read from the stores' own streams.
 //!
-//! A basket keeps a copy of the catalogue, because shoppers put things into baskets all day. Here only orders that are
-//! placed without a basket ask, which is rare: so there is no copy, no table and nothing to keep up to date, and what is
-//! read is as new as the stores themselves. It is made by the projections that others keep their copies with.
+//! A basket keeps a copy of the catalogue, because shoppers put things into baskets all day. Here only orders
+//! that are placed without a basket ask, which is rare: so there is no copy, no table and nothing to keep up
+//! to date, and what is read is as new as the stores themselves. It is made by the projections that others
+//! keep their copies with.
 //!
-//! It costs a query for each different product and for each different store, [`LOOKUPS_AT_A_TIME`] at a time, and one
-//! more for a product or store of more than ten commits. An order of five products from two stores is seven queries.
+//! It costs a query for each different product and for each different store, 8 at a time, and one more for a
+//! product or store of more than ten commits. An order of five products from two stores is seven queries.
 
-use std::{collections::HashMap, fmt};
+use std::collections::HashMap;
 
-use ::catalogue::{ProductCopy, Products, StoreCopy, Stores};
+use ::catalogue::{ProductCopy, Products, Stores};
 use contracts::{
     ids::{ProductId, StoreId},
     ordering::OrderItem,
 };
 use event_store::{EventStore, TransactError};
 use futures::{StreamExt, TryStreamExt, stream};
-use kernel::{Id, Money, StreamId, Version};
+use kernel::{Id, Money};
 use lambda::{Detail, Fault, Form};
 use projection::Projection;
 
-use crate::order::{MAX_LINES, MAX_QUANTITY, OrderRefusal};
+use crate::{
+    events_of,
+    order::{MAX_LINES, MAX_QUANTITY, OrderRefusal},
+};
 
 /// Streams that are read at the same time: as many as a function of this size has use for.
 const LOOKUPS_AT_A_TIME: usize = 8;
 
-/// What a customer asks for.
-#[derive(Debug, Clone, PartialEq)]
+/// A line of a customer's request.
 pub struct Wanted {
-    /// The product.
     pub product_id: ProductId,
-    /// Pieces.
     pub quantity: u32,
     /// The price that the customer was shown, where the request says it.
     pub price: Option<Money>,
 }
 
 impl Wanted {
-    /// `{productId, quantity, price?}`. What else clients of the original API send (names, the store) is not read: the
-    /// stores say what it is.
+    /// Reads `{productId, quantity, price?}`. Clients of the original API send more (names, the store), which
+    /// is not read: the stores say that.
     pub fn from_request(item: &Form<'_>) -> Option<Self> {
         let product_id = item.id("productId", "PRODUCT_ID_CANNOT_BE_BLANK");
         let quantity = item.integer("quantity").and_then(|quantity| pieces(item, quantity));
@@ -60,13 +61,13 @@ fn pieces(item: &Form<'_>, quantity: i64) -> Option<u32> {
     few
 }
 
-/// The lines of an order for what is wanted, at the stores' own prices. A product that is wanted twice has one line, with
-/// the sum of its pieces: as in a basket.
+/// Returns the lines of an order for this request, at the stores' own prices. A product that is wanted twice
+/// has one line, with the sum of its pieces: as in a basket.
 ///
 /// # Errors
-/// Every item that cannot be had is in the details; the fault is that of the first one. 404 `PRODUCT_NOT_FOUND`; 409
-/// `PRODUCT_WAS_REMOVED`, or `PRICE_HAS_CHANGED` when the customer was shown another price. 400 when too many products
-/// are wanted. 503 when the event table fails.
+/// Every item that cannot be had is in the details; the fault is that of the first one. 404
+/// `PRODUCT_NOT_FOUND`; 409 `PRODUCT_WAS_REMOVED`, or `PRICE_HAS_CHANGED` when the customer was shown another
+/// price. 400 when too many products are wanted. 503 when the event table fails.
 pub async fn offered(store: &EventStore, wanted: &[Wanted]) -> Result<Vec<OrderItem>, Fault> {
     let lines = summed(wanted);
     if lines.len() > MAX_LINES {
@@ -80,20 +81,26 @@ pub async fn offered(store: &EventStore, wanted: &[Wanted]) -> Result<Vec<OrderI
     sellers.sort_unstable();
     sellers.dedup();
     let stores = read::<Stores, _>(store, sellers).await?;
-    lines.iter().map(|(id, quantity)| line(*id, *quantity, &products, &stores)).collect()
+    let items = lines.into_iter().map(|(product_id, quantity)| {
+        // Products are added to stores that exist, and neither loses its stream.
+        let missing = || Fault::internal(format!("product {product_id} has no store"));
+        let product = products.get(&product_id).ok_or_else(missing)?;
+        let store_name = stores.get(&product.store_id).ok_or_else(missing)?.name.clone();
+        let (store_id, product_name, price) = (product.store_id, product.name.clone(), product.price);
+        Ok(OrderItem { store_id, product_id, store_name, product_name, price, quantity })
+    });
+    items.collect()
 }
 
-/// Every wanted product once, where it was first mentioned, with all its pieces.
+/// Returns every wanted product once, where it was first mentioned, with all its pieces.
 pub fn summed(wanted: &[Wanted]) -> Vec<(ProductId, u32)> {
     let mut lines: Vec<(ProductId, u32)> = Vec::new();
     let mut places: HashMap<ProductId, usize> = HashMap::new();
     for Wanted { product_id, quantity, .. } in wanted {
-        match places.get(product_id) {
-            Some(place) => lines[*place].1 = lines[*place].1.saturating_add(*quantity),
-            None => {
-                places.insert(*product_id, lines.len());
-                lines.push((*product_id, *quantity));
-            }
+        let place = *places.entry(*product_id).or_insert(lines.len());
+        match lines.get_mut(place) {
+            Some((_, pieces)) => *pieces = pieces.saturating_add(*quantity),
+            None => lines.push((*product_id, *quantity)),
         }
     }
     lines
@@ -127,40 +134,16 @@ fn problem(wanted: &Wanted, product: Option<&ProductCopy>) -> Option<Problem> {
     }
 }
 
-fn line(
-    product_id: ProductId,
-    quantity: u32,
-    products: &HashMap<ProductId, ProductCopy>,
-    stores: &HashMap<StoreId, StoreCopy>,
-) -> Result<OrderItem, Fault> {
-    // Products are added to stores that exist, and neither loses its stream.
-    let missing = || Fault::internal(format!("product {product_id} has no store"));
-    let product = products.get(&product_id).ok_or_else(missing)?;
-    let store = stores.get(&product.store_id).ok_or_else(missing)?;
-    Ok(OrderItem {
-        store_id: product.store_id,
-        product_id,
-        store_name: store.name.clone(),
-        product_name: product.name.clone(),
-        price: product.price,
-        quantity,
-    })
-}
-
-/// What there is of these, each folded from its own stream.
+/// Reads the rows of these ids, each folded from its own stream. An id without events has none.
 async fn read<P: Projection, K>(
     store: &EventStore,
     ids: Vec<Id<K>>,
 ) -> Result<HashMap<Id<K>, P::Row>, Fault> {
-    let rows = stream::iter(ids).map(|id| async move { Ok((id, folded::<P>(store, id).await?)) });
-    let found = rows
-        .buffer_unordered(LOOKUPS_AT_A_TIME)
-        .try_filter_map(|(id, row)| async move { Ok::<_, Fault>(row.map(|row| (id, row))) });
-    found.try_collect().await
-}
-
-async fn folded<P: Projection>(store: &EventStore, id: impl fmt::Display) -> Result<Option<P::Row>, Fault> {
-    let stream: StreamId = format!("{}/{id}", P::CATEGORY).parse().map_err(Fault::internal)?;
-    let events = store.events_after(&stream, Version::NONE).await?;
-    events.iter().try_fold(None, |row, event| P::apply(row, event).map(Some)).map_err(Fault::internal)
+    let rows = stream::iter(ids).map(|id| async move {
+        let events = events_of(store, format!("{}/{id}", P::CATEGORY)).await?;
+        let row = events.iter().try_fold(None, |row, event| P::apply(row, event).map(Some));
+        Ok::<_, Fault>((id, row.map_err(Fault::internal)?))
+    });
+    let rows: Vec<_> = rows.buffer_unordered(LOOKUPS_AT_A_TIME).try_collect().await?;
+    Ok(rows.into_iter().filter_map(|(id, row)| Some((id, row?))).collect())
 }

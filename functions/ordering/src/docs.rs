@@ -16,35 +16,31 @@ const TAG: &str = "Ordering";
 
 /// Every route of the context.
 pub fn operations() -> Vec<Operation> {
+    let get = |path, id, summary| Operation::get(path, id, TAG, summary);
+    let post = |path, id, summary| Operation::post(path, id, TAG, summary);
     vec![
-        Operation::post("/api/ordering", "createOrder", TAG, "Places an order without a basket.")
+        post("/api/ordering", "createOrder", "Places an order without a basket.")
             .takes::<CreateOrder>()
             .refuses(404),
-        Operation::get("/api/ordering/{id}", "getOrder", TAG, "Shows an order as it is now, or was.")
+        get("/api/ordering/{id}", "getOrder", "Shows an order as it is now, or was.")
             .shows::<ShownOrder>()
             .past(),
         Operation::delete("/api/ordering/{id}", "cancelOrder", TAG, "Cancels an order that is not paid yet."),
-        Operation::get("/api/orders", "listOrders", TAG, "Lists a customer's orders, newest first.")
+        get("/api/orders", "listOrders", "Lists a customer's orders, newest first.")
             .query("customerId", "Whose orders: a UUID.", true)
             .pages()
             .shows::<ListedOrders>(),
-        Operation::get(
-            "/api/orders/{id}",
-            "getOrderView",
-            TAG,
-            "Shows an order as lists do, at least as new as asked for.",
-        )
-        .number("minVersion", "Answer no older than this version, as a command answered it.")
-        .refuses(409)
-        .shows::<ShownOrder>(),
-        Operation::get(
+        get("/api/orders/{id}", "getOrderView", "Shows an order as lists do, at least as new as asked for.")
+            .number("minVersion", "Answer no older than this version, as a command answered it.")
+            .refuses(409)
+            .shows::<ShownOrder>(),
+        get(
             "/api/orders/{id}/timeline",
             "getOrderTimeline",
-            TAG,
             "Tells what happened to an order, and what it waits for.",
         )
         .shows::<ShownTimeline>(),
-        Operation::get("/api/sagas", "listSagas", TAG, "Lists order sagas, newest first.")
+        get("/api/sagas", "listSagas", "Lists order sagas, newest first.")
             .query(
                 "status",
                 "How they stand: `running`, `succeeded`, `undoing`, `undone` or `stuck`; all, if left out.",
@@ -52,23 +48,20 @@ pub fn operations() -> Vec<Operation> {
             )
             .pages()
             .shows::<ListedSagas>(),
-        Operation::get(
+        get(
             "/api/sagas/{id}",
             "getSaga",
-            TAG,
             "Shows the saga of an order with its steps, its history and its last undo.",
         )
         .shows::<ShownSaga>(),
-        Operation::post(
+        post(
             "/api/sagas/{id}/retry",
             "retrySaga",
-            TAG,
             "Starts the placement of a pending order, or the next attempt to undo it, now.",
         ),
-        Operation::post(
+        post(
             "/api/sagas/{id}/undo",
             "undoOrder",
-            TAG,
             "Undoes an order that is not paid: gives back all that is held for it.",
         )
         .takes::<UndoOrder>(),

@@ -1,6 +1,6 @@
 //! The ordering context: a checked-out basket becomes an order, and a saga places or undoes it.
 //!
-//! | room | what is in it |
+//! | room | contents |
 //! | --- | --- |
 //! | [`order`] | the aggregate: states, commands, rules |
 //! | [`api`] | the use cases |
@@ -10,24 +10,24 @@
 //! | [`policies`] | when a basket is checked out, create the order; when its list is completed, it is ready; when its invoice is paid, it is completed |
 //! | [`saga`] | the second aggregate: attempts to place or undo an order, beyond the order's own stream |
 //! | [`sagas`] | the protocol: starting placements, undoing orders, taking up what was lost |
-//! | [`step_functions`] | the port to executions, and Step Functions behind it |
 //! | [`saga_views`] | sagas for operators: projection and queries |
 //! | [`docs`] | the routes, for the documents of the API |
 
-pub mod api;
-pub mod catalogue;
+mod api;
+mod catalogue;
 pub mod docs;
 pub mod order;
-pub mod policies;
+mod policies;
 pub mod saga;
 pub mod saga_views;
 pub mod sagas;
-pub mod step_functions;
-pub mod timeline;
+mod timeline;
 pub mod views;
 
+use contracts::Envelope;
 use event_store::EventStore;
-use kernel::ports::Ports;
+use kernel::{StreamId, Version, ports::Ports};
+use lambda::Fault;
 
 /// The context with its store and its ports. Sagas and views are structs of their own.
 pub struct Ordering {
@@ -40,4 +40,10 @@ impl Ordering {
     pub fn new(store: EventStore, ports: Ports) -> Self {
         Self { store, ports }
     }
+}
+
+/// Reads the events of a stream of another context.
+async fn events_of(store: &EventStore, stream: String) -> Result<Vec<Envelope>, Fault> {
+    let stream: StreamId = stream.parse().map_err(Fault::internal)?;
+    Ok(store.events_after(&stream, Version::NONE).await?)
 }

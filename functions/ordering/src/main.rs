@@ -2,13 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use executions::StepFunctions;
 use lambda::{Function, aws, batch_consumer, consumer, raw, rebuild_view, serve, system_ports, use_case};
 use ordering::{
     Ordering,
     saga::Patience,
     saga_views::{SagaRows, SagaShower, SagaViews},
-    sagas::{Resumer, Sagas},
-    step_functions::StepFunctions,
+    sagas::{Machines, Resumer, Sagas},
     views::{OrderViews, Orders},
 };
 
@@ -25,13 +25,12 @@ async fn function(name: String) -> Result<Option<Function>, String> {
     let orders = || aws::projector::<Orders>(&config, "ORDERS_TABLE", &store, &ports);
     let rows = || aws::projector::<SagaRows>(&config, "SAGAS_TABLE", &store, &ports);
     let views = || Ok::<_, String>(Arc::new(OrderViews::new(orders()?)));
-    let executions = || {
-        let (placement, undo) = (aws::setting("ORDER_PLACEMENT_ARN")?, aws::setting("ORDER_UNDO_ARN")?);
-        Ok::<_, String>(Arc::new(StepFunctions::new(aws_sdk_sfn::Client::new(&config), placement, undo)))
-    };
+    let executions = || Arc::new(StepFunctions::new(&config));
+    let undo = || aws::setting("ORDER_UNDO_ARN");
     let sagas = || {
         let patience = Patience::new(&aws::setting("PLACEMENT_PATIENCE_SECONDS")?)?;
-        Ok::<_, String>(Sagas::new(store.clone(), ports.clone(), executions()?, patience))
+        let machines = Machines { placement: aws::setting("ORDER_PLACEMENT_ARN")?, undo: undo()? };
+        Ok::<_, String>(Sagas::new(store.clone(), ports.clone(), executions(), machines, patience))
     };
     let resumer = || {
         let seconds = aws::setting("FORGOTTEN_ORDER_SECONDS")?;
@@ -66,7 +65,8 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         "project-sagas" => batch_consumer(&saga_views()?, SagaViews::project_sagas),
         "list-sagas" => use_case(&saga_views()?, &ports, SagaViews::list_sagas),
         "get-saga" => {
-            use_case(&Arc::new(SagaShower::new(store.clone(), executions()?)), &ports, SagaShower::get_saga)
+            let shower = SagaShower::new(store.clone(), executions(), undo()?);
+            use_case(&Arc::new(shower), &ports, SagaShower::get_saga)
         }
         "project-orders" => batch_consumer(&views()?, OrderViews::project_orders),
         "get-order-view" => use_case(&views()?, &ports, OrderViews::get_order_view),

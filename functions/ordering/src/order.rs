@@ -34,12 +34,12 @@ pub const MAX_LINES: usize = 100;
 /// Most pieces of one product: as many as in a basket.
 pub const MAX_QUANTITY: u32 = 10_000;
 
-/// What was ordered, by whom. It never changes.
+/// The content of an order. It never changes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Placed {
-    /// Who ordered.
+    /// The customer who ordered.
     pub customer_id: CustomerId,
-    /// What the customer pays with.
+    /// The payment that covers it.
     pub payment_id: PaymentId,
     /// The lines.
     pub items: Vec<OrderItem>,
@@ -47,50 +47,50 @@ pub struct Placed {
     pub total: Money,
 }
 
-/// An order. Its shopping list is known from the approval on, unless somebody approved it by hand without naming one.
+/// An order. Its shopping list is known from the approval on, unless somebody approved by hand without one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Order {
-    /// Placed, and not approved yet.
+    /// Placed; the order saga is at work.
     Pending(Placed),
     /// Everything it needs is in place.
     Approved {
-        /// What was ordered.
+        /// The content.
         placed: Placed,
-        /// By which list it is collected.
+        /// The list by which it is collected.
         shopping_id: Option<ShoppingListId>,
     },
     /// Everything was collected; the customer is asked to pay.
     Ready {
-        /// What was ordered.
+        /// The content.
         placed: Placed,
-        /// By which list it was collected.
+        /// The list by which it was collected.
         shopping_id: Option<ShoppingListId>,
     },
     /// The customer paid.
     Completed {
-        /// What was ordered.
+        /// The content.
         placed: Placed,
-        /// By which list it was collected.
+        /// The list by which it was collected.
         shopping_id: Option<ShoppingListId>,
         /// The invoice that was paid.
         invoice_id: InvoiceId,
     },
-    /// Its placement failed or took too long, or an operator gave it up. Its undo gives everything back.
+    /// Something was not to be had; everything is undone.
     Rejected {
-        /// What was ordered.
+        /// The content.
         placed: Placed,
-        /// By which list it would have been collected, if it was approved before.
+        /// The list by which it would have been collected, if it was approved before.
         shopping_id: Option<ShoppingListId>,
         /// Why: the code of the refusal or of the failure.
         reason: Reason,
     },
-    /// It was taken back before it was paid: by its customer, its payment's deadline or an operator.
+    /// Taken back before it was paid: by its customer, its payment's deadline or an operator.
     Canceled {
-        /// What was ordered.
+        /// The content.
         placed: Placed,
-        /// By which list it was or would have been collected, if it was approved before.
+        /// The list by which it was or would have been collected, if it was approved before.
         shopping_id: Option<ShoppingListId>,
-        /// Why; the customer's own wish when there is none.
+        /// Code of the cause; none if the customer wished it.
         reason: Option<Reason>,
     },
 }
@@ -100,9 +100,9 @@ pub enum Order {
 pub enum OrderCommand {
     /// Place it.
     Create {
-        /// Who orders.
+        /// The customer who orders.
         customer_id: CustomerId,
-        /// What the customer pays with.
+        /// The payment that covers it.
         payment_id: PaymentId,
         /// The lines.
         // Names and prices are looked up for the customer: a repeat of the command may meet others.
@@ -116,7 +116,7 @@ pub enum OrderCommand {
     },
     /// Everything was collected.
     Ready {
-        /// The list by which it was.
+        /// The list by which it was collected.
         shopping_id: ShoppingListId,
     },
     /// The customer paid.
@@ -126,7 +126,7 @@ pub enum OrderCommand {
     },
     /// Close it for an undo. Harmless when it is over.
     Close {
-        /// Why.
+        /// Code of the cause.
         reason: Reason,
         /// True to cancel an order that is approved or ready. Otherwise such an order is kept, because a
         /// placement that failed must not undo an order that a second placement got approved.
@@ -146,7 +146,7 @@ pub enum OrderRefusal {
     /// There is no such order.
     #[error("there is no such order")]
     NotFound,
-    /// It was placed before.
+    /// The order was placed before.
     #[error("the order exists already")]
     AlreadyCreated,
     /// Nothing is ordered.
@@ -170,96 +170,64 @@ pub enum OrderRefusal {
     /// The total cannot be expressed.
     #[error("the order's total is too large, or mixes currencies")]
     TotalIsInvalid,
-    /// It was rejected or cancelled before it was approved.
-    #[error("the order is {status} and cannot be approved")]
-    IsOver {
-        /// The state it is in.
-        status: &'static str,
-    },
-    /// It is collected by another list.
-    #[error("the order is collected by another shopping list, {shopping_id}")]
-    HasAnotherShoppingList {
-        /// Its own list.
-        shopping_id: ShoppingListId,
-    },
-    /// It was collected before anybody approved it: the approval is on its way.
+    /// The order was rejected or cancelled before it was approved.
+    #[error("the order is {0} and cannot be approved")]
+    IsOver(&'static str),
+    /// The order is collected by another list, this one.
+    #[error("the order is collected by another shopping list, {0}")]
+    HasAnotherShoppingList(ShoppingListId),
+    /// The order was collected before anybody approved it: the approval is on its way.
     #[error("the order is not approved yet")]
     IsNotApprovedYet,
-    /// It was rejected or cancelled before it was collected.
-    #[error("the order is {status} and cannot become ready")]
-    CannotBeReadied {
-        /// The state it is in.
-        status: &'static str,
-    },
-    /// It was paid for before it was collected: that it was collected is on its way.
-    #[error("the order is {status}, not ready yet")]
-    IsNotReadyYet {
-        /// The state it is in.
-        status: &'static str,
-    },
-    /// It was rejected or cancelled, or another invoice was paid for it.
-    #[error("the order is {status} and cannot be completed")]
-    CannotBeCompleted {
-        /// The state it is in.
-        status: &'static str,
-    },
-    /// It was approved and nobody asked to undo it, or it was paid.
-    #[error("the order is {status} and is not undone")]
-    IsKept {
-        /// The state it is in.
-        status: &'static str,
-    },
-    /// It is over.
-    #[error("the order is {status} and cannot be cancelled")]
-    CannotBeCanceled {
-        /// The state it is in.
-        status: &'static str,
-    },
+    /// The order was rejected or cancelled before it was collected.
+    #[error("the order is {0} and cannot become ready")]
+    CannotBeReadied(&'static str),
+    /// The order was paid before it was collected: the news of that is on its way.
+    #[error("the order is {0}, not ready yet")]
+    IsNotReadyYet(&'static str),
+    /// The order was rejected or cancelled, or another invoice was paid for it.
+    #[error("the order is {0} and cannot be completed")]
+    CannotBeCompleted(&'static str),
+    /// The order was approved and nobody asked to undo it, or it was paid.
+    #[error("the order is {0} and is not undone")]
+    IsKept(&'static str),
+    /// The order is over.
+    #[error("the order is {0} and cannot be cancelled")]
+    CannotBeCanceled(&'static str),
+}
+
+impl OrderRefusal {
+    fn code_and_kind(&self) -> (&'static str, RefusalKind) {
+        use RefusalKind::{Conflict, Invalid, NotFound};
+        match self {
+            Self::NotFound => ("ORDER_NOT_FOUND", NotFound),
+            Self::AlreadyCreated => ("ORDER_ALREADY_CREATED", Conflict),
+            Self::HasNoItems => ("ORDER_HAS_NO_ITEMS", Invalid),
+            Self::TooManyProducts => ("ORDER_HAS_TOO_MANY_PRODUCTS", Invalid),
+            Self::ProductIsRepeated => ("PRODUCT_IS_REPEATED", Invalid),
+            Self::QuantityMustBePositive => ("QUANTITY_MUST_BE_POSITIVE", Invalid),
+            Self::QuantityIsTooLarge => ("QUANTITY_IS_TOO_LARGE", Invalid),
+            Self::PriceCannotBeNegative => ("PRICE_CANNOT_BE_NEGATIVE", Invalid),
+            Self::TotalIsInvalid => ("ORDER_TOTAL_IS_INVALID", Invalid),
+            Self::IsOver(_) => ("ORDER_IS_OVER", Conflict),
+            Self::HasAnotherShoppingList(_) => ("ORDER_HAS_ANOTHER_SHOPPING_LIST", Conflict),
+            Self::IsNotApprovedYet => ("ORDER_IS_NOT_APPROVED", Conflict),
+            Self::CannotBeReadied(_) => ("ORDER_CANNOT_BE_READIED", Conflict),
+            Self::IsNotReadyYet(_) => ("ORDER_IS_NOT_READY", Conflict),
+            Self::CannotBeCompleted(_) => ("ORDER_CANNOT_BE_COMPLETED", Conflict),
+            Self::IsKept(_) => ("ORDER_IS_KEPT", Conflict),
+            Self::CannotBeCanceled(_) => ("ORDER_CANNOT_BE_CANCELLED", Conflict),
+        }
+    }
 }
 
 impl Refusal for OrderRefusal {
     fn code(&self) -> &'static str {
-        match self {
-            Self::NotFound => "ORDER_NOT_FOUND",
-            Self::AlreadyCreated => "ORDER_ALREADY_CREATED",
-            Self::HasNoItems => "ORDER_HAS_NO_ITEMS",
-            Self::TooManyProducts => "ORDER_HAS_TOO_MANY_PRODUCTS",
-            Self::ProductIsRepeated => "PRODUCT_IS_REPEATED",
-            Self::QuantityMustBePositive => "QUANTITY_MUST_BE_POSITIVE",
-            Self::QuantityIsTooLarge => "QUANTITY_IS_TOO_LARGE",
-            Self::PriceCannotBeNegative => "PRICE_CANNOT_BE_NEGATIVE",
-            Self::TotalIsInvalid => "ORDER_TOTAL_IS_INVALID",
-            Self::IsOver { .. } => "ORDER_IS_OVER",
-            Self::HasAnotherShoppingList { .. } => "ORDER_HAS_ANOTHER_SHOPPING_LIST",
-            Self::IsNotApprovedYet => "ORDER_IS_NOT_APPROVED",
-            Self::CannotBeReadied { .. } => "ORDER_CANNOT_BE_READIED",
-            Self::IsNotReadyYet { .. } => "ORDER_IS_NOT_READY",
-            Self::CannotBeCompleted { .. } => "ORDER_CANNOT_BE_COMPLETED",
-            Self::IsKept { .. } => "ORDER_IS_KEPT",
-            Self::CannotBeCanceled { .. } => "ORDER_CANNOT_BE_CANCELLED",
-        }
+        self.code_and_kind().0
     }
 
     fn kind(&self) -> RefusalKind {
-        match self {
-            Self::NotFound => RefusalKind::NotFound,
-            Self::AlreadyCreated
-            | Self::IsOver { .. }
-            | Self::HasAnotherShoppingList { .. }
-            | Self::IsNotApprovedYet
-            | Self::CannotBeReadied { .. }
-            | Self::IsNotReadyYet { .. }
-            | Self::CannotBeCompleted { .. }
-            | Self::IsKept { .. }
-            | Self::CannotBeCanceled { .. } => RefusalKind::Conflict,
-            Self::HasNoItems
-            | Self::TooManyProducts
-            | Self::ProductIsRepeated
-            | Self::QuantityMustBePositive
-            | Self::QuantityIsTooLarge
-            | Self::PriceCannotBeNegative
-            | Self::TotalIsInvalid => RefusalKind::Invalid,
-        }
+        self.code_and_kind().1
     }
 }
 
@@ -276,7 +244,7 @@ impl Order {
         }
     }
 
-    /// What was ordered.
+    /// Content of the order.
     pub fn placed(&self) -> &Placed {
         match self {
             Self::Pending(placed)
@@ -302,17 +270,10 @@ impl Order {
 
     /// The invoice that was paid, if one was.
     pub fn invoice_id(&self) -> Option<InvoiceId> {
-        match self {
-            Self::Completed { invoice_id, .. } => Some(*invoice_id),
-            Self::Pending(_)
-            | Self::Approved { .. }
-            | Self::Ready { .. }
-            | Self::Rejected { .. }
-            | Self::Canceled { .. } => None,
-        }
+        if let Self::Completed { invoice_id, .. } = self { Some(*invoice_id) } else { None }
     }
 
-    /// Why it was rejected or cancelled, if it was and somebody said.
+    /// Code of the cause for which it was rejected or cancelled, if there is one.
     pub fn reason(&self) -> Option<&Reason> {
         match self {
             Self::Rejected { reason, .. } => Some(reason),
@@ -329,7 +290,7 @@ impl Aggregate for Order {
     type Event = OrderEvent;
     type Refusal = OrderRefusal;
 
-    fn decide(state: Option<&Self>, command: &OrderCommand) -> Result<Vec<OrderEvent>, OrderRefusal> {
+    fn decide(state: Option<&Self>, command: &OrderCommand) -> Decision {
         match command {
             OrderCommand::Create { customer_id, payment_id, items } => match state {
                 None => create(*customer_id, *payment_id, items),
@@ -361,15 +322,15 @@ impl Aggregate for Order {
                 Ok(Self::Completed { placed, shopping_id, invoice_id: e.invoice_id })
             }
             (Some(order @ (Self::Pending(_) | Self::Approved { .. })), OrderEvent::OrderRejected(e)) => {
-                let (shopping_id, reason) = (order.shopping_id(), Reason::new(&e.reason));
-                Ok(Self::Rejected { placed: order.into_placed(), shopping_id, reason })
+                let (placed, shopping_id) = (order.placed().clone(), order.shopping_id());
+                Ok(Self::Rejected { placed, shopping_id, reason: Reason::new(&e.reason) })
             }
             (
                 Some(order @ (Self::Pending(_) | Self::Approved { .. } | Self::Ready { .. })),
                 OrderEvent::OrderCanceled(e),
             ) => {
-                let (shopping_id, reason) = (order.shopping_id(), e.reason.as_deref().map(Reason::new));
-                Ok(Self::Canceled { placed: order.into_placed(), shopping_id, reason })
+                let (placed, shopping_id) = (order.placed().clone(), order.shopping_id());
+                Ok(Self::Canceled { placed, shopping_id, reason: e.reason.as_deref().map(Reason::new) })
             }
             (state, event) => Err(BrokenHistory {
                 event: event.event_type(),
@@ -379,47 +340,27 @@ impl Aggregate for Order {
     }
 }
 
-impl Order {
-    fn into_placed(self) -> Placed {
-        match self {
-            Self::Pending(placed)
-            | Self::Approved { placed, .. }
-            | Self::Ready { placed, .. }
-            | Self::Completed { placed, .. }
-            | Self::Rejected { placed, .. }
-            | Self::Canceled { placed, .. } => placed,
-        }
-    }
-}
+type Decision = Result<Vec<OrderEvent>, OrderRefusal>;
 
 /// Returns the order, or the refusal that there is none.
 fn known(state: Option<&Order>) -> Result<&Order, OrderRefusal> {
     state.ok_or(OrderRefusal::NotFound)
 }
 
-fn create(
-    customer_id: CustomerId,
-    payment_id: PaymentId,
-    items: &[OrderItem],
-) -> Result<Vec<OrderEvent>, OrderRefusal> {
-    if items.is_empty() {
-        return Err(OrderRefusal::HasNoItems);
-    }
-    if items.len() > MAX_LINES {
-        return Err(OrderRefusal::TooManyProducts);
-    }
+fn create(customer_id: CustomerId, payment_id: PaymentId, items: &[OrderItem]) -> Decision {
     let mut products: Vec<ProductId> = items.iter().map(|item| item.product_id).collect();
     products.sort_unstable();
-    if products.windows(2).any(|pair| pair[0] == pair[1]) {
+    if items.is_empty() {
+        return Err(OrderRefusal::HasNoItems);
+    } else if items.len() > MAX_LINES {
+        return Err(OrderRefusal::TooManyProducts);
+    } else if products.windows(2).any(|pair| pair[0] == pair[1]) {
         return Err(OrderRefusal::ProductIsRepeated);
-    }
-    if items.iter().any(|item| item.quantity == 0) {
+    } else if items.iter().any(|item| item.quantity == 0) {
         return Err(OrderRefusal::QuantityMustBePositive);
-    }
-    if items.iter().any(|item| item.quantity > MAX_QUANTITY) {
+    } else if items.iter().any(|item| item.quantity > MAX_QUANTITY) {
         return Err(OrderRefusal::QuantityIsTooLarge);
-    }
-    if items.iter().any(|item| item.price.is_negative()) {
+    } else if items.iter().any(|item| item.price.is_negative()) {
         return Err(OrderRefusal::PriceCannotBeNegative);
     }
     let total = total(items).map_err(|_| OrderRefusal::TotalIsInvalid)?;
@@ -427,7 +368,7 @@ fn create(
     Ok(vec![OrderEvent::OrderCreated(OrderCreated { customer_id, payment_id, items, total })])
 }
 
-fn approve(order: &Order, shopping_id: Option<ShoppingListId>) -> Result<Vec<OrderEvent>, OrderRefusal> {
+fn approve(order: &Order, shopping_id: Option<ShoppingListId>) -> Decision {
     match order {
         Order::Pending(placed) => {
             let (customer_id, payment_id) = (placed.customer_id, placed.payment_id);
@@ -435,16 +376,13 @@ fn approve(order: &Order, shopping_id: Option<ShoppingListId>) -> Result<Vec<Ord
         }
         // A repeat that comes late enough finds the order collected, or even paid.
         Order::Approved { .. } | Order::Ready { .. } | Order::Completed { .. } => {
-            collected_by(order, shopping_id)?;
-            Ok(vec![])
+            collected_by(order, shopping_id).map(|()| vec![])
         }
-        Order::Rejected { .. } | Order::Canceled { .. } => {
-            Err(OrderRefusal::IsOver { status: order.status() })
-        }
+        Order::Rejected { .. } | Order::Canceled { .. } => Err(OrderRefusal::IsOver(order.status())),
     }
 }
 
-fn ready(order: &Order, shopping_id: ShoppingListId) -> Result<Vec<OrderEvent>, OrderRefusal> {
+fn ready(order: &Order, shopping_id: ShoppingListId) -> Decision {
     match order {
         Order::Pending(_) => Err(OrderRefusal::IsNotApprovedYet),
         Order::Approved { placed, .. } => {
@@ -453,12 +391,9 @@ fn ready(order: &Order, shopping_id: ShoppingListId) -> Result<Vec<OrderEvent>, 
             Ok(vec![OrderEvent::OrderReadied(OrderReadied { customer_id, payment_id, total })])
         }
         Order::Ready { .. } | Order::Completed { .. } => {
-            collected_by(order, Some(shopping_id))?;
-            Ok(vec![])
+            collected_by(order, Some(shopping_id)).map(|()| vec![])
         }
-        Order::Rejected { .. } | Order::Canceled { .. } => {
-            Err(OrderRefusal::CannotBeReadied { status: order.status() })
-        }
+        Order::Rejected { .. } | Order::Canceled { .. } => Err(OrderRefusal::CannotBeReadied(order.status())),
     }
 }
 
@@ -466,28 +401,26 @@ fn ready(order: &Order, shopping_id: ShoppingListId) -> Result<Vec<OrderEvent>, 
 /// is not known there is nothing to compare.
 fn collected_by(order: &Order, by: Option<ShoppingListId>) -> Result<(), OrderRefusal> {
     match (order.shopping_id(), by) {
-        (Some(own), Some(by)) if own != by => Err(OrderRefusal::HasAnotherShoppingList { shopping_id: own }),
+        (Some(own), Some(by)) if own != by => Err(OrderRefusal::HasAnotherShoppingList(own)),
         (None | Some(_), None | Some(_)) => Ok(()),
     }
 }
 
-fn complete(order: &Order, invoice_id: InvoiceId) -> Result<Vec<OrderEvent>, OrderRefusal> {
+fn complete(order: &Order, invoice_id: InvoiceId) -> Decision {
     match order {
-        Order::Pending(_) | Order::Approved { .. } => {
-            Err(OrderRefusal::IsNotReadyYet { status: order.status() })
-        }
+        Order::Pending(_) | Order::Approved { .. } => Err(OrderRefusal::IsNotReadyYet(order.status())),
         Order::Ready { placed, .. } => {
             let (customer_id, payment_id) = (placed.customer_id, placed.payment_id);
             Ok(vec![OrderEvent::OrderCompleted(OrderCompleted { customer_id, payment_id, invoice_id })])
         }
         Order::Completed { invoice_id: paid, .. } if *paid == invoice_id => Ok(vec![]),
         Order::Completed { .. } | Order::Rejected { .. } | Order::Canceled { .. } => {
-            Err(OrderRefusal::CannotBeCompleted { status: order.status() })
+            Err(OrderRefusal::CannotBeCompleted(order.status()))
         }
     }
 }
 
-fn close(order: &Order, reason: &Reason, even_approved: bool) -> Result<Vec<OrderEvent>, OrderRefusal> {
+fn close(order: &Order, reason: &Reason, even_approved: bool) -> Decision {
     match order {
         Order::Pending(placed) => {
             let (customer_id, payment_id) = (placed.customer_id, placed.payment_id);
@@ -499,16 +432,16 @@ fn close(order: &Order, reason: &Reason, even_approved: bool) -> Result<Vec<Orde
             Ok(vec![canceled(order, Some(reason))])
         }
         Order::Approved { .. } | Order::Ready { .. } | Order::Completed { .. } => {
-            Err(OrderRefusal::IsKept { status: order.status() })
+            Err(OrderRefusal::IsKept(order.status()))
         }
     }
 }
 
-fn cancel(order: &Order) -> Result<Vec<OrderEvent>, OrderRefusal> {
+fn cancel(order: &Order) -> Decision {
     match order {
         Order::Pending(_) | Order::Approved { .. } | Order::Ready { .. } => Ok(vec![canceled(order, None)]),
         Order::Completed { .. } | Order::Rejected { .. } | Order::Canceled { .. } => {
-            Err(OrderRefusal::CannotBeCanceled { status: order.status() })
+            Err(OrderRefusal::CannotBeCanceled(order.status()))
         }
     }
 }

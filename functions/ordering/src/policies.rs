@@ -1,18 +1,18 @@
-//! When an event, then a command. Policies that start executions are in [`crate::sagas`].
+//! Policies: when an event comes, then a command. Policies that start executions are in [`crate::sagas`].
 //!
 //! Events arrive at least once and in any order. A policy's command id follows from its name and
-//! the event's id, so a repeat changes nothing. The body comes with the event or, if it was too large for the
-//! bus, from the event table.
+//! the event's id, so a repeat changes nothing; what an event's body needs is in the event, or, when the
+//! bus could not carry it, in the event table.
 //!
-//! An event that moves an order on has one of these outcomes:
+//! What comes of an event that moves an order on:
 //!
 //! | the event comes | outcome |
 //! | --- | --- |
 //! | in time | the order moves on |
 //! | again | nothing; it is acknowledged |
-//! | too early: the order is not approved yet, or not ready yet | it goes back to its queue, and comes again a minute later |
+//! | too early: the order is not yet where it can move on from | it goes back to its queue, and comes again when that step has had the time to arrive |
 //! | too late: the order was rejected or cancelled, or moved on by another list or invoice | it is acknowledged, with a warning in the log |
-//! | for an unknown order, or with a body that cannot be understood | it goes back to its queue, and from there to the dead-letter queue, where an operator sees it |
+//! | for an order that there is not, or with a body that makes no sense | it goes back to its queue, and from there to the dead-letter queue, where somebody sees it |
 
 use std::sync::Arc;
 
@@ -89,12 +89,12 @@ impl Ordering {
             Err(error) => return Err(error.into()),
         };
         match refusal {
-            OrderRefusal::IsNotApprovedYet | OrderRefusal::IsNotReadyYet { .. } => {
+            OrderRefusal::IsNotApprovedYet | OrderRefusal::IsNotReadyYet(_) => {
                 Err(Fault::unavailable(format!("too early: {refusal}")))
             }
-            OrderRefusal::CannotBeReadied { .. }
-            | OrderRefusal::CannotBeCompleted { .. }
-            | OrderRefusal::HasAnotherShoppingList { .. } => {
+            OrderRefusal::CannotBeReadied(_)
+            | OrderRefusal::CannotBeCompleted(_)
+            | OrderRefusal::HasAnotherShoppingList(_) => {
                 // The undo of a rejected or cancelled order gives back what was done for it.
                 tracing::warn!(order = %id, why = %refusal, "too late: nothing changes");
                 Ok(())

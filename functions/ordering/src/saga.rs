@@ -13,7 +13,7 @@
 //! done before. The saga is undone as soon as either has undone everything. The order is kept only if the
 //! last attempt says so.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use contracts::{
     ids::OrderId,
@@ -22,13 +22,13 @@ use contracts::{
         UndoOutcome,
     },
 };
-use kernel::{Aggregate, BrokenHistory, Event, Reason, Refusal, RefusalKind, Timestamp, id::derive};
+use kernel::{Aggregate, BrokenHistory, Event, Reason, Timestamp, id::derive};
 use serde::{Deserialize, Serialize};
 
 use crate::order::Order;
 
-/// Placements that are started again before the order is given up: with a patience of 5 minutes the order is rejected
-/// after 40.
+/// Placements that are started again before the order is given up: with a patience of 5 minutes the order is
+/// rejected after 40.
 pub const MOST_PLACEMENTS: u32 = 3;
 /// Attempts to undo before the saga is stuck: with a patience of 5 minutes after 75.
 pub const MOST_UNDOS: u32 = 4;
@@ -56,8 +56,9 @@ impl Patience {
         now.checked_sub(self.0).unwrap_or(Timestamp::MIN)
     }
 
-    /// The time from which on attempt `attempt` (from 1) of an order's saga counts as lost. It doubles with each attempt. The
-    /// jitter, a quarter to either side, follows from the order, so that a thousand orders of one outage do not come back together.
+    /// The time from which on attempt `attempt` (from 1) of an order's saga counts as lost. The wait doubles
+    /// with each attempt. The jitter, a quarter to either side, follows from the order, so that a thousand
+    /// orders of one outage do not come back together.
     pub fn due_at(self, order: OrderId, attempt: u32, now: Timestamp) -> Timestamp {
         let doubled = self.0.saturating_mul(2u32.saturating_pow(attempt.saturating_sub(1)));
         let seed = derive(&["due", &order.to_string(), &attempt.to_string()]).as_u128();
@@ -69,46 +70,46 @@ impl Patience {
 /// The saga of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Saga {
-    /// How often the placement was started again.
+    /// Placements that were started again.
     pub placements: u32,
-    /// How many attempts to undo began; also the number of the last one.
+    /// Attempts to undo; also the number of the last one.
     pub undos: u32,
-    /// Where it stands.
+    /// The stage.
     pub stage: Stage,
 }
 
-/// Where a saga stands.
+/// The stage of a saga.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
     /// The placement was started again.
     Placing {
-        /// When it counts as lost.
+        /// Time from which on it counts as lost.
         due_at: Timestamp,
     },
     /// An undo is under way.
     Undoing {
         /// The undo.
         undo: Undo,
-        /// When it counts as lost.
+        /// Time from which on it counts as lost.
         due_at: Timestamp,
     },
     /// The order is over, and nothing is held for it.
     Undone,
     /// The order went on, so nothing is left to do.
     Settled,
-    /// It cannot go on by itself.
+    /// The saga cannot go on by itself.
     Stuck {
         /// The undo that did not get through, if there was one.
         undo: Option<Undo>,
     },
 }
 
-/// Why an order is undone.
+/// The cause for which an order is undone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Undo {
-    /// Who asked.
+    /// The side that asked.
     pub origin: UndoOrigin,
-    /// Why: it becomes the order's reason.
+    /// Code of the cause; it becomes the order's reason.
     pub reason: Reason,
 }
 
@@ -129,7 +130,7 @@ pub enum Next {
     Settle,
 }
 
-/// Returns the next thing to do for a saga, from the order's stream and from its own.
+/// The next thing to do for an order's saga, by what both streams say.
 pub fn next(
     order: &Order,
     placed_at: Timestamp,
@@ -172,17 +173,17 @@ pub enum SagaCommand {
     Resume {
         /// The number of the attempt.
         attempt: u32,
-        /// When it counts as lost.
+        /// Time from which on it counts as lost.
         due_at: Timestamp,
     },
     /// Begin to undo the order. Nothing when an undo that is under way, stuck or done serves this request as
     /// well; the next attempt of a stuck one is begun by [`SagaCommand::Retry`].
     Begin {
-        /// Who asks.
+        /// The side that asks.
         origin: UndoOrigin,
-        /// Why.
+        /// Code of the cause.
         reason: Reason,
-        /// When the attempt counts as lost.
+        /// Time from which on the attempt counts as lost. A repeat of the command may come with another one.
         #[serde(skip)]
         due_at: Timestamp,
     },
@@ -190,17 +191,17 @@ pub enum SagaCommand {
     Retry {
         /// The number of the attempt.
         attempt: u32,
-        /// When the attempt counts as lost.
+        /// Time from which on it counts as lost.
         due_at: Timestamp,
     },
     /// End an attempt to undo.
     End {
         /// The number of the attempt.
         attempt: u32,
-        /// The origin that its execution was started for. Not always that of the stream: who takes up an undo starts the next
-        /// attempt before it is recorded, and a better reason to undo the order may come between.
+        /// The origin that its execution was started for. It may differ from that of the stream: the next attempt is started
+        /// before it is recorded, and a better reason to undo the order may come between.
         origin: UndoOrigin,
-        /// Its result. That the order is kept counts only for an undo of this origin: another one may have to cancel the order.
+        /// The result. A kept order counts only for an undo of this origin: another one may have to cancel the order.
         outcome: UndoOutcome,
     },
     /// Call an operator. Nothing when somebody was called before.
@@ -215,20 +216,6 @@ pub enum SagaCommand {
     },
     /// Note that the order went on by itself.
     Settle,
-}
-
-/// The refusals of a saga: there are none. A request that comes late, early or twice changes nothing.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SagaRefusal {}
-
-impl Refusal for SagaRefusal {
-    fn code(&self) -> &'static str {
-        match *self {}
-    }
-
-    fn kind(&self) -> RefusalKind {
-        match *self {}
-    }
 }
 
 impl Saga {
@@ -258,18 +245,17 @@ impl Aggregate for Saga {
     const STATE_SCHEMA: u16 = 1;
     type Command = SagaCommand;
     type Event = SagaEvent;
-    type Refusal = SagaRefusal;
+    // A request that comes late, early or twice changes nothing.
+    type Refusal = Infallible;
 
-    fn decide(state: Option<&Self>, command: &SagaCommand) -> Result<Vec<SagaEvent>, SagaRefusal> {
+    fn decide(state: Option<&Self>, command: &SagaCommand) -> Result<Vec<SagaEvent>, Infallible> {
         let stage = state.map(|saga| &saga.stage);
         let (placements, undos) = state.map_or((0, 0), |saga| (saga.placements, saga.undos));
         match command {
             SagaCommand::Resume { attempt, due_at } => Ok(match stage {
                 None | Some(Stage::Placing { .. }) if *attempt > placements => {
-                    vec![SagaEvent::SagaPlacementResumed(SagaPlacementResumed {
-                        attempt: *attempt,
-                        due_at: *due_at,
-                    })]
+                    let resumed = SagaPlacementResumed { attempt: *attempt, due_at: *due_at };
+                    vec![SagaEvent::SagaPlacementResumed(resumed)]
                 }
                 None | Some(_) => vec![],
             }),

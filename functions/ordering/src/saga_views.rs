@@ -5,11 +5,11 @@
 //! | --- | --- |
 //! | `running` | the order: pending |
 //! | `succeeded` | the order: approved, ready or completed |
-//! | `undoing`, `undone`, `stuck` | the saga's stream, if it has one |
+//! | `undoing`, `undone`, `stuck` | the saga's stream, as far as it has one |
 //!
-//! A list asks Step Functions for nothing. One saga with an undo takes two requests.
+//! Step Functions is asked for nothing when sagas are listed, and twice when one with an undo is shown.
 //!
-//! **Not guaranteed**: that a list is current. It lags by the time that events take to reach the two views.
+//! **Not guaranteed**: that a list has what happened a moment ago.
 
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use contracts::{
     ordering::{SagaEvent, UndoOrigin, UndoOutcome},
 };
 use event_store::EventStore;
+use executions::{Executions, Failure, Run};
 use futures::{StreamExt, TryStreamExt, stream};
 use kernel::{Aggregate, StreamId, Timestamp, Version};
 use lambda::{Answer, Call, Fault, settled};
@@ -29,16 +30,16 @@ use utoipa::ToSchema;
 use crate::{
     docs::{ListedSagas, ShownSaga},
     saga::Saga,
-    step_functions::{Execution, Executions, Failure, Happened, Happening},
-    timeline::{History, Timeline, TimelineView},
+    sagas::name_of,
+    timeline::{History, TimelineView},
     views::{BY_STAGE, COMPLETED, OrderRow, Orders, PENDING, PLACED, shards},
 };
 
 /// The view of sagas that have a stream: one row for each.
 pub struct SagaRows;
 
-/// Sagas of one stage, by the time their stream began. One partition takes 1,000 write units a second and a saga takes three, so
-/// some 300 undos a second.
+/// Sagas of one stage, by the time their stream began. One partition takes 1,000 write units a second and a
+/// saga takes three, so some 300 undos a second.
 pub const BY_STATUS: Index = Index { name: "by-status", partition: "status", sort: "startedAt" };
 /// Sagas that are looked at again when their time is over. Only these rows have `due`.
 pub const DUE: Index = Index { name: "due", partition: "due", sort: "dueAt" };
@@ -54,32 +55,25 @@ const MAX_LIMIT: u64 = 100;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SagaRow {
-    /// The order.
-    pub id: OrderId,
-    /// Its stage: `placing`, `undoing`, `undone`, `settled` or `stuck`.
-    pub status: String,
-    /// How often the placement was started again, and attempts to undo.
-    pub attempts: u32,
-    /// Who asked to undo it, if anybody did.
+    pub(crate) id: OrderId,
+    /// The stage: `placing`, `undoing`, `undone`, `settled` or `stuck`.
+    pub(crate) status: String,
+    /// Starts of the placement beyond the first, and of undos.
+    attempts: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub origin: Option<UndoOrigin>,
-    /// Why it is undone.
+    origin: Option<UndoOrigin>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    reason: Option<String>,
     /// Code of the error that it is stuck at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-    /// Description of that error.
+    error: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cause: Option<String>,
-    /// When its stream began.
-    pub started_at: String,
-    /// When it last changed.
-    pub changed_at: String,
-    /// Where [`DUE`] has it.
+    cause: Option<String>,
+    started_at: String,
+    changed_at: String,
+    /// The partition of [`DUE`] that has the row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     due: Option<String>,
-    /// When it is looked at again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     due_at: Option<String>,
 }
@@ -92,58 +86,58 @@ impl Projection for SagaRows {
 
     fn apply(row: Option<SagaRow>, event: &Envelope) -> Result<SagaRow, ApplyError> {
         let at = sortable(event.at);
-        let row = match row {
-            Some(row) => row,
-            None => SagaRow {
-                id: row_id(event)?,
-                status: String::new(),
-                attempts: 0,
-                origin: None,
-                reason: None,
-                error: None,
-                cause: None,
-                started_at: at.clone(),
-                changed_at: at.clone(),
-                due: None,
-                due_at: None,
-            },
+        let (attempts, origin, reason, started_at) = match row {
+            Some(row) => (row.attempts, row.origin, row.reason, row.started_at),
+            None => (0, None, None, at.clone()),
         };
-        let now = |status: &str| SagaRow {
-            status: status.to_owned(),
-            changed_at: at.clone(),
+        let mut row = SagaRow {
+            id: row_id(event)?,
+            status: String::new(),
+            attempts,
+            origin,
+            reason,
             error: None,
             cause: None,
+            started_at,
+            changed_at: at,
             due: None,
             due_at: None,
-            ..row.clone()
         };
-        let due = |status: &str, until: Timestamp| SagaRow {
-            attempts: row.attempts + 1,
-            due: Some(DUE.partition.to_owned()),
-            due_at: Some(sortable(until)),
-            ..now(status)
-        };
-        Ok(match event.event::<SagaEvent>()? {
-            SagaEvent::SagaPlacementResumed(resumed) => due("placing", resumed.due_at),
-            SagaEvent::SagaUndoBegan(began) => SagaRow {
-                origin: Some(began.origin),
-                reason: Some(began.reason),
-                ..due("undoing", began.due_at)
-            },
-            SagaEvent::SagaUndoEnded(ended) => now(match ended.outcome {
+        let status = match event.event::<SagaEvent>()? {
+            SagaEvent::SagaPlacementResumed(resumed) => {
+                row.is_due(resumed.due_at);
+                "placing"
+            }
+            SagaEvent::SagaUndoBegan(began) => {
+                (row.origin, row.reason) = (Some(began.origin), Some(began.reason));
+                row.is_due(began.due_at);
+                "undoing"
+            }
+            SagaEvent::SagaUndoEnded(ended) => match ended.outcome {
                 UndoOutcome::Undone => "undone",
                 UndoOutcome::Kept => "settled",
-            }),
+            },
             SagaEvent::SagaStuck(stuck) => {
-                SagaRow { error: Some(stuck.error), cause: Some(stuck.cause), ..now("stuck") }
+                (row.error, row.cause) = (Some(stuck.error), Some(stuck.cause));
+                "stuck"
             }
-            SagaEvent::SagaSettled(_) => now("settled"),
-        })
+            SagaEvent::SagaSettled(_) => "settled",
+        };
+        Ok(SagaRow { status: status.to_owned(), ..row })
+    }
+}
+
+impl SagaRow {
+    /// An attempt began that is looked at again when its time is over.
+    fn is_due(&mut self, until: Timestamp) {
+        self.attempts += 1;
+        (self.due, self.due_at) = (Some(DUE.partition.to_owned()), Some(sortable(until)));
     }
 }
 
 /// The status of a saga.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 enum Status {
     Running,
     Succeeded,
@@ -154,16 +148,6 @@ enum Status {
 
 impl Status {
     const ALL: [Self; 5] = [Self::Running, Self::Succeeded, Self::Undoing, Self::Undone, Self::Stuck];
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Succeeded => "succeeded",
-            Self::Undoing => "undoing",
-            Self::Undone => "undone",
-            Self::Stuck => "stuck",
-        }
-    }
 
     /// Derives the status from the order's state and the stage of its saga, if there is one.
     fn of(order: &str, stage: Option<&str>) -> Self {
@@ -186,7 +170,9 @@ impl Status {
         match self {
             Self::Running => orders(PENDING).collect(),
             Self::Succeeded => orders(PLACED).chain(orders(COMPLETED)).collect(),
-            Self::Undoing | Self::Undone | Self::Stuck => vec![Source::Sagas(self.word())],
+            Self::Undoing => vec![Source::Sagas("undoing")],
+            Self::Undone => vec![Source::Sagas("undone")],
+            Self::Stuck => vec![Source::Sagas("stuck")],
         }
     }
 }
@@ -197,28 +183,27 @@ enum Source {
     Sagas(&'static str),
 }
 
-/// A place in a list, newest first: time, then id.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    at: String,
-    id: OrderId,
+/// A row that lists a saga: of one view or of the other.
+enum Found {
+    Order(OrderRow),
+    Saga(SagaRow),
 }
 
-impl Place {
-    fn parse(cursor: &str) -> Option<Self> {
-        let (at, id) = cursor.split_once('_')?;
-        at.parse::<Timestamp>().ok()?;
-        Some(Self { at: at.to_owned(), id: id.parse().ok()? })
+impl Found {
+    /// Place in a list: time, then id.
+    fn place(&self) -> (&str, OrderId) {
+        match self {
+            Self::Order(order) => (&order.placed_at, order.id),
+            Self::Saga(saga) => (&saga.started_at, saga.id),
+        }
     }
 }
 
-/// A saga in a list: the row of the view that lists it, and then the row of the other view.
-struct Found {
-    place: Place,
-    /// True if an index of the orders lists it.
-    by_order: bool,
-    order: Option<OrderRow>,
-    saga: Option<SagaRow>,
+/// Reads a cursor: a place, as text.
+fn position(cursor: &str) -> Option<Position> {
+    let (sort, id) = cursor.split_once('_')?;
+    sort.parse::<Timestamp>().ok()?;
+    Some(Position { id: id.parse::<OrderId>().ok()?.to_string(), sort: sort.to_owned() })
 }
 
 /// The view with its list.
@@ -233,95 +218,74 @@ impl SagaViews {
         Self { orders, rows }
     }
 
-    /// `GET /api/sagas?status=&limit=&cursor=`: sagas of orders, newest first.
+    /// `GET /api/sagas?status=&limit=&cursor=`: order sagas, newest first.
     ///
     /// # Errors
     /// 400 when a parameter is wrong; 503 when a table does not answer.
     pub async fn list_sagas(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
-        let wrong = |message: String| Fault::invalid("QUERY_IS_INVALID", message);
-        let wanted = match call.query.get("status").map(String::as_str) {
-            None | Some("") => Status::ALL.to_vec(),
-            Some(word) => {
-                let found = Status::ALL.into_iter().find(|status| status.word() == word);
-                let message = || "status must be running, succeeded, undoing, undone or stuck".to_owned();
-                vec![found.ok_or_else(|| wrong(message()))?]
-            }
+        let wrong = |message: &str| Fault::invalid("QUERY_IS_INVALID", message);
+        let given = |name| call.query.get(name).filter(|text| !text.is_empty());
+        let wanted = match given("status") {
+            None => Status::ALL.to_vec(),
+            Some(word) => vec![
+                serde_json::from_value(word.as_str().into())
+                    .map_err(|_| wrong("status must be running, succeeded, undoing, undone or stuck"))?,
+            ],
         };
         let limit = match call.query_number("limit")?.unwrap_or(USUAL_LIMIT) {
             limit @ 1..=MAX_LIMIT => limit as usize,
-            limit => return Err(wrong(format!("limit must be from 1 to {MAX_LIMIT}, not {limit}"))),
+            limit => return Err(wrong(&format!("limit must be from 1 to {MAX_LIMIT}, not {limit}"))),
         };
-        let before = match call.query.get("cursor").filter(|cursor| !cursor.is_empty()) {
-            None => None,
-            Some(cursor) => Some(
-                Place::parse(cursor).ok_or_else(|| wrong("cursor is not one that a list answered".into()))?,
-            ),
-        };
-        let sources: Vec<Source> = wanted.iter().flat_map(|status| status.lists()).collect();
-        let read = sources.iter().map(|source| self.page(source, before.as_ref(), limit + 1));
-        let pages: Vec<Vec<Found>> =
-            stream::iter(read.collect::<Vec<_>>()).buffered(AT_A_TIME).try_collect().await?;
+        let after = given("cursor")
+            .map(|cursor| position(cursor).ok_or_else(|| wrong("cursor is not one that a list answered")));
+        let after = after.transpose()?;
+        let sources = wanted.iter().flat_map(|status| status.lists());
+        let pages: Vec<_> = sources.map(|source| self.page(source, after.clone(), limit + 1)).collect();
+        let pages: Vec<Vec<Found>> = stream::iter(pages).buffered(AT_A_TIME).try_collect().await?;
         let mut found: Vec<Found> = pages.into_iter().flatten().collect();
-        found.sort_by(|a, b| b.place.cmp(&a.place));
+        found.sort_by(|a, b| b.place().cmp(&a.place()));
         let more = found.len() > limit;
         found.truncate(limit);
-        let next = found.last().filter(|_| more).map(|last| format!("{}_{}", last.place.at, last.place.id));
-        let whole = found.into_iter().map(|found| self.completed(found)).collect::<Vec<_>>();
-        let whole: Vec<Found> = stream::iter(whole).buffered(AT_A_TIME).try_collect().await?;
-        let shown = whole.iter().filter_map(|found| {
-            let status = found.status();
-            // A saga may be in an index of each view. The one that its status goes by lists it.
-            let here = found.by_order == matches!(status, Status::Running | Status::Succeeded);
-            (wanted.contains(&status) && here).then(|| SagaView::of_rows(found, status))
-        });
-        Answer::view(&ListedSagas { sagas: shown.flatten().collect(), next }, None)
+        let last = found.last().filter(|_| more).map(Found::place);
+        let next = last.map(|(at, id)| format!("{at}_{id}"));
+        let shown: Vec<_> = found.into_iter().map(|found| self.shown(found, &wanted)).collect();
+        let shown: Vec<_> = stream::iter(shown).buffered(AT_A_TIME).try_collect().await?;
+        Answer::view(&ListedSagas { sagas: shown.into_iter().flatten().collect(), next }, None)
     }
 
-    /// Sagas of one partition that come after `before`.
-    async fn page(&self, source: &Source, before: Option<&Place>, limit: usize) -> Result<Vec<Found>, Fault> {
-        let after = before.map(|place| Position { id: place.id.to_string(), sort: place.at.clone() });
-        let list = |index, partition| List {
-            index,
-            partition,
-            range: Range::default(),
-            descending: true,
-            after,
-            limit,
+    /// Reads the sagas of one partition that come after `after`, newest first.
+    async fn page(&self, source: Source, after: Option<Position>, limit: usize) -> Result<Vec<Found>, Fault> {
+        let (index, partition) = match &source {
+            Source::Orders(partition) => (&BY_STAGE, partition.as_str()),
+            Source::Sagas(status) => (&BY_STATUS, *status),
         };
-        Ok(match source {
-            Source::Orders(partition) => {
-                let rows = self.orders.list_rows(&list(&BY_STAGE, partition)).await?.rows;
-                let found = rows.into_iter().map(|row| Found {
-                    place: Place { at: row.placed_at.clone(), id: row.id },
-                    by_order: true,
-                    order: Some(row),
-                    saga: None,
-                });
-                found.collect()
+        let list = List { index, partition, range: Range::default(), descending: true, after, limit };
+        match source {
+            Source::Orders(_) => {
+                let rows = self.orders.list_rows(&list).await?.rows;
+                Ok(rows.into_iter().map(Found::Order).collect())
             }
-            Source::Sagas(status) => {
-                let rows = self.rows.list_rows(&list(&BY_STATUS, status)).await?.rows;
-                let found = rows.into_iter().map(|row| Found {
-                    place: Place { at: row.started_at.clone(), id: row.id },
-                    by_order: false,
-                    order: None,
-                    saga: Some(row),
-                });
-                found.collect()
+            Source::Sagas(_) => {
+                let rows = self.rows.list_rows(&list).await?.rows;
+                Ok(rows.into_iter().map(Found::Saga).collect())
             }
-        })
+        }
     }
 
-    /// Adds the row of the other view.
-    async fn completed(&self, found: Found) -> Result<Found, Fault> {
-        let id = found.place.id.to_string();
-        Ok(match (&found.order, &found.saga) {
-            (Some(_), None) => Found { saga: self.rows.read(&id, None).await?.map(|read| read.row), ..found },
-            (None, Some(_)) => {
-                Found { order: self.orders.read(&id, None).await?.map(|read| read.row), ..found }
-            }
-            (None, None) | (Some(_), Some(_)) => found,
-        })
+    /// Shows a saga with the row that the other view has of it. A saga may be in an index of each view: it is
+    /// shown from the one that its status goes by.
+    async fn shown(&self, found: Found, wanted: &[Status]) -> Result<Option<SagaView>, Fault> {
+        let id = found.place().1.to_string();
+        let (order, saga, by_order) = match found {
+            Found::Order(order) => (order, self.rows.read(&id, None).await?.map(|read| read.row), true),
+            Found::Saga(saga) => match self.orders.read(&id, None).await? {
+                Some(order) => (order.row, Some(saga), false),
+                None => return Ok(None),
+            },
+        };
+        let view = SagaView::of(order.id, order.placed_at, &order.status, saga.as_ref());
+        let here = by_order == matches!(view.status, Status::Running | Status::Succeeded);
+        Ok((here && wanted.contains(&view.status)).then_some(view))
     }
 
     /// Brings the view up to date with a batch of events.
@@ -330,27 +294,21 @@ impl SagaViews {
     }
 }
 
-impl Found {
-    fn status(&self) -> Status {
-        let order = self.order.as_ref().map_or("pending", |order| order.status.as_str());
-        Status::of(order, self.saga.as_ref().map(|saga| saga.status.as_str()))
-    }
-}
-
 /// The query for one saga: its streams, and the execution of its last undo.
 pub struct SagaShower {
     store: EventStore,
     executions: Arc<dyn Executions>,
+    undo: String,
 }
 
 impl SagaShower {
-    /// Looks at streams in `store` and at `executions`.
-    pub fn new(store: EventStore, executions: Arc<dyn Executions>) -> Self {
-        Self { store, executions }
+    /// Looks at streams in `store`, and at executions of the machine `undo`.
+    pub fn new(store: EventStore, executions: Arc<dyn Executions>, undo: String) -> Self {
+        Self { store, executions, undo }
     }
 
-    /// `GET /api/sagas/{id}`: a saga with its steps, its history and its last undo, from the streams as they are now. If Step
-    /// Functions does not answer, the execution of the undo is left out.
+    /// `GET /api/sagas/{id}`: a saga with its steps, its history and its last undo, from the streams as they
+    /// are now. If Step Functions does not answer, the execution of the undo is left out.
     ///
     /// # Errors
     /// 404 when there is no such order; 503 when the event table fails.
@@ -371,19 +329,22 @@ impl SagaShower {
         }
         let run = match attempt {
             0 => None,
-            attempt => self.executions.look(id, attempt).await.unwrap_or_else(|error| {
-                tracing::warn!(order = %id, attempt, %error, "execution of the undo not shown");
-                None
-            }),
+            attempt => {
+                self.executions.look(&self.undo, &name_of(id, attempt)).await.unwrap_or_else(|error| {
+                    tracing::warn!(order = %id, attempt, %error, "execution of the undo not shown");
+                    None
+                })
+            }
         };
-        let status = Status::of(order.status(), row.as_ref().map(|row: &SagaRow| row.status.as_str()));
+        let mut steps: Vec<DoneView> = history.all().filter_map(DoneView::of).collect();
+        steps.sort_by(|a, b| a.at.cmp(&b.at));
         let placed_at = history.order.first().map(|event| sortable(event.at)).unwrap_or_default();
         let saga = SagaDetailView {
-            saga: SagaView::of(id, status, placed_at, order.status(), row.as_ref()),
-            steps: history.all().filter_map(DoneView::of).collect(),
+            saga: SagaView::of(id, placed_at, order.status(), row.as_ref()),
+            steps,
             history: told,
-            run: run.map(|run| RunView::of(&format!("undo-{attempt}"), run)),
-            timeline: TimelineView::of(id, &order, Timeline::of(id, &order, &history)?),
+            run: run.map(|run| Run { name: format!("undo-{attempt}"), ..run }),
+            timeline: TimelineView::of(id, &order, &history)?,
         };
         Answer::view(&ShownSaga { saga }, None)
     }
@@ -397,7 +358,8 @@ pub struct SagaView {
     id: OrderId,
     /// `running` (the order is being placed), `succeeded` (it was approved), `undoing`, `undone` (nothing is held for it any
     /// more) or `stuck` (an operator has to look).
-    status: String,
+    #[schema(value_type = String)]
+    status: Status,
     /// When the order was placed.
     #[schema(value_type = String, format = DateTime)]
     started_at: String,
@@ -417,27 +379,22 @@ pub struct SagaView {
     reason: Option<String>,
     /// The error that it is stuck at.
     #[serde(skip_serializing_if = "Option::is_none")]
-    failure: Option<FailureView>,
+    failure: Option<Failure>,
 }
 
 impl SagaView {
-    fn of_rows(found: &Found, status: Status) -> Option<Self> {
-        let order = found.order.as_ref()?;
-        Some(Self::of(order.id, status, order.placed_at.clone(), &order.status, found.saga.as_ref()))
-    }
-
-    fn of(id: OrderId, status: Status, started_at: String, order: &str, saga: Option<&SagaRow>) -> Self {
-        let failure = saga.and_then(|saga| Some((saga.error.clone()?, saga.cause.clone()?)));
+    fn of(id: OrderId, started_at: String, order: &str, saga: Option<&SagaRow>) -> Self {
+        let failure = saga.and_then(|saga| saga.error.clone().zip(saga.cause.clone()));
         Self {
             id,
-            status: status.word().to_owned(),
+            status: Status::of(order, saga.map(|saga| saga.status.as_str())),
             started_at,
             changed_at: saga.map(|saga| saga.changed_at.clone()),
             order: order.to_owned(),
             attempts: saga.map_or(0, |saga| saga.attempts),
             origin: saga.and_then(|saga| saga.origin),
             reason: saga.and_then(|saga| saga.reason.clone()),
-            failure: failure.map(|(error, cause)| FailureView { error, cause }),
+            failure: failure.map(|(error, cause)| Failure { error, cause }),
         }
     }
 }
@@ -454,7 +411,7 @@ pub struct SagaDetailView {
     history: Vec<EntryOfSaga>,
     /// The execution of the last undo, unless it is more than 90 days old.
     #[serde(skip_serializing_if = "Option::is_none")]
-    run: Option<RunView>,
+    run: Option<Run>,
     /// The order's story, and what it waits for.
     timeline: TimelineView,
 }
@@ -536,127 +493,5 @@ impl EntryOfSaga {
         };
         let (at, by) = (sortable(event.at), event.actor.as_str().to_owned());
         Self { at, what: event.event_type.clone(), text, by }
-    }
-}
-
-/// One execution.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RunView {
-    /// `undo-<attempt>`.
-    name: String,
-    /// `running`, `succeeded`, `failed` or `aborted`.
-    status: String,
-    /// When it was started.
-    #[schema(value_type = String, format = DateTime)]
-    started_at: String,
-    /// When it ended, if it did.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    ended_at: Option<String>,
-    /// The state it ended in, or is in.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    state: Option<String>,
-    /// The error it ended with.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failure: Option<FailureView>,
-    /// States entered, and one for the start: the unit that AWS charges.
-    transitions: u32,
-    /// Its steps, in order.
-    steps: Vec<StepView>,
-}
-
-impl RunView {
-    fn of(name: &str, run: Execution) -> Self {
-        let mut view = Self {
-            name: name.to_owned(),
-            status: run.status.to_owned(),
-            started_at: sortable(run.started_at),
-            ended_at: run.ended_at.map(sortable),
-            state: None,
-            failure: run.failure.map(FailureView::of),
-            transitions: u32::from(!run.history.is_empty()),
-            steps: Vec::new(),
-        };
-        let mut in_step = false;
-        for Happened { at, what } in run.history {
-            let at = sortable(at);
-            let current = view.steps.last_mut().filter(|_| in_step);
-            match (what, current) {
-                (Happening::Entered { state, step }, left) => {
-                    if let Some(left) = left {
-                        left.leave();
-                    }
-                    view.transitions += 1;
-                    in_step = step;
-                    if step {
-                        view.steps.push(StepView::entered(state.clone(), at));
-                    }
-                    view.state = Some(state);
-                }
-                (Happening::Attempted, Some(step)) => {
-                    step.attempts += 1;
-                    (step.outcome, step.ended_at) = ("running", None);
-                }
-                (Happening::Failed(failure), Some(step)) => {
-                    step.failures.push(FailureView::of(failure));
-                    step.ended_at = Some(at);
-                }
-                (Happening::Done, Some(step)) => (step.outcome, step.ended_at) = ("done", Some(at)),
-                (Happening::Ended, Some(step)) => step.leave(),
-                (Happening::Attempted | Happening::Failed(_) | Happening::Done | Happening::Ended, None) => {}
-            }
-        }
-        view
-    }
-}
-
-/// One step of an execution.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct StepView {
-    /// Its name, as in the definition.
-    name: String,
-    /// `running`, `done` or `failed`.
-    #[schema(value_type = String)]
-    outcome: &'static str,
-    /// When it was entered.
-    #[schema(value_type = String, format = DateTime)]
-    started_at: String,
-    /// When its last call was answered, if it was.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    ended_at: Option<String>,
-    /// Calls of its function.
-    attempts: u32,
-    /// Why calls came to nothing, oldest first.
-    failures: Vec<FailureView>,
-}
-
-impl StepView {
-    fn entered(name: String, at: String) -> Self {
-        Self { name, outcome: "running", started_at: at, ended_at: None, attempts: 0, failures: Vec::new() }
-    }
-
-    /// A step that the execution goes on from and that is not done has failed.
-    fn leave(&mut self) {
-        if self.outcome != "done" {
-            self.outcome = "failed";
-        }
-    }
-}
-
-/// An error.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct FailureView {
-    /// A code.
-    error: String,
-    /// What was said about it.
-    cause: String,
-}
-
-impl FailureView {
-    fn of(failure: Failure) -> Self {
-        Self { error: failure.error, cause: failure.cause }
     }
 }

@@ -28,8 +28,8 @@ pub const BY_CUSTOMER: Index = Index { name: "by-customer", partition: "customer
 /// Orders of one stage, by the time they were placed: for the list of sagas, and for `resume-sagas`, which
 /// looks for lost and forgotten orders. Orders that are rejected or cancelled are not in it.
 ///
-/// Each stage has [`SHARDS`] partitions, because one takes 1,000 write units a second and an order takes five of these: one
-/// when it is placed, two when it is approved, two when it is completed.
+/// Each stage has [`SHARDS`] partitions, because one takes 1,000 write units a second and an order takes five
+/// of these: one when it is placed, two when it is approved, two when it is completed.
 pub const BY_STAGE: Index = Index { name: "by-stage", partition: "stage", sort: "placedAt" };
 /// The stage of an order that is being placed.
 pub const PENDING: &str = "pending";
@@ -45,7 +45,6 @@ pub fn shards(stage: &str) -> impl Iterator<Item = String> {
     (0..SHARDS).map(move |shard| format!("{stage}-{shard}"))
 }
 
-/// The partition of an order in a stage: its id decides.
 fn shard(stage: &str, id: OrderId) -> String {
     format!("{stage}-{}", id.uuid().as_u128() % SHARDS)
 }
@@ -56,30 +55,27 @@ fn shard(stage: &str, id: OrderId) -> String {
 pub struct OrderRow {
     /// The order.
     pub id: OrderId,
-    /// Who ordered.
-    pub customer_id: CustomerId,
-    /// What the customer pays with.
-    pub payment_id: PaymentId,
+    customer_id: CustomerId,
+    payment_id: PaymentId,
     /// `pending`, `approved`, `ready`, `completed`, `rejected` or `cancelled`.
     pub status: String,
-    /// Why it was rejected or cancelled.
+    /// Code of the cause for which it was rejected or cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// By which list it is collected.
+    /// The list by which it is collected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shopping_id: Option<ShoppingListId>,
     /// The invoice that was paid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invoice_id: Option<InvoiceId>,
-    /// The lines.
-    pub items: Vec<BasketItem>,
+    items: Vec<BasketItem>,
     /// Sum of the lines.
     pub total: Money,
-    /// When it was placed: RFC 3339 with all nine places, so that text sorts as time does.
+    /// Time of its creation: RFC 3339 with all nine places, so that text sorts as time does.
     pub placed_at: String,
-    /// When it last changed.
+    /// Time of its last change.
     pub changed_at: String,
-    /// Its partition of [`BY_STAGE`]; none when it is rejected or cancelled.
+    /// The partition of [`BY_STAGE`]; none when it is rejected or cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stage: Option<String>,
 }
@@ -144,8 +140,7 @@ impl OrderViews {
 
     /// Brings the view up to date with a batch of events.
     pub async fn project_orders(self: Arc<Self>, events: Vec<Envelope>) -> Vec<Result<(), Fault>> {
-        let outcome = self.projector.deliver_batch(&events).await;
-        settled(&events, outcome)
+        settled(&events, self.projector.deliver_batch(&events).await)
     }
 
     /// `GET /api/orders/{id}?minVersion=`: from the view; at least as new as `minVersion`, if that is given.
@@ -162,7 +157,7 @@ impl OrderViews {
     }
 
     /// `GET /api/orders?customerId=&limit=&cursor=`: a customer's orders, newest first. A list lags behind
-    /// the orders by the time events take to travel.
+    /// the orders by the time that events take to travel.
     ///
     /// # Errors
     /// 400 when a parameter is missing or wrong.

@@ -210,7 +210,7 @@ fn d11_only_a_pending_order_is_approved_and_a_repeat_is_nothing_new() {
         match status {
             "pending" => drop(when.then([approved()])),
             "approved" | "ready" | "completed" => drop(when.then_nothing()),
-            _ => when.then_refused(OrderRefusal::IsOver { status }),
+            _ => when.then_refused(OrderRefusal::IsOver(status)),
         }
     }
 }
@@ -220,7 +220,7 @@ fn d11_an_approval_never_overwrites_a_cancellation() {
     given::<Order>([created()]).when(cancel()).then([canceled(None)]);
     given::<Order>([created(), canceled(None)])
         .when(approve())
-        .then_refused(OrderRefusal::IsOver { status: "cancelled" });
+        .then_refused(OrderRefusal::IsOver("cancelled"));
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn d11_only_an_approved_order_becomes_ready_and_one_that_is_not_yet_approved_can
             "pending" => when.then_refused(OrderRefusal::IsNotApprovedYet),
             "approved" => drop(when.then([readied()])),
             "ready" | "completed" => drop(when.then_nothing()),
-            _ => when.then_refused(OrderRefusal::CannotBeReadied { status }),
+            _ => when.then_refused(OrderRefusal::CannotBeReadied(status)),
         }
     }
 }
@@ -241,16 +241,16 @@ fn d11_only_a_ready_order_is_completed_and_one_that_is_not_yet_ready_can_still()
     for (status, history) in histories() {
         let when = given::<Order>(history).when(complete());
         match status {
-            "pending" | "approved" => when.then_refused(OrderRefusal::IsNotReadyYet { status }),
+            "pending" | "approved" => when.then_refused(OrderRefusal::IsNotReadyYet(status)),
             "ready" => drop(when.then([completed()])),
             "completed" => drop(when.then_nothing()),
-            _ => when.then_refused(OrderRefusal::CannotBeCompleted { status }),
+            _ => when.then_refused(OrderRefusal::CannotBeCompleted(status)),
         }
     }
     let (_, history) = histories()[3].clone();
     given::<Order>(history)
         .when(OrderCommand::Complete { invoice_id: invoice("another") })
-        .then_refused(OrderRefusal::CannotBeCompleted { status: "completed" });
+        .then_refused(OrderRefusal::CannotBeCompleted("completed"));
 }
 
 #[test]
@@ -260,7 +260,7 @@ fn d11_a_placement_that_fails_late_does_not_undo_what_its_twin_got_approved() {
         match status {
             "pending" => drop(when.then([rejected()])),
             "rejected" | "cancelled" => drop(when.then_nothing()),
-            _ => when.then_refused(OrderRefusal::IsKept { status }),
+            _ => when.then_refused(OrderRefusal::IsKept(status)),
         }
     }
 }
@@ -274,7 +274,7 @@ fn an_approved_order_is_closed_for_one_who_asks_for_that_but_not_a_paid_one() {
             // It has an invoice, and goods: those who have them hear of a cancellation.
             "approved" | "ready" => drop(when.then([canceled(Some("PAYMENT_IS_USED"))])),
             "rejected" | "cancelled" => drop(when.then_nothing()),
-            _ => when.then_refused(OrderRefusal::IsKept { status }),
+            _ => when.then_refused(OrderRefusal::IsKept(status)),
         }
     }
 }
@@ -285,7 +285,7 @@ fn d11_an_order_is_cancelled_until_it_is_paid() {
         let when = given::<Order>(history).when(cancel());
         match status {
             "pending" | "approved" | "ready" => drop(when.then([canceled(None)])),
-            _ => when.then_refused(OrderRefusal::CannotBeCanceled { status }),
+            _ => when.then_refused(OrderRefusal::CannotBeCanceled(status)),
         }
     }
 }
@@ -300,7 +300,7 @@ fn an_order_of_an_earlier_release_that_was_rejected_after_its_approval_is_still_
 #[test]
 fn d14_a_list_that_is_not_the_orders_own_says_nothing_about_it() {
     let other = || list("made by hand");
-    let refusal = || OrderRefusal::HasAnotherShoppingList { shopping_id: list("own") };
+    let refusal = || OrderRefusal::HasAnotherShoppingList(list("own"));
     for (_, history) in &histories()[1..4] {
         given::<Order>(history.clone())
             .when(OrderCommand::Ready { shopping_id: other() })

@@ -4,13 +4,10 @@
 
 #![allow(clippy::disallowed_methods, reason = "a bench starts its own endpoint")]
 
-use std::{fmt, sync::Arc};
+use std::{convert::Infallible, sync::Arc};
 
 use event_store::{DynamoLog, EventStore, Expect, Meter, Reading, SNAPSHOT_EVERY, item_bytes};
-use kernel::{
-    Aggregate, BrokenHistory, CommandId, CommandMeta, Event, Refusal, RefusalKind, StreamId, TraceParent,
-    Uuid,
-};
+use kernel::{Aggregate, BrokenHistory, CommandId, CommandMeta, Event, StreamId, TraceParent, Uuid};
 use serde::{Deserialize, Serialize};
 use testing::{EmbeddedDynamo, RecordingLog, Seeded, TestPorts};
 
@@ -54,33 +51,14 @@ impl Event for OrderEvent {
     }
 }
 
-/// This order never refuses.
-#[derive(Debug, Clone)]
-enum Never {}
-
-impl fmt::Display for Never {
-    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {}
-    }
-}
-impl std::error::Error for Never {}
-impl Refusal for Never {
-    fn code(&self) -> &'static str {
-        match *self {}
-    }
-    fn kind(&self) -> RefusalKind {
-        match *self {}
-    }
-}
-
 impl<const KEEP: usize> Aggregate for Order<KEEP> {
     const CATEGORY: &'static str = "ordering.Order";
     const STATE_SCHEMA: u16 = 1;
     type Command = Vec<Line>;
     type Event = OrderEvent;
-    type Refusal = Never;
+    type Refusal = Infallible;
 
-    fn decide(_: Option<&Self>, lines: &Vec<Line>) -> Result<Vec<OrderEvent>, Never> {
+    fn decide(_: Option<&Self>, lines: &Vec<Line>) -> Result<Vec<OrderEvent>, Infallible> {
         Ok(lines.iter().cloned().map(OrderEvent::LineAdded).collect())
     }
 

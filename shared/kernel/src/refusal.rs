@@ -1,6 +1,6 @@
 //! Refusals: the business says no.
 
-use std::error::Error;
+use std::{convert::Infallible, error::Error};
 
 /// A business rule that forbids a command. Never retried: the same command meets the same answer.
 pub trait Refusal: Error + Clone + Send + Sync + 'static {
@@ -11,6 +11,17 @@ pub trait Refusal: Error + Clone + Send + Sync + 'static {
     /// The field of the request that is at fault, where there is one.
     fn field(&self) -> Option<&'static str> {
         None
+    }
+}
+
+/// The refusals of an aggregate that has none.
+impl Refusal for Infallible {
+    fn code(&self) -> &'static str {
+        match *self {}
+    }
+
+    fn kind(&self) -> RefusalKind {
+        match *self {}
     }
 }
 

@@ -1,13 +1,10 @@
 //! Streams that say whatever they are told: for tests of those who read another context's events, and for whom what that
 //! context makes of commands is not their business.
 
-use std::fmt;
+use std::convert::Infallible;
 
 use event_store::{EventStore, Expect};
-use kernel::{
-    Aggregate, BrokenHistory, CommandMeta, DecodeError, Event, RawEvent, Refusal, RefusalKind, StreamId,
-    Version,
-};
+use kernel::{Aggregate, BrokenHistory, CommandMeta, DecodeError, Event, RawEvent, StreamId, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -52,36 +49,14 @@ impl Event for Told {
     }
 }
 
-/// It never refuses.
-#[derive(Debug, Clone)]
-enum Never {}
-
-impl fmt::Display for Never {
-    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {}
-    }
-}
-
-impl std::error::Error for Never {}
-
-impl Refusal for Never {
-    fn code(&self) -> &'static str {
-        match *self {}
-    }
-
-    fn kind(&self) -> RefusalKind {
-        match *self {}
-    }
-}
-
 impl Aggregate for Written {
     const CATEGORY: &'static str = "testing.Written";
     const STATE_SCHEMA: u16 = u16::MAX;
     type Command = Told;
     type Event = Told;
-    type Refusal = Never;
+    type Refusal = Infallible;
 
-    fn decide(_: Option<&Self>, told: &Told) -> Result<Vec<Told>, Never> {
+    fn decide(_: Option<&Self>, told: &Told) -> Result<Vec<Told>, Infallible> {
         Ok(vec![told.clone()])
     }
 

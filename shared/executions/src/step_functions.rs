@@ -1,4 +1,4 @@
-//! The port to the executions of placements and undos, and Step Functions behind it.
+//! Executions in Step Functions.
 
 use async_trait::async_trait;
 use aws_sdk_sfn::{
@@ -8,106 +8,32 @@ use aws_sdk_sfn::{
     primitives::DateTime,
     types::{ExecutionStatus, HistoryEvent, HistoryEventType},
 };
-use contracts::ids::OrderId;
+use aws_types::SdkConfig;
 use kernel::Timestamp;
 use lambda::Fault;
+use projection::sortable;
+use serde_json::Value;
 
-use crate::sagas::{PlacementInput, UndoInput};
+use crate::{Executions, Failure, Happening, Run, message_of};
 
-/// Starts executions, and looks at those of undos. An express execution keeps no history that could be looked at.
-#[async_trait]
-pub trait Executions: Send + Sync {
-    /// Starts a placement under this name.
-    ///
-    /// # Errors
-    /// When it could not be started; it may have been.
-    async fn place(&self, name: &str, input: &PlacementInput) -> Result<(), Fault>;
-
-    /// Starts an attempt to undo, unless it was started before: its name has the order and the attempt.
-    ///
-    /// # Errors
-    /// When it could not be started; it may have been.
-    async fn undo(&self, input: &UndoInput) -> Result<(), Fault>;
-
-    /// Shows an attempt to undo with its history, in two requests; `None` when there was none, or it ended
-    /// more than 90 days ago.
-    ///
-    /// # Errors
-    /// 503 when the service fails.
-    async fn look(&self, order: OrderId, attempt: u32) -> Result<Option<Execution>, Fault>;
-}
-
-/// An execution.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Execution {
-    /// `running`, `succeeded`, `failed` or `aborted`.
-    pub status: &'static str,
-    /// When it was started.
-    pub started_at: Timestamp,
-    /// When it ended, if it did.
-    pub ended_at: Option<Timestamp>,
-    /// The error it ended with.
-    pub failure: Option<Failure>,
-    /// Its history, oldest first.
-    pub history: Vec<Happened>,
-}
-
-/// An error with what was said about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// A code.
-    pub error: String,
-    /// What was said about it.
-    pub cause: String,
-}
-
-/// One thing that happened in an execution.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Happened {
-    /// When.
-    pub at: Timestamp,
-    /// What.
-    pub what: Happening,
-}
-
-/// See [`Happened`]. Events that tell an operator nothing are left out where histories are read.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Happening {
-    /// A state was entered: the unit that is charged.
-    Entered {
-        /// Its name.
-        state: String,
-        /// Whether it is a task.
-        step: bool,
-    },
-    /// The step's function was called (again).
-    Attempted,
-    /// The call came to nothing.
-    Failed(Failure),
-    /// The call did what it should.
-    Done,
-    /// The execution ended.
-    Ended,
-}
-
-/// Executions in Step Functions. Needs `states:StartExecution` on both machines; to look, `states:DescribeExecution` and
-/// `states:GetExecutionHistory` on the undo's executions.
+/// Executions in Step Functions. Needs `states:StartExecution` on the machines; to look,
+/// `states:DescribeExecution` and `states:GetExecutionHistory` on their executions.
 pub struct StepFunctions {
     client: Client,
-    placement: String,
-    undo: String,
 }
 
 impl StepFunctions {
-    /// Executions of two state machines, by their ARNs.
-    pub fn new(client: Client, placement: String, undo: String) -> Self {
-        Self { client, placement, undo }
+    /// Makes a client of this configuration.
+    pub fn new(config: &SdkConfig) -> Self {
+        Self { client: Client::new(config) }
     }
+}
 
-    async fn start(&self, machine: &str, name: String, input: &impl serde::Serialize) -> Result<(), Fault> {
-        let input = serde_json::to_string(input).map_err(Fault::internal)?;
-        let start = self.client.start_execution().state_machine_arn(machine).name(name).input(input);
-        match start.send().await {
+#[async_trait]
+impl Executions for StepFunctions {
+    async fn start(&self, machine: &str, name: &str, input: &Value) -> Result<(), Fault> {
+        let start = self.client.start_execution().state_machine_arn(machine).name(name);
+        match start.input(input.to_string()).send().await {
             Ok(_) => Ok(()),
             Err(error) => match error.as_service_error() {
                 // Somebody was faster, or an answer was lost.
@@ -116,39 +42,28 @@ impl StepFunctions {
             },
         }
     }
-}
 
-#[async_trait]
-impl Executions for StepFunctions {
-    async fn place(&self, name: &str, input: &PlacementInput) -> Result<(), Fault> {
-        self.start(&self.placement, name.to_owned(), input).await
-    }
-
-    async fn undo(&self, input: &UndoInput) -> Result<(), Fault> {
-        self.start(&self.undo, name_of(input.order_id, input.attempt), input).await
-    }
-
-    async fn look(&self, order: OrderId, attempt: u32) -> Result<Option<Execution>, Fault> {
-        let machine = self.undo.replace(":stateMachine:", ":execution:");
-        let arn = format!("{machine}:{}", name_of(order, attempt));
+    async fn look(&self, machine: &str, name: &str) -> Result<Option<Run>, Fault> {
+        let arn = format!("{}:{name}", machine.replace(":stateMachine:", ":execution:"));
         let described = present(self.client.describe_execution().execution_arn(&arn).send().await)?;
         let Some(found) = described else { return Ok(None) };
         let asked = self.client.get_execution_history().execution_arn(&arn).max_results(1000);
         let told = present(asked.send().await)?;
-        let history =
-            told.as_ref().map_or(&[][..], |told| told.events()).iter().filter_map(happened).collect();
-        Ok(Some(Execution {
+        let mut run = Run {
+            name: name.to_owned(),
             status: status(found.status()),
             started_at: time(found.start_date()),
             ended_at: found.stop_date().map(time),
             failure: found.error().map(|error| failure(Some(error), found.cause())),
-            history,
-        }))
+            ..Run::default()
+        };
+        for event in told.as_ref().map_or(&[][..], |told| told.events()) {
+            if let Some(happening) = happening(event) {
+                run.add(time(event.timestamp()), happening);
+            }
+        }
+        Ok(Some(run))
     }
-}
-
-fn name_of(order: OrderId, attempt: u32) -> String {
-    format!("{order}-undo-{attempt}")
 }
 
 /// Returns an answer, or `None` if there is no such execution.
@@ -173,20 +88,20 @@ fn status(status: &ExecutionStatus) -> &'static str {
 }
 
 /// Converts a time of the SDK. Jiff knows all of them, up to the year 9999.
-fn time(time: &DateTime) -> Timestamp {
-    Timestamp::from_nanosecond(time.as_nanos()).unwrap_or(Timestamp::MAX)
+fn time(time: &DateTime) -> String {
+    sortable(Timestamp::from_nanosecond(time.as_nanos()).unwrap_or(Timestamp::MAX))
 }
 
 fn failure(error: Option<&str>, cause: Option<&str>) -> Failure {
-    let cause = crate::sagas::message_of(cause.unwrap_or_default());
+    let cause = message_of(cause.unwrap_or_default());
     Failure { error: error.unwrap_or("unknown").to_owned(), cause }
 }
 
-fn happened(event: &HistoryEvent) -> Option<Happened> {
-    let failed = |error, cause| Happening::Failed(failure(error, cause));
-    let what = if let Some(entered) = event.state_entered_event_details() {
-        let step = *event.r#type() == HistoryEventType::TaskStateEntered;
-        Happening::Entered { state: entered.name().to_owned(), step }
+fn happening(event: &HistoryEvent) -> Option<Happening> {
+    let failed = |error, cause| Some(Happening::Failed(failure(error, cause)));
+    if let Some(entered) = event.state_entered_event_details() {
+        let is_task = *event.r#type() == HistoryEventType::TaskStateEntered;
+        Some(Happening::Entered { state: entered.name().to_owned(), is_task })
     } else if let Some(details) = event.task_failed_event_details() {
         failed(details.error(), details.cause())
     } else if let Some(details) = event.task_timed_out_event_details() {
@@ -197,16 +112,15 @@ fn happened(event: &HistoryEvent) -> Option<Happened> {
         failed(details.error(), details.cause())
     } else {
         match event.r#type() {
-            HistoryEventType::TaskScheduled => Happening::Attempted,
-            HistoryEventType::TaskSucceeded => Happening::Done,
+            HistoryEventType::TaskScheduled => Some(Happening::Attempted),
+            HistoryEventType::TaskSucceeded => Some(Happening::Done),
             HistoryEventType::ExecutionSucceeded
             | HistoryEventType::ExecutionFailed
             | HistoryEventType::ExecutionTimedOut
-            | HistoryEventType::ExecutionAborted => Happening::Ended,
-            _ => return None, // how a call got on its way, and what left a state: the above says as much
+            | HistoryEventType::ExecutionAborted => Some(Happening::Ended),
+            _ => None, // how a call got on its way, and what left a state: the above says as much
         }
-    };
-    Some(Happened { at: time(event.timestamp()), what })
+    }
 }
 
 #[cfg(test)]
@@ -224,9 +138,9 @@ mod tests {
     }
 
     fn read(event: HistoryEventBuilder) -> Option<Happening> {
-        let happened = happened(&event.build().unwrap())?;
-        assert_eq!(happened.at.to_string(), "2026-11-20T09:00:00Z");
-        Some(happened.what)
+        let event = event.build().unwrap();
+        assert_eq!(time(event.timestamp()), "2026-11-20T09:00:00.000000000Z");
+        happening(&event)
     }
 
     #[test]
@@ -235,15 +149,9 @@ mod tests {
             let details = StateEnteredEventDetails::builder().name("X").build().unwrap();
             read(event(kind).state_entered_event_details(details))
         };
-        let state = "X".to_owned();
-        assert_eq!(
-            entered(HistoryEventType::TaskStateEntered),
-            Some(Happening::Entered { state: state.clone(), step: true })
-        );
-        assert_eq!(
-            entered(HistoryEventType::FailStateEntered),
-            Some(Happening::Entered { state, step: false })
-        );
+        let wanted = |is_task| Some(Happening::Entered { state: "X".to_owned(), is_task });
+        assert_eq!(entered(HistoryEventType::TaskStateEntered), wanted(true));
+        assert_eq!(entered(HistoryEventType::FailStateEntered), wanted(false));
     }
 
     #[test]
