@@ -137,16 +137,14 @@ impl Kind {
 
     /// Returns the fields that the payload of a task must have, besides its `id` and `body`.
     ///
-    /// A step of the placement is the same command in every execution, so a second placement repeats it. All
-    /// other commands belong to one execution.
+    /// A command belongs to one execution: another one decides anew, by what it finds.
     fn payload_of(self, task: &str) -> Value {
-        let (actor, owner) = match (self, task) {
-            (Self::Placement, "BeginUndo") => ("saga:order", "$$.Execution.Name"),
-            (Self::Placement, _) => ("saga:order", "$.orderId"),
-            (Self::Undo, _) => ("saga:undo", "$$.Execution.Name"),
+        let actor = match self {
+            Self::Placement => "saga:order",
+            Self::Undo => "saga:undo",
         };
         json!({
-            "command.$": format!("States.Format('{{}}:{task}', {owner})"), "actor": actor,
+            "command.$": format!("States.Format('{{}}:{task}', $$.Execution.Name)"), "actor": actor,
             "correlation.$": "$.correlation", "causation.$": "$.causation", "trace.$": "$.trace",
             "attempt.$": "$$.State.RetryCount",
         })

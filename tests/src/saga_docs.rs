@@ -60,8 +60,6 @@ fn table(order: &[State<'_>], definition: &Value) -> String {
         let parameters = &state["Parameters"];
         let function =
             text(&parameters["FunctionName"]).trim_start_matches("${").trim_end_matches("FunctionArn}");
-        let of_execution = text(&parameters["Payload"]["command.$"]).contains("$$.Execution.Name");
-        let owner = if of_execution { "<execution name>" } else { "<order id>" };
         let waits = waits(&state["Retry"][0]);
         let (first, last) = (waits.first().expect("a retry"), waits.last().expect("a retry"));
         let failed: Vec<String> = catchers(state)
@@ -71,7 +69,7 @@ fn table(order: &[State<'_>], definition: &Value) -> String {
             })
             .collect();
         lines.push(format!(
-            "| {name} | `{}` | `{owner}:{name}` | {} s | {}, {first} s to {last} s apart, {} s in all | {} |",
+            "| {name} | `{}` | `<execution name>:{name}` | {} s | {}, {first} s to {last} s apart, {} s in all | {} |",
             kebab(function),
             state["TimeoutSeconds"],
             waits.len(),

@@ -90,6 +90,8 @@ pub enum Stage {
     Undoing {
         /// The undo.
         undo: Undo,
+        /// The number of its first attempt, from which its attempts are counted.
+        first: u32,
         /// Time from which on it counts as lost.
         due_at: Timestamp,
     },
@@ -158,9 +160,9 @@ pub fn next(
             Some(Stage::Placing { .. }),
             Order::Approved { .. } | Order::Ready { .. } | Order::Completed { .. },
         ) => Next::Settle,
-        (Some(Stage::Undoing { .. }), _) => {
-            let undos = saga.map_or(0, |saga| saga.undos);
-            if undos < MOST_UNDOS { Next::Undo(undos + 1) } else { Next::GetStuck }
+        (Some(Stage::Undoing { first, .. }), _) => {
+            let following = saga.map_or(0, |saga| saga.undos) + 1;
+            if following - first < MOST_UNDOS { Next::Undo(following) } else { Next::GetStuck }
         }
         (None | Some(Stage::Undone | Stage::Settled | Stage::Stuck { .. }), _) => Next::Wait,
     }
@@ -173,7 +175,8 @@ pub enum SagaCommand {
     Resume {
         /// The number of the attempt.
         attempt: u32,
-        /// Time from which on it counts as lost.
+        /// Time from which on it counts as lost. A repeat of the command may come with another one.
+        #[serde(skip)]
         due_at: Timestamp,
     },
     /// Begin to undo the order. Nothing when an undo that is under way, stuck or done serves this request as
@@ -191,7 +194,8 @@ pub enum SagaCommand {
     Retry {
         /// The number of the attempt.
         attempt: u32,
-        /// Time from which on it counts as lost.
+        /// Time from which on it counts as lost. A repeat of the command may come with another one.
+        #[serde(skip)]
         due_at: Timestamp,
     },
     /// End an attempt to undo.
@@ -315,7 +319,12 @@ impl Aggregate for Saga {
                 SagaEvent::SagaUndoBegan(e),
             ) => {
                 let undo = Undo { origin: e.origin, reason: Reason::new(&e.reason) };
-                Ok(Self { placements, undos: e.attempt, stage: Stage::Undoing { undo, due_at: e.due_at } })
+                let first = match state.as_ref().map(|saga| &saga.stage) {
+                    Some(Stage::Undoing { undo, first, .. }) if undo.origin == e.origin => *first,
+                    None | Some(_) => e.attempt,
+                };
+                let stage = Stage::Undoing { undo, first, due_at: e.due_at };
+                Ok(Self { placements, undos: e.attempt, stage })
             }
             (Some(Stage::Undoing { .. } | Stage::Stuck { .. }), SagaEvent::SagaUndoEnded(e)) => {
                 let stage = match e.outcome {

@@ -30,15 +30,15 @@ use contracts::{
     ordering::{OrderEvent, SagaEvent, SagaStuck, UndoOrigin, UndoOutcome},
     payments::InvoiceEvent,
 };
-use event_store::{EventStore, Expect, Outcome};
+use event_store::{EventStore, Expect, Loaded, Outcome};
 use executions::{Executions, message_of};
-use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use kernel::{CommandId, CommandMeta, Reason, StreamId, Timestamp, Version, ports::Ports};
 use lambda::{
     Answer, Call, Fault, Form, metrics,
     policy::{subject, unexpected, whole},
 };
-use projection::{Index, List, Position, Projector, Range, sortable};
+use projection::{List, Position, Projector, Range, sortable};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -64,17 +64,14 @@ const UNDO_FAILED: &str = "UNDO_FAILED";
 /// Error of a saga whose order is open for longer than it can be in the usual course.
 const ORDER_IS_FORGOTTEN: &str = "ORDER_IS_FORGOTTEN";
 
-/// Most orders of each kind that one run takes up; the next run takes up the rest. Eight orders a second: an
-/// hour without Step Functions at 16 orders a second is made up for in two.
-pub const A_RUN: usize = 500;
 /// Orders that are taken up at a time: with some 60 ms each, 130 a second, below the 150 starts of executions
 /// that an account has a second in a small region.
 const AT_A_TIME: usize = 8;
-/// A run takes up nothing more after this time. The function has ten seconds, and an order takes up to three
-/// when a service is slow.
-const LONGEST: Duration = Duration::from_secs(6);
-/// Pages of a shard that one run reads at most.
-const PAGES: usize = 10;
+/// Orders on a page of an index.
+const PAGE: usize = 100;
+/// Times since its beginning at which a run goes on to the next list, and ends: what is left is taken up by the
+/// next run. The function has ten seconds, and an order takes up to three when a service is slow.
+const SHARES: [Duration; 3] = [Duration::from_secs(3), Duration::from_secs(5), Duration::from_millis(6500)];
 
 /// ARNs of the two state machines.
 #[derive(Debug, Clone)]
@@ -85,11 +82,31 @@ pub struct Machines {
     pub undo: String,
 }
 
-/// An order with its first event.
+/// An order with its version and its first event.
 struct Known {
     id: OrderId,
     order: Order,
+    version: Version,
     first: Envelope,
+}
+
+/// The result of looking at a saga that a view lists.
+enum Taken {
+    /// There was something to do, and it is done.
+    Up,
+    /// There is nothing to do, by the streams at these versions: the view lists it because it is behind.
+    Nothing { order: Version, saga: Version },
+}
+
+/// A list of orders that may need something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Listed {
+    /// Sagas whose time is over.
+    Due,
+    /// Orders that are pending for too long, and have no saga.
+    Pending,
+    /// Orders that are open for too long.
+    Placed,
 }
 
 /// The data of an execution of `order-undo` at its end.
@@ -260,6 +277,7 @@ impl Sagas {
     pub async fn retry_saga(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id: OrderId = call.id("order")?;
         let (known, saga) = self.both(id).await?;
+        let saga = saga.state;
         if call.repeatable && self.did(id, call.command).await? {
             return Ok(Answer::unchanged(id));
         }
@@ -291,32 +309,34 @@ impl Sagas {
         Ok(Answer::unchanged(id))
     }
 
-    /// Takes up the saga of an order if its time is over. Returns true if there was something to do.
-    async fn take_up(&self, id: OrderId) -> Result<bool, Fault> {
+    /// Takes up the saga of an order, if its time is over.
+    async fn take_up(&self, id: OrderId) -> Result<Taken, Fault> {
         let (known, saga) = self.both(id).await?;
         let now = self.ports.clock.now();
-        let step = next(&known.order, known.first.at, saga.as_ref(), now, self.patience);
+        let step = next(&known.order, known.first.at, saga.state.as_ref(), now, self.patience);
+        if step == Next::Wait {
+            return Ok(Taken::Nothing { order: known.version, saga: saga.version() });
+        }
         let call = self.scheduled(&known.first, now);
-        let idle = step == Next::Wait;
-        self.advance(&known, saga.as_ref(), step, &call).await?;
-        Ok(!idle)
+        self.advance(&known, saga.state.as_ref(), step, &call).await?;
+        Ok(Taken::Up)
     }
 
     /// Calls an operator for an order that is open for longer than it can be in the usual course.
-    async fn forget_not(&self, id: OrderId) -> Result<bool, Fault> {
+    async fn forget_not(&self, id: OrderId) -> Result<Taken, Fault> {
         let (known, saga) = self.both(id).await?;
-        match (&known.order, saga.map(|saga| saga.stage)) {
+        match (&known.order, saga.state.as_ref().map(|saga| &saga.stage)) {
             (
                 Order::Approved { .. } | Order::Ready { .. },
                 None | Some(Stage::Placing { .. } | Stage::Settled),
             ) => {}
-            (_, _) => return Ok(false),
+            (_, _) => return Ok(Taken::Nothing { order: known.version, saga: saga.version() }),
         }
         let error = Reason::new(ORDER_IS_FORGOTTEN);
         let cause = format!("the order is {} and nobody went on with it", known.order.status());
         let meta = self.scheduled(&known.first, self.ports.clock.now()).meta();
         self.tell(id, &SagaCommand::GetStuck { attempt: None, error, cause }, &meta).await?;
-        Ok(true)
+        Ok(Taken::Up)
     }
 
     /// Does the next thing. An execution is started first and recorded then. One that cannot be started is
@@ -343,9 +363,13 @@ impl Sagas {
             }
             Next::Undo(attempt) => {
                 tracing::warn!(order = %id, attempt, "undo started again");
+                let first = match saga.map(|saga| &saga.stage) {
+                    Some(Stage::Undoing { first, .. }) => *first,
+                    None | Some(_) => attempt,
+                };
                 let undo = saga.and_then(Saga::undo).ok_or_else(|| Fault::not_found("undo of order", id))?;
                 self.start_undo(known, attempt, undo, call).await?;
-                let due_at = self.patience.due_at(id, attempt, call.at);
+                let due_at = self.patience.due_at(id, attempt + 1 - first, call.at);
                 self.tell(id, &SagaCommand::Retry { attempt, due_at }, &call.meta()).await?;
             }
             Next::GetStuck => {
@@ -366,7 +390,7 @@ impl Sagas {
     /// Starts a placement under a name of its own. The input has ids only, because they cannot grow, and a
     /// payload over 256 KB could not be caught. A trace that is unknown is null, since a path that is missing
     /// fails a state machine.
-    async fn place(&self, Known { id, order, first }: &Known) -> Result<(), Fault> {
+    async fn place(&self, Known { id, order, first, .. }: &Known) -> Result<(), Fault> {
         let placed = order.placed();
         let input = json!({
             "orderId": id,
@@ -415,8 +439,12 @@ impl Sagas {
             }
         };
         let due_at = self.patience.due_at(id, 1, call.at);
-        // The reason may be another one when the call is repeated, because the order was closed meanwhile.
-        let command_id = CommandId::derived(&["begin-undo", &call.command.to_string(), reason.as_str()]);
+        let command_id = if call.is_from_outside() {
+            call.command
+        } else {
+            // The reason may be another one when the step is repeated, because the order was closed meanwhile.
+            CommandId::derived(&["begin-undo", &call.command.to_string(), reason.as_str()])
+        };
         let meta = CommandMeta { id: command_id, ..call.meta() };
         let outcome = self.tell(id, &SagaCommand::Begin { origin, reason, due_at }, &meta).await?;
         let Some(Saga { undos, stage: Stage::Undoing { undo, .. }, .. }) = &outcome.state else {
@@ -454,13 +482,14 @@ impl Sagas {
 
     async fn known(&self, id: OrderId) -> Result<Known, Fault> {
         let (order, events) = read_order(&self.store, id).await?;
+        let version = events.last().map_or(Version::NONE, |event| event.version);
         let first = events.into_iter().next().ok_or_else(|| Fault::not_found("order", id))?;
-        Ok(Known { id, order, first })
+        Ok(Known { id, order, version, first })
     }
 
-    async fn both(&self, id: OrderId) -> Result<(Known, Option<Saga>), Fault> {
+    async fn both(&self, id: OrderId) -> Result<(Known, Loaded<Saga>), Fault> {
         let stream = StreamId::of::<Saga, _>(id);
-        let saga = async { Ok(self.store.load::<Saga>(&stream).await?.state) };
+        let saga = async { Ok(self.store.load::<Saga>(&stream).await?) };
         futures::try_join!(self.known(id), saga)
     }
 
@@ -557,82 +586,121 @@ impl Resumer {
         Self { sagas, orders, rows, forgotten }
     }
 
-    /// Takes up the sagas whose time is over: at most [`A_RUN`] of each kind. A saga that fails is logged and
-    /// does not stop the others. The streams decide, so lists that lag and two runs at once do no harm.
+    /// Takes up the sagas whose time is over, as long as its own time lasts: the due ones first, because they
+    /// shorten the other lists. A saga that fails is logged and does not stop the others, nor does a list that
+    /// cannot be read. The streams decide, so lists that lag and two runs at once do no harm.
     ///
     /// # Errors
-    /// When the lists cannot be read.
+    /// After all others were taken up, when one cannot be that no repeat helps: an alarm has to tell.
     pub async fn resume_sagas(self: Arc<Self>) -> Result<Resumed, Fault> {
         let now = self.sagas.ports.clock.now();
         let since = now.checked_sub(self.forgotten).unwrap_or(Timestamp::MIN);
-        let due = up_to(&DUE, DUE.partition, sortable(now), None);
-        let mut lost: Vec<OrderId> = self.rows.list_rows(&due).await?.rows.iter().map(|row| row.id).collect();
-        lost.extend(self.open(PENDING, self.sagas.patience.before(now)).await?);
-        let placed = self.open(PLACED, since).await?;
-        let (resumed, not_resumed) = self.each(lost, now, |id| self.sagas.take_up(id)).await;
-        let (forgotten, not_told) = self.each(placed, now, |id| self.sagas.forget_not(id)).await;
-        Ok(Resumed { resumed, forgotten, failed: not_resumed + not_told })
+        let lists =
+            [(Listed::Due, now), (Listed::Pending, self.sagas.patience.before(now)), (Listed::Placed, since)];
+        let (mut report, mut lasting) = (Resumed::default(), None);
+        for ((listed, until), share) in lists.into_iter().zip(SHARES) {
+            let ends = now.checked_add(share).unwrap_or(Timestamp::MAX);
+            for result in self.walk(listed, sortable(until), ends).await {
+                match (result, listed) {
+                    (Ok(Taken::Nothing { .. }), _) => {}
+                    (Ok(Taken::Up), Listed::Due | Listed::Pending) => report.resumed += 1,
+                    (Ok(Taken::Up), Listed::Placed) => report.forgotten += 1,
+                    (Err(fault), _) => {
+                        report.failed += 1;
+                        lasting = lasting.or(Some(fault).filter(|fault| !fault.is_technical()));
+                    }
+                }
+            }
+        }
+        match lasting {
+            Some(fault) => Err(Fault::internal(format!("{report:?}; a repeat does not help: {fault}"))),
+            None => Ok(report),
+        }
     }
 
-    /// Orders that are listed as `stage` since `until` at least, and have no saga, or one that settled: any
-    /// other is due in its own time, waits for an operator, or is over.
-    async fn open(&self, stage: &str, until: Timestamp) -> Result<Vec<OrderId>, Fault> {
-        let (mut found, rows) = (Vec::new(), &self.rows);
-        for partition in shards(stage) {
+    /// Handles what a list has up to a sort value, until the clock says that this has to end.
+    async fn walk(&self, listed: Listed, until: String, ends: Timestamp) -> Vec<Result<Taken, Fault>> {
+        let has_time = || self.sagas.ports.clock.now() < ends;
+        let partitions: Vec<String> = match listed {
+            Listed::Due => vec![DUE.partition.to_owned()],
+            Listed::Pending => shards(PENDING).collect(),
+            Listed::Placed => shards(PLACED).collect(),
+        };
+        // Another one comes first in each run, so that a long one does not keep the others from their turn.
+        let first = self.sagas.ports.random.bits() as usize % partitions.len();
+        let mut results = Vec::new();
+        for partition in partitions.iter().cycle().skip(first).take(partitions.len()) {
             let mut after = None;
-            // Some orders are passed over, so more than one page may have to be read.
-            for _ in 0..PAGES {
-                let list = up_to(&BY_STAGE, &partition, sortable(until), after);
-                let page = self.orders.list_rows(&list).await?;
-                let open = page.rows.into_iter().map(|order| async move {
-                    let saga = rows.read(&order.id.to_string(), None).await?;
-                    let is_open = saga.is_none_or(|saga| saga.row.status == "settled");
-                    Ok::<_, Fault>(is_open.then_some(order.id))
-                });
-                let open: Vec<_> = stream::iter(open).buffered(AT_A_TIME).try_collect().await?;
-                found.extend(open.into_iter().flatten());
-                after = page.next;
-                if after.is_none() || found.len() >= A_RUN {
+            while has_time() {
+                let page = match self.page(listed, up_to(listed, partition, until.clone(), after)).await {
+                    Ok(page) => page,
+                    Err(error) => {
+                        tracing::error!(?listed, partition, %error, "list of sagas not read: the next run tries again");
+                        results.push(Err(error));
+                        break;
+                    }
+                };
+                let handled = stream::iter(page.0)
+                    .take_while(|_| std::future::ready(has_time()))
+                    .map(|id| self.handle(listed, id))
+                    .buffer_unordered(AT_A_TIME);
+                results.extend(handled.collect::<Vec<_>>().await);
+                after = page.1;
+                if after.is_none() {
                     break;
                 }
             }
         }
-        found.truncate(A_RUN);
-        Ok(found)
+        results
     }
 
-    /// Handles the sagas of these orders, some at a time, as long as the run that began then has time; returns how
-    /// many needed it, and how many failed.
-    async fn each<F: Future<Output = Result<bool, Fault>>>(
-        &self,
-        orders: Vec<OrderId>,
-        began: Timestamp,
-        handle: impl Fn(OrderId) -> F,
-    ) -> (usize, usize) {
-        let has_time = |_: &OrderId| {
-            let took = self.sagas.ports.clock.now().duration_since(began);
-            std::future::ready(Duration::try_from(took).is_ok_and(|took| took < LONGEST))
+    /// Orders of one page, and the position of the next one.
+    async fn page(&self, listed: Listed, list: List<'_>) -> Result<(Vec<OrderId>, Option<Position>), Fault> {
+        Ok(match listed {
+            Listed::Due => {
+                let page = self.rows.list_rows(&list).await?;
+                (page.rows.iter().map(|row| row.id).collect(), page.next)
+            }
+            Listed::Pending | Listed::Placed => {
+                let page = self.orders.list_rows(&list).await?;
+                (page.rows.iter().map(|row| row.id).collect(), page.next)
+            }
+        })
+    }
+
+    /// Takes up one order. An open order with a saga is passed over, unless that settled: it is due in its own
+    /// time, waits for an operator, or is over. Where there is nothing to do, the rows are brought up to the
+    /// streams, so that the order is listed no longer.
+    async fn handle(&self, listed: Listed, id: OrderId) -> Result<Taken, Fault> {
+        let key = id.to_string();
+        // A row that cannot be read keeps nobody from looking at the streams.
+        let saga = if listed == Listed::Due { None } else { self.rows.read(&key, None).await.ok().flatten() };
+        if let Some(saga) = saga.filter(|saga| saga.row.status != "settled") {
+            return Ok(Taken::Nothing { order: Version::NONE, saga: saga.applied });
+        }
+        let taken = match listed {
+            Listed::Due | Listed::Pending => self.sagas.take_up(id).await,
+            Listed::Placed => self.sagas.forget_not(id).await,
         };
-        let handled = stream::iter(orders)
-            .take_while(has_time)
-            .map(|order| handle(order).map(move |result| (order, result)));
-        let handled: Vec<_> = handled.buffer_unordered(AT_A_TIME).collect().await;
-        let (mut done, mut failed) = (0, 0);
-        for (order, result) in handled {
-            match result {
-                Ok(needed) => done += usize::from(needed),
-                Err(error) => {
-                    failed += 1;
-                    tracing::error!(%order, %error, "saga not taken up: the next run tries again");
-                }
+        if let Ok(Taken::Nothing { order, saga }) = &taken {
+            self.orders.read(&key, Some(*order)).await?;
+            if *saga > Version::NONE {
+                self.rows.read(&key, Some(*saga)).await?;
             }
         }
-        (done, failed)
+        if let Err(error) = &taken {
+            tracing::error!(order = %id, %error, "saga not taken up: the next run tries again");
+        }
+        taken
     }
 }
 
-/// A page of an index, oldest first, up to this sort value.
-fn up_to<'a>(index: &'a Index, partition: &'a str, until: String, after: Option<Position>) -> List<'a> {
+/// A page of a list's index, oldest first, up to this sort value.
+fn up_to(listed: Listed, partition: &str, until: String, after: Option<Position>) -> List<'_> {
+    let index = match listed {
+        Listed::Due => &DUE,
+        Listed::Pending | Listed::Placed => &BY_STAGE,
+    };
     let range = Range { from: None, to: Some(until) };
-    List { index, partition, range, descending: false, after, limit: A_RUN }
+    List { index, partition, range, descending: false, after, limit: PAGE }
 }

@@ -285,11 +285,24 @@ fn an_undo_without_an_end_is_tried_four_times_whatever_became_of_the_order() {
     for order in orders() {
         for undos in 1..=MOST_UNDOS {
             let undo = Undo { origin: Expiry, reason: Reason::new("X") };
-            let saga = saga(0, undos, Stage::Undoing { undo, due_at: NOW });
+            let saga = saga(0, undos, Stage::Undoing { undo, first: 1, due_at: NOW });
             assert_eq!(next_in(1, &order, &saga), Next::Wait);
             let wanted = if undos < 4 { Next::Undo(undos + 1) } else { Next::GetStuck };
             assert_eq!(next_in(0, &order, &saga), wanted);
         }
+    }
+}
+
+#[test]
+fn an_undo_for_a_better_reason_and_one_that_an_operator_takes_up_have_four_attempts_of_their_own() {
+    let order = orders().into_iter().next().unwrap();
+    let four = || (1..=MOST_UNDOS).map(|attempt| began(attempt, Placement));
+    for (between, origin) in [(None, Cancellation), (Some(stuck(4)), Placement)] {
+        let history: Vec<SagaEvent> = four().chain(between).chain([began(5, origin)]).collect();
+        let saga: Saga = fold(None, &history).unwrap().unwrap();
+        assert_eq!(next_in(0, &order, &saga), Next::Undo(6), "{origin:?}");
+        let last: Vec<SagaEvent> = history.into_iter().chain((6..=8).map(|n| began(n, origin))).collect();
+        assert_eq!(next_in(0, &order, &fold(None, &last).unwrap().unwrap()), Next::GetStuck, "{origin:?}");
     }
 }
 

@@ -25,7 +25,7 @@ use ordering::{
     order::{Order, OrderCommand},
     saga::{Patience, Saga},
     saga_views::{SagaRows, SagaShower, SagaViews},
-    sagas::{A_RUN, Machines, Resumed, Resumer, Sagas},
+    sagas::{Machines, Resumed, Resumer, Sagas},
     views::Orders,
 };
 use orders::{approve, commands, complete, paid};
@@ -36,6 +36,8 @@ use testing::{FaultyLog, TestPorts, faulty::OnAppend, tell};
 /// Seconds that an execution has before it counts as lost.
 const PATIENCE: u64 = 300;
 const FORGOTTEN: u64 = 1_209_600;
+/// More than a page of an index.
+const MANY: usize = 120;
 
 /// Executions that remember what was started, in short, and that an outage can befall.
 #[derive(Default)]
@@ -245,9 +247,14 @@ impl World {
     /// Runs once, after the views heard of all.
     async fn run(&self) -> Resumed {
         self.heard().await;
+        self.run_now().await.unwrap()
+    }
+
+    /// Runs once, on what the views heard of before.
+    async fn run_now(&self) -> Result<Resumed, Fault> {
         let forgotten = Duration::from_secs(FORGOTTEN);
         let resumer = Resumer::new(self.sagas(), self.orders.clone(), self.rows.clone(), forgotten);
-        Arc::new(resumer).resume_sagas().await.unwrap()
+        Arc::new(resumer).resume_sagas().await
     }
 
     /// Runs each minute for so many: tells what was started, and in which minute.
@@ -592,15 +599,42 @@ async fn one_order_that_fails_keeps_no_other_from_being_taken_up() {
 #[tokio::test]
 async fn undos_that_are_due_keep_no_pending_order_from_being_taken_up() {
     let world = World::new();
-    for n in 0..A_RUN {
+    for n in 0..MANY {
         let id = world.order(&n.to_string(), "pending").await;
         world.failed("p", id, "OUT_OF_STOCK").await.unwrap();
         world.outage(id);
     }
     let pending = world.order("pending", "pending").await;
     world.after(PATIENCE * 2);
-    assert_eq!(world.run().await, Resumed { resumed: 1, failed: A_RUN, ..Resumed::default() });
+    assert_eq!(world.run().await, Resumed { resumed: 1, failed: MANY, ..Resumed::default() });
     assert_eq!(world.started(pending), ["place"]);
+}
+
+#[tokio::test]
+async fn rows_that_are_behind_their_streams_hide_no_order_that_needs_something() {
+    let world = World::new();
+    let mut over = Vec::new();
+    for n in 0..MANY {
+        let id = world.order(&n.to_string(), "pending").await;
+        world.failed("p", id, "OUT_OF_STOCK").await.unwrap();
+        over.push(id);
+    }
+    let lost = world.order("lost", "pending").await;
+    world.failed("p", lost, "OUT_OF_STOCK").await.unwrap();
+    let pending = world.order("pending", "pending").await;
+    world.heard().await;
+    // What happens from here on no view hears of.
+    for id in &over {
+        world.step("end-undo", "e", *id, ended(1, json!({}))).await.unwrap();
+    }
+    world.after(PATIENCE * 2);
+    let _ = (world.started(lost), world.started(pending));
+    assert_eq!(world.run_now().await.unwrap(), Resumed { resumed: 2, ..Resumed::default() });
+    assert_eq!(world.started(lost), ["undo 2 Placement OUT_OF_STOCK"]);
+    assert_eq!(world.started(pending), ["place"]);
+    let row = world.rows.read(&over[0].to_string(), None).await.unwrap().unwrap();
+    let row = serde_json::to_value(row.row).unwrap();
+    assert_eq!(row["status"], "undone", "it was brought up to its stream, so it is due no more");
 }
 
 // ---- operators

@@ -15,7 +15,7 @@ use lambda::{Answer, Call, Fault, Form, orders};
 
 use crate::{
     Payments,
-    invoice::{Funds, Invoice, InvoiceCommand},
+    invoice::{Funds, Invoice, InvoiceCommand, PAYMENT_OVERDUE},
     payment::{Payment, PaymentCommand},
     views::{InvoiceAnswer, InvoiceView, PaymentAnswer, PaymentView},
 };
@@ -221,6 +221,15 @@ impl Payments {
         let form = Form::of(&call.body);
         let reason = match form.text_or_empty("reason") {
             Some("") => Reason::new(BY_HAND),
+            // By this reason the order is given up, which is not for whoever cancels its invoice by hand.
+            Some(PAYMENT_OVERDUE) => {
+                form.reject(
+                    "reason",
+                    "REASON_IS_RESERVED",
+                    "this reason is the mall's own: give another one",
+                );
+                return Err(form.fault());
+            }
             Some(reason) => Reason::new(reason),
             None => return Err(form.fault()),
         };

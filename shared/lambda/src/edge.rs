@@ -165,7 +165,12 @@ fn body(text: Option<&str>, base64: bool) -> Result<Value, Fault> {
         let message = format!("the request body has {} bytes, at most {MAX_BODY} are taken", bytes.len());
         return Err(Fault::new(413, "BODY_TOO_LARGE", message));
     }
-    serde_json::from_slice(&bytes).map_err(|e| malformed(e.to_string()))
+    match serde_json::from_slice(&bytes).map_err(|e| malformed(e.to_string()))? {
+        body @ (Value::Object(_) | Value::Null) => Ok(body),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Err(Fault::invalid("BODY_IS_MALFORMED", "the body must be a JSON object"))
+        }
+    }
 }
 
 /// `"7"`, `W/"7"` or `7`; `*` means any version.
@@ -343,11 +348,13 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_not_json_is_a_clear_400() {
-        let mut payload = request(json!({}), json!({}));
-        payload["body"] = json!("{oops");
-        let fault = call(payload).unwrap_err();
-        assert_eq!((fault.status, fault.code.as_ref()), (400, "BODY_IS_MALFORMED"));
+    fn a_body_that_is_no_json_object_is_a_clear_400_also_where_no_field_is_needed() {
+        for body in ["{oops", "[]", "7", "true", "\"PAYMENT_OVERDUE\""] {
+            let mut payload = request(json!({}), json!({}));
+            payload["body"] = json!(body);
+            let fault = call(payload).unwrap_err();
+            assert_eq!((fault.status, fault.code.as_ref()), (400, "BODY_IS_MALFORMED"), "{body}");
+        }
     }
 
     #[test]
