@@ -183,7 +183,6 @@ pub enum SagaCommand {
         /// Why.
         reason: Reason,
         /// When the attempt counts as lost.
-        #[serde(skip)]
         due_at: Timestamp,
     },
     /// Begin the next attempt of an undo. Nothing when this attempt began before, or the undo ended.

@@ -22,7 +22,7 @@
 //! * That a cancelled order is undone whose event is among the dead letters of `undo-order`. An operator has
 //!   to send it back.
 
-use std::sync::Arc;
+use std::{future::ready, sync::Arc};
 
 use contracts::{
     Envelope,
@@ -303,7 +303,7 @@ impl Sagas {
             (None, Some(_)) => SagaCommand::End { attempt, outcome: UndoOutcome::Kept },
             (None, None) => SagaCommand::End { attempt, outcome: UndoOutcome::Undone },
         };
-        let outcome = self.tell(id, &command, &call.meta()).await?;
+        let outcome = self.tell(id, &command, &command, &call.meta()).await?;
         Ok(Answer::committed(id, outcome.version))
     }
 
@@ -370,7 +370,8 @@ impl Sagas {
         let error = Reason::new(ORDER_IS_FORGOTTEN);
         let cause = format!("the order is {} and nobody went on with it", known.order.status());
         let meta = self.scheduled(&known.first, self.ports.clock.now()).meta();
-        self.tell(id, &SagaCommand::GetStuck { attempt: None, error, cause }, &meta).await?;
+        let command = SagaCommand::GetStuck { attempt: None, error, cause };
+        self.tell(id, &command, &command, &meta).await?;
         Ok(true)
     }
 
@@ -390,7 +391,7 @@ impl Sagas {
                 tracing::info!(order = %id, attempt, "placement started again");
                 self.place(id, known).await?;
                 let due_at = self.patience.due_at(id, attempt, call.at);
-                self.tell(id, &SagaCommand::Resume { attempt, due_at }, &call.meta()).await?;
+                self.tell(id, &attempt, &SagaCommand::Resume { attempt, due_at }, &call.meta()).await?;
             }
             Next::Begin(origin) => {
                 self.undo(id, known, origin, Reason::new(PLACEMENT_TIMED_OUT), call).await?;
@@ -400,7 +401,7 @@ impl Sagas {
                 let undo = saga.and_then(Saga::undo).ok_or_else(|| Fault::not_found("undo of order", id))?;
                 self.executions.undo(&input_of(id, known, attempt, undo.origin, &undo.reason, call)).await?;
                 let due_at = self.patience.due_at(id, attempt, call.at);
-                self.tell(id, &SagaCommand::Retry { attempt, due_at }, &call.meta()).await?;
+                self.tell(id, &attempt, &SagaCommand::Retry { attempt, due_at }, &call.meta()).await?;
             }
             Next::GetStuck => {
                 let attempt = saga.map_or(0, |saga| saga.undos);
@@ -408,10 +409,10 @@ impl Sagas {
                     format!("{attempt} attempts came to no end: see the execution {id}-undo-{attempt}");
                 let error = Reason::new(UNDO_FAILED);
                 let command = SagaCommand::GetStuck { attempt: Some(attempt), error, cause };
-                self.tell(id, &command, &call.meta()).await?;
+                self.tell(id, &command, &command, &call.meta()).await?;
             }
             Next::Settle => {
-                self.tell(id, &SagaCommand::Settle, &call.meta()).await?;
+                self.tell(id, &(), &SagaCommand::Settle, &call.meta()).await?;
             }
         }
         Ok(())
@@ -462,7 +463,8 @@ impl Sagas {
         // The reason may be another one when the call is repeated, because the order was closed meanwhile.
         let command_id = CommandId::derived(&["begin-undo", &call.command.to_string(), reason.as_str()]);
         let meta = CommandMeta { id: command_id, ..call.meta() };
-        let outcome = self.tell(id, &SagaCommand::Begin { origin, reason, due_at }, &meta).await?;
+        let asked = (origin, reason.clone());
+        let outcome = self.tell(id, &asked, &SagaCommand::Begin { origin, reason, due_at }, &meta).await?;
         let Some(Saga { undos, stage: Stage::Undoing { undo, .. }, .. }) = &outcome.state else {
             tracing::info!(order = %id, "undo not begun: none is due");
             return Ok(Answer::committed(id, outcome.version));
@@ -472,14 +474,17 @@ impl Sagas {
         Ok(Answer::committed(id, outcome.version))
     }
 
+    /// Carries out a command. The time at which an attempt counts as lost is not a part of what is asked.
     async fn tell(
         &self,
         id: OrderId,
+        asked: &impl Serialize,
         command: &SagaCommand,
         meta: &CommandMeta,
     ) -> Result<Outcome<Saga>, Fault> {
         let stream = StreamId::of::<Saga, _>(id);
-        let outcome = self.store.transact::<Saga>(&stream, Expect::Any, command, meta).await?;
+        let command = |_: Option<Saga>| ready(Ok::<_, Fault>(command.clone()));
+        let outcome = self.store.transact_with(&stream, Expect::Any, asked, meta, command).await?;
         for event in outcome.events.iter().filter(|_| !outcome.repeated) {
             if let SagaEvent::SagaStuck(SagaStuck { attempt, error, cause }) = event {
                 tracing::error!(order = %id, attempt, error, cause, "saga stuck");
