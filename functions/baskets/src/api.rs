@@ -91,14 +91,13 @@ impl Shopping {
         let (Some(product_id), Some(quantity)) = (product_id, form.integer("quantity")) else {
             return Err(form.fault());
         };
-        let (goods, store) = (&self.goods, &self.baskets.store);
+        let goods = &self.goods;
         let add = |_: Option<Basket>| async move {
             let on_offer = goods.on_offer(product_id).await?;
-            Ok::<_, Fault>(BasketCommand::AddItem { product_id, quantity, on_offer })
+            Ok(BasketCommand::AddItem { product_id, quantity, on_offer })
         };
-        let (stream, asked) = (StreamId::of::<Basket, _>(id), (product_id, quantity));
-        let outcome = store.transact_with(&stream, call.expect(), &asked, &call.meta(), add).await?;
-        Ok(Answer::committed(id, outcome.version))
+        let asked = (product_id, quantity);
+        call.transact_with(&self.baskets.store, id, call.expect(), &asked, add).await
     }
 
     /// `PUT /api/baskets/{id}/checkout {paymentId}`, at the prices of this moment. When any has risen, the basket takes the

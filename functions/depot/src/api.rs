@@ -67,12 +67,9 @@ impl Planner {
             let not_sold = found.iter().find(|found| by_hand && !found.on_sale);
             let not_sold = not_sold.map(|found| found.line.product_id);
             let stops = stops(found.into_iter().map(|found| found.line)).map_err(TransactError::Refused)?;
-            Ok::<_, Fault>(ShoppingListCommand::Create { order_id, stops, not_sold })
+            Ok(ShoppingListCommand::Create { order_id, stops, not_sold })
         };
-        let (list, asked) = (StreamId::of::<ShoppingList, _>(id), (order_id, asked));
-        let store = &self.depot.store;
-        let outcome = store.transact_with(&list, Expect::New, &asked, &call.meta(), plan).await?;
-        Ok(Answer::committed(id, outcome.version))
+        call.transact_with(&self.depot.store, id, Expect::New, &(order_id, asked), plan).await
     }
 
     /// An item with the names and the place that the depot's copies know.

@@ -39,11 +39,10 @@ impl Ordering {
         let (store, wanted) = (&self.store, &wanted);
         let create = |_: Option<Order>| async move {
             let items = offered(store, wanted).await?;
-            Ok::<_, Fault>(OrderCommand::Create { customer_id, payment_id, items })
+            Ok(OrderCommand::Create { customer_id, payment_id, items })
         };
-        let (stream, asked) = (StreamId::of::<Order, _>(id), (customer_id, payment_id, summed(wanted)));
-        let outcome = store.transact_with(&stream, Expect::New, &asked, &call.meta(), create).await?;
-        Ok(Answer::committed(id, outcome.version))
+        let asked = (customer_id, payment_id, summed(wanted));
+        call.transact_with(store, id, Expect::New, &asked, create).await
     }
 
     /// Approves an order; the last step of its placement. `{shoppingId}` names the list by which it is
@@ -85,9 +84,7 @@ impl Ordering {
                 Some(_) | None => Ok(OrderCommand::Cancel),
             }
         };
-        let stream = StreamId::of::<Order, _>(id);
-        let outcome = store.transact_with(&stream, call.expect(), &(), &call.meta(), cancel).await?;
-        Ok(Answer::committed(id, outcome.version))
+        call.transact_with(store, id, call.expect(), &(), cancel).await
     }
 
     /// `GET /api/ordering/{id}`: from the order's own stream, as it is now, or was `?at=`.

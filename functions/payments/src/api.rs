@@ -82,7 +82,7 @@ impl Payments {
             };
             Ok(PaymentCommand::Capture { order_id, customer_id: order.customer_id, amount })
         };
-        self.transact_with(id, &order_id, capture, &call).await
+        call.transact_with(&self.store, id, call.expect(), &order_id, capture).await
     }
 
     /// `PUT /api/payments/{id}/release {orderId}`: gives up the hold. Harmless when nothing is held for the
@@ -103,7 +103,7 @@ impl Payments {
             let invoice_is_paid = matches!(invoice, Some(Invoice::Paid(_)));
             Ok(PaymentCommand::Release { order_id, customer_id: order.customer_id, invoice_is_paid })
         };
-        self.transact_with(id, &order_id, release, &call).await
+        call.transact_with(&self.store, id, call.expect(), &order_id, release).await
     }
 
     /// `PUT /api/payments/{id}/refund {orderId, reason}`: gives back all that was taken for the order.
@@ -151,20 +151,6 @@ impl Payments {
     ) -> Result<Answer, Fault> {
         let stream = StreamId::of::<Payment, _>(id);
         let outcome = self.store.transact::<Payment>(&stream, expect, &command, &call.meta()).await?;
-        Ok(Answer::committed(id, outcome.version))
-    }
-
-    /// Carries out a request for an order, for which the order and its invoice are looked up.
-    async fn transact_with<F: Future<Output = Result<PaymentCommand, Fault>>>(
-        &self,
-        id: PaymentId,
-        order_id: &OrderId,
-        command: impl Fn(Option<Payment>) -> F,
-        call: &Call,
-    ) -> Result<Answer, Fault> {
-        let stream = StreamId::of::<Payment, _>(id);
-        let outcome =
-            self.store.transact_with(&stream, call.expect(), order_id, &call.meta(), command).await?;
         Ok(Answer::committed(id, outcome.version))
     }
 }
@@ -217,14 +203,12 @@ impl Payments {
         let id = invoice_id(&call)?;
         let form = Form::of(&call.body);
         let Some(amount) = form.money("amount") else { return Err(form.fault()) };
-        let stream = StreamId::of::<Invoice, _>(id);
         let payments = &*self;
         let adjust = |invoice: Option<Invoice>| async move {
             let held = payments.payment_of(invoice.as_ref()).await?.and_then(|payment| payment.held());
-            Ok::<_, Fault>(InvoiceCommand::Adjust { amount, held })
+            Ok(InvoiceCommand::Adjust { amount, held })
         };
-        let outcome = self.store.transact_with(&stream, call.expect(), &amount, &call.meta(), adjust).await?;
-        Ok(Answer::committed(id, outcome.version))
+        call.transact_with(&self.store, id, call.expect(), &amount, adjust).await
     }
 
     /// `PUT /api/payments/invoices/{id}/pay`.
@@ -234,14 +218,12 @@ impl Payments {
     /// was captured for another amount.
     pub async fn pay_invoice(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id = invoice_id(&call)?;
-        let stream = StreamId::of::<Invoice, _>(id);
         let payments = &*self;
         let pay = |invoice: Option<Invoice>| async move {
             let funds = payments.payment_of(invoice.as_ref()).await?.and_then(|payment| available(&payment));
-            Ok::<_, Fault>(InvoiceCommand::Pay { funds })
+            Ok(InvoiceCommand::Pay { funds })
         };
-        let outcome = self.store.transact_with(&stream, call.expect(), &(), &call.meta(), pay).await?;
-        Ok(Answer::committed(id, outcome.version))
+        call.transact_with(&self.store, id, call.expect(), &(), pay).await
     }
 
     /// `PUT /api/payments/invoices/{id}/cancel {reason?}`.
