@@ -395,14 +395,13 @@ impl EventStore {
     ) -> Result<Outcome<A>, E>
     where
         A: Aggregate,
-        E: From<TransactError<A::Refusal>>,
+        E: From<TransactError<A::Refusal>> + From<StoreError>,
         F: Future<Output = Result<A::Command, E>>,
     {
-        let store = |error: StoreError| E::from(TransactError::Store(error));
         let hash = PayloadHash::of(request);
         let mut loaded = match expect {
             Expect::New => Loaded::<A>::new_stream(stream.clone()),
-            Expect::Any | Expect::At(_) => self.load(stream).await.map_err(store)?,
+            Expect::Any | Expect::At(_) => self.load(stream).await?,
         };
         let mut attempt = 0;
         loop {
@@ -410,7 +409,7 @@ impl EventStore {
                 if earlier.command.hash.contradicts(&hash) {
                     return Err(TransactError::KeyReused.into());
                 }
-                let (version, events) = (earlier.last(), decoded::<A>(earlier, usize::MAX).map_err(store)?);
+                let (version, events) = (earlier.last(), decoded::<A>(earlier, usize::MAX)?);
                 let stream = stream.clone();
                 return Ok(Outcome { stream, version, events, state: loaded.state, repeated: true });
             }
@@ -428,13 +427,13 @@ impl EventStore {
             // "New" was only asserted: no command is refused, or answered with "already so", on a state that
             // nobody has read. If the stream is new indeed, it would be decided the same way again.
             if !loaded.seen && !matches!(&decided, Ok(events) if !events.is_empty()) {
-                loaded = self.load(stream).await.map_err(store)?;
+                loaded = self.load(stream).await?;
                 if loaded.version() != Version::NONE {
                     continue;
                 }
             }
             let events = decided?;
-            let Some((commit, after)) = seal(&loaded, &events, hash.clone(), meta).map_err(store)? else {
+            let Some((commit, after)) = seal(&loaded, &events, hash.clone(), meta)? else {
                 let (stream, version) = (stream.clone(), loaded.version());
                 return Ok(Outcome { stream, version, events, state: loaded.state, repeated: false });
             };
@@ -456,10 +455,10 @@ impl EventStore {
                     }
                     loaded = if same || loaded.seen {
                         // What the winner left is known without another read.
-                        loaded.follow(*winner).map_err(store)?
+                        loaded.follow(*winner)?
                     } else {
                         // "New" was wrong, perhaps for long: this winner only began the stream.
-                        self.load(stream).await.map_err(store)?
+                        self.load(stream).await?
                     };
                     if !same {
                         self.ports.timer.sleep(BACKOFF.pause(attempt, &*self.ports.random)).await;

@@ -77,8 +77,8 @@ impl PayloadHash {
         &self.0
     }
 
-    /// Returns true if the two are of different requests. Fingerprints of two versions cannot be compared, and contradict
-    /// each other never.
+    /// Returns true if the two are of different requests. Fingerprints of two versions never contradict each other, because
+    /// they cannot be compared.
     pub fn contradicts(&self, other: &Self) -> bool {
         self.version() == other.version() && self != other
     }
