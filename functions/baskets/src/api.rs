@@ -6,13 +6,13 @@ use contracts::{
     baskets::{BasketEvent, PriceChange},
     ids::{BasketId, CustomerKind, PaymentKind},
 };
-use event_store::{Expect, Loaded, MAX_REDECISIONS, Outcome, Past, TransactError};
+use event_store::{Expect, Outcome, Past};
 use kernel::{Id, StreamId};
 use lambda::{Answer, Call, Detail, Fault, Form};
 
 use crate::{
     Baskets, Shopping,
-    basket::{Basket, BasketCommand, BasketRefusal, Prices},
+    basket::{Basket, BasketCommand, Prices},
     views::{BasketView, OneBasket},
 };
 
@@ -71,19 +71,9 @@ impl Baskets {
         command: BasketCommand,
         call: &Call,
     ) -> Result<Answer, Fault> {
-        let outcome = self.decided(id, expect, command, call).await?;
-        Ok(Answer::committed(id, outcome.version))
-    }
-
-    async fn decided(
-        &self,
-        id: BasketId,
-        expect: Expect,
-        command: BasketCommand,
-        call: &Call,
-    ) -> Result<Outcome<Basket>, TransactError<BasketRefusal>> {
         let stream = StreamId::of::<Basket, _>(id);
-        self.store.transact::<Basket>(&stream, expect, &command, &call.meta()).await
+        let outcome = self.store.transact::<Basket>(&stream, expect, &command, &call.meta()).await?;
+        Ok(Answer::committed(id, outcome.version))
     }
 }
 
@@ -101,9 +91,13 @@ impl Shopping {
         let (Some(product_id), Some(quantity)) = (product_id, form.integer("quantity")) else {
             return Err(form.fault());
         };
-        let on_offer = self.goods.on_offer(product_id).await?;
-        let command = BasketCommand::AddItem { product_id, quantity, on_offer };
-        self.baskets.transact(id, call.expect(), command, &call).await
+        let goods = &self.goods;
+        let add = |_: Option<Basket>| async move {
+            let on_offer = goods.on_offer(product_id).await?;
+            Ok(BasketCommand::AddItem { product_id, quantity, on_offer })
+        };
+        let asked = (product_id, quantity);
+        call.transact_with(&self.baskets.store, id, call.expect(), &asked, add).await
     }
 
     /// `PUT /api/baskets/{id}/checkout {paymentId}`, at the prices of this moment. When any has risen, the basket takes the
@@ -117,28 +111,19 @@ impl Shopping {
         let form = Form::of(&call.body);
         let payment_id: Option<Id<PaymentKind>> = form.id("paymentId", "PAYMENT_ID_CANNOT_BE_BLANK");
         let Some(payment_id) = payment_id else { return Err(form.fault()) };
-        let mut attempt = 0;
-        loop {
-            let command = BasketCommand::Checkout { payment_id, prices: self.prices(id).await? };
-            match self.baskets.decided(id, call.expect(), command, &call).await {
-                // Something was put in, or repriced, after the prices were looked up.
-                Err(TransactError::Refused(BasketRefusal::PricesAreForAnotherBasket))
-                    if attempt < MAX_REDECISIONS =>
-                {
-                    attempt += 1;
-                }
-                outcome => return checked_out(id, &outcome?),
-            }
-        }
-    }
-
-    /// What the products in an open basket cost now. In any other basket there is nothing to charge.
-    async fn prices(&self, id: BasketId) -> Result<Prices, Fault> {
-        let loaded: Loaded<Basket> = self.baskets.store.load(&StreamId::of::<Basket, _>(id)).await?;
-        match &loaded.state {
-            Some(Basket::Open { items, .. }) => self.goods.prices(items).await,
-            Some(Basket::CheckedOut { .. } | Basket::Canceled { .. }) | None => Ok(Prices::new()),
-        }
+        let (goods, store) = (&self.goods, &self.baskets.store);
+        let check_out = |basket: Option<Basket>| async move {
+            // In a basket that is not open there is nothing to charge.
+            let prices = match basket {
+                Some(Basket::Open { items, .. }) => goods.prices(&items).await?,
+                Some(Basket::CheckedOut { .. } | Basket::Canceled { .. }) | None => Prices::new(),
+            };
+            Ok::<_, Fault>(BasketCommand::Checkout { payment_id, prices })
+        };
+        let stream = StreamId::of::<Basket, _>(id);
+        let outcome =
+            store.transact_with(&stream, call.expect(), &payment_id, &call.meta(), check_out).await?;
+        checked_out(id, &outcome)
     }
 }
 

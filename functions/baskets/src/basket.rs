@@ -47,7 +47,7 @@ pub enum Basket {
 }
 
 /// A product as it is offered.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Offer {
     /// The store that sells it.
     pub store_id: StoreId,
@@ -74,7 +74,7 @@ impl Offer {
 }
 
 /// What is on offer under a product's id.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub enum OnOffer {
     /// A product that can be put into a basket.
     Product(Offer),
@@ -87,31 +87,10 @@ pub enum OnOffer {
     Nothing,
 }
 
-/// What a product costs when it is paid for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PriceNow {
-    /// Price of one piece.
-    Sold(Money),
-    /// No store sells it any longer.
-    NotSold,
-}
-
-/// A price that was looked up for a line of a basket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LookedUp {
-    /// The line's price when it was looked up: what the shopper had been shown by then.
-    pub seen: Money,
-    /// What the product costs now.
-    pub now: PriceNow,
-}
-
-/// Prices by product, one for each line of the basket.
-pub type Prices = BTreeMap<ProductId, LookedUp>;
+/// Prices by product, of those that a store still sells.
+pub type Prices = BTreeMap<ProductId, Money>;
 
 /// What can be asked of a basket.
-///
-/// What was looked up for a command is no part of what was asked for, so it is left out of the command's JSON: a repeat
-/// is a repeat even when prices moved in between.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub enum BasketCommand {
     /// Take a basket.
@@ -125,8 +104,7 @@ pub enum BasketCommand {
         product_id: ProductId,
         /// Pieces.
         quantity: i64,
-        /// What is on offer under its id. Looked up, see [`BasketCommand`].
-        #[serde(skip)]
+        /// The offer under its id, looked up.
         on_offer: OnOffer,
     },
     /// Take pieces of a product out. More than there are takes out all.
@@ -141,8 +119,7 @@ pub enum BasketCommand {
     Checkout {
         /// What pays for it.
         payment_id: PaymentId,
-        /// What the products in the basket cost now. Looked up, see [`BasketCommand`].
-        #[serde(skip)]
+        /// Today's prices of the products in the basket, looked up.
         prices: Prices,
     },
     /// Leave the basket behind.
@@ -201,10 +178,6 @@ pub enum BasketRefusal {
         /// The currency of its price now.
         now: Currency,
     },
-    /// The prices were looked up for other lines than there are, or for lines at other prices: the basket changed in
-    /// between, so which of the two prices is the newer one is not known.
-    #[error("the basket was changed at the same time; try again")]
-    PricesAreForAnotherBasket,
     /// The price is below zero.
     #[error("a price cannot be negative")]
     PriceCannotBeNegative,
@@ -228,7 +201,6 @@ impl Refusal for BasketRefusal {
             Self::StoreDoesNotParticipate { .. } => "STORE_DOES_NOT_PARTICIPATE",
             Self::ProductIsNotSold { .. } => "PRODUCT_IS_NOT_SOLD",
             Self::PriceIsInAnotherCurrency { .. } => "PRICE_IS_IN_ANOTHER_CURRENCY",
-            Self::PricesAreForAnotherBasket => "BASKET_WAS_CHANGED",
             Self::PriceCannotBeNegative => "PRICE_CANNOT_BE_NEGATIVE",
             Self::TotalIsInvalid => "BASKET_TOTAL_IS_INVALID",
         }
@@ -240,8 +212,7 @@ impl Refusal for BasketRefusal {
             Self::NotFound | Self::ProductNotFound => RefusalKind::NotFound,
             Self::StoreDoesNotParticipate { .. }
             | Self::ProductIsNotSold { .. }
-            | Self::PriceIsInAnotherCurrency { .. }
-            | Self::PricesAreForAnotherBasket => RefusalKind::Conflict,
+            | Self::PriceIsInAnotherCurrency { .. } => RefusalKind::Conflict,
             Self::CannotBeModified
             | Self::CannotBeCanceled
             | Self::QuantityCannotBeNegative
@@ -264,7 +235,6 @@ impl Refusal for BasketRefusal {
             | Self::PriceCannotBeNegative
             | Self::ProductIsNotSold { .. }
             | Self::PriceIsInAnotherCurrency { .. }
-            | Self::PricesAreForAnotherBasket
             | Self::CannotBeModified
             | Self::CannotBeCanceled
             | Self::TooManyProducts
@@ -466,18 +436,9 @@ fn price_changes(items: &[BasketItem], prices: &Prices) -> Result<Vec<PriceChang
     let mut not_sold = Vec::new();
     for BasketItem { product_id, product_name, price: old_price, .. } in items {
         let product = || format!("{product_name} ({product_id})");
-        // A line that was repriced since may have the newer price of the two: taking it for the older one would charge
-        // a price of the past.
-        let Some(LookedUp { now, .. }) = prices.get(product_id).filter(|price| price.seen == *old_price)
-        else {
-            return Err(BasketRefusal::PricesAreForAnotherBasket);
-        };
-        let price = match now {
-            PriceNow::Sold(price) => *price,
-            PriceNow::NotSold => {
-                not_sold.push(product());
-                continue;
-            }
+        let Some(price) = prices.get(product_id).copied() else {
+            not_sold.push(product());
+            continue;
         };
         if price.is_negative() {
             return Err(BasketRefusal::PriceCannotBeNegative);

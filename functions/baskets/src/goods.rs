@@ -7,7 +7,7 @@ use catalogue::{Catalogue, Entry, Participation};
 use contracts::{baskets::BasketItem, ids::ProductId};
 use lambda::Fault;
 
-use crate::basket::{LookedUp, Offer, OnOffer, PriceNow, Prices};
+use crate::basket::{Offer, OnOffer, Prices};
 
 /// The goods that can be put into a basket.
 pub struct Goods {
@@ -48,20 +48,16 @@ impl Goods {
         }))
     }
 
-    /// What the products of these lines cost now, as new as the stores themselves have it.
+    /// Looks up the prices of the products in these lines, as new as the stores themselves have them.
     ///
     /// # Errors
     /// When a table fails.
     pub async fn prices(&self, items: &[BasketItem]) -> Result<Prices, Fault> {
         let ids: Vec<ProductId> = items.iter().map(|item| item.product_id).collect();
-        let latest = self.copy.latest(ids).await?;
-        let price = |product: Option<catalogue::ProductCopy>| match product {
-            Some(product) if product.on_sale => PriceNow::Sold(product.price),
-            Some(_) | None => PriceNow::NotSold,
-        };
-        let looked_up = |(item, product): (&BasketItem, _)| {
-            (item.product_id, LookedUp { seen: item.price, now: price(product) })
-        };
-        Ok(items.iter().zip(latest).map(looked_up).collect())
+        let latest = self.copy.latest(ids.iter().copied()).await?;
+        let sold = ids.iter().zip(latest).filter_map(|(id, product)| {
+            product.filter(|product| product.on_sale).map(|product| (*id, product.price))
+        });
+        Ok(sold.collect())
     }
 }

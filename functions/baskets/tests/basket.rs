@@ -5,16 +5,16 @@
 use std::collections::BTreeMap;
 
 use baskets::basket::{
-    Basket, BasketCommand, BasketRefusal, LookedUp, MAX_LINES, MAX_QUANTITY, Offer, OnOffer, PriceNow, Prices,
+    Basket, BasketCommand, BasketRefusal, MAX_LINES, MAX_QUANTITY, Offer, OnOffer, Prices,
 };
 use contracts::{
     baskets::{
-        BasketCanceled, BasketCheckedOut, BasketEvent, BasketItem, BasketItemAdded, BasketItemRemoved,
-        BasketRepriced, BasketStarted, PriceChange, total,
+        BasketCanceled, BasketCheckedOut, BasketEvent, BasketItemAdded, BasketItemRemoved, BasketRepriced,
+        BasketStarted, PriceChange, total,
     },
     ids::{CustomerId, PaymentId, ProductId},
 };
-use kernel::{Aggregate, Currency, Id, Money, PayloadHash, aggregate::fold};
+use kernel::{Aggregate, Currency, Id, Money, aggregate::fold};
 use proptest::prelude::*;
 use testing::spec::given;
 
@@ -102,24 +102,10 @@ fn checkout() -> BasketCommand {
     checkout_at(&[("apple", 250)])
 }
 
-/// When the lines were at the price of [`added`].
+/// At these prices.
 fn checkout_at(prices: &[(&str, i64)]) -> BasketCommand {
-    let prices: Vec<_> = prices.iter().map(|&(name, now)| (name, 250, now)).collect();
-    checkout_seen_at(&prices)
-}
-
-/// Product, its line's price when prices were looked up, its price now.
-fn checkout_seen_at(prices: &[(&str, i64, i64)]) -> BasketCommand {
-    let price = |&(name, seen, now): &(&str, i64, i64)| (product(name), looked_up(seen, sold(now)));
+    let price = |&(name, now): &(&str, i64)| (product(name), Money::from_minor(now).unwrap());
     BasketCommand::Checkout { payment_id: payment(), prices: prices.iter().map(price).collect() }
-}
-
-fn looked_up(seen: i64, now: PriceNow) -> LookedUp {
-    LookedUp { seen: Money::from_minor(seen).unwrap(), now }
-}
-
-fn sold(cents: i64) -> PriceNow {
-    PriceNow::Sold(Money::from_minor(cents).unwrap())
 }
 
 #[test]
@@ -278,7 +264,7 @@ fn a_price_that_rose_is_shown_before_it_is_charged() {
         .when(checkout_at(&[("apple", 300)]))
         .then([repriced(&[("apple", 250, 300)])])
         // Whoever checks out again has seen it.
-        .when(checkout_seen_at(&[("apple", 300, 300)]))
+        .when(checkout_at(&[("apple", 300)]))
         .then([checked_out_at(&[("apple", 2, 300)])]);
 }
 
@@ -287,39 +273,10 @@ fn a_price_that_rises_again_is_shown_again() {
     given::<Basket>([started(), added("apple", 1)])
         .when(checkout_at(&[("apple", 300)]))
         .then([repriced(&[("apple", 250, 300)])])
-        .when(checkout_seen_at(&[("apple", 300, 301)]))
+        .when(checkout_at(&[("apple", 301)]))
         .then([repriced(&[("apple", 300, 301)])])
-        .when(checkout_seen_at(&[("apple", 301, 301)]))
+        .when(checkout_at(&[("apple", 301)]))
         .then([checked_out_at(&[("apple", 1, 301)])]);
-}
-
-#[test]
-fn a_rise_that_a_twin_took_over_is_not_taken_for_a_fall() {
-    // Both looked prices up at 2.50; the twin did so after the rise, and was first to write.
-    given::<Basket>([started(), added("apple", 1)])
-        .when(checkout_seen_at(&[("apple", 250, 300)]))
-        .then([repriced(&[("apple", 250, 300)])])
-        .when(checkout_seen_at(&[("apple", 250, 250)]))
-        .then_refused(BasketRefusal::PricesAreForAnotherBasket);
-}
-
-#[test]
-fn a_price_that_was_looked_up_for_a_line_at_another_price_decides_nothing() {
-    let basket = || given::<Basket>([started(), added("apple", 2), added("pear", 1)]);
-    for prices in [
-        [("apple", 249, 250), ("pear", 250, 250)],
-        [("apple", 250, 250), ("pear", 251, 250)],
-        [("apple", 300, 300), ("pear", 250, 250)],
-    ] {
-        basket().when(checkout_seen_at(&prices)).then_refused(BasketRefusal::PricesAreForAnotherBasket);
-    }
-    let prices = Prices::from([
-        (product("apple"), looked_up(300, PriceNow::NotSold)),
-        (product("pear"), looked_up(250, sold(250))),
-    ]);
-    basket()
-        .when(BasketCommand::Checkout { payment_id: payment(), prices })
-        .then_refused(BasketRefusal::PricesAreForAnotherBasket);
 }
 
 #[test]
@@ -334,19 +291,13 @@ fn one_rise_among_falls_is_enough_to_ask_even_when_the_total_is_lower() {
     given::<Basket>([started(), added("apple", 9), added("pear", 1)])
         .when(checkout_at(&[("apple", 100), ("pear", 251)]))
         .then([repriced(&[("apple", 250, 100), ("pear", 250, 251)])])
-        .when(checkout_seen_at(&[("apple", 100, 100), ("pear", 251, 251)]))
+        .when(checkout_at(&[("apple", 100), ("pear", 251)]))
         .then([checked_out_at(&[("apple", 9, 100), ("pear", 1, 251)])]);
 }
 
 #[test]
 fn what_is_no_longer_sold_holds_the_checkout_up_until_it_is_taken_out() {
-    let prices = || {
-        Prices::from([
-            (product("apple"), looked_up(250, PriceNow::NotSold)),
-            (product("pear"), looked_up(250, sold(250))),
-        ])
-    };
-    let checkout = || BasketCommand::Checkout { payment_id: payment(), prices: prices() };
+    let checkout = || checkout_at(&[("pear", 250)]);
     let basket = [started(), added("apple", 2), added("pear", 1)];
     let refusal = BasketRefusal::ProductIsNotSold { products: format!("apple ({})", product("apple")) };
     given::<Basket>(basket.clone()).when(checkout()).then_refused(refusal);
@@ -358,16 +309,9 @@ fn what_is_no_longer_sold_holds_the_checkout_up_until_it_is_taken_out() {
 }
 
 #[test]
-fn a_checkout_never_guesses_a_price_that_nobody_looked_up() {
-    given::<Basket>([started(), added("apple", 2), added("pear", 1)])
-        .when(checkout())
-        .then_refused(BasketRefusal::PricesAreForAnotherBasket);
-}
-
-#[test]
 fn a_price_in_another_currency_is_not_mixed_in() {
     let euro = Money::in_currency(250, Currency::Eur).unwrap();
-    let prices = Prices::from([(product("apple"), looked_up(250, PriceNow::Sold(euro)))]);
+    let prices = Prices::from([(product("apple"), euro)]);
     let refusal = BasketRefusal::PriceIsInAnotherCurrency {
         product: format!("apple ({})", product("apple")),
         seen: Currency::Usd,
@@ -401,27 +345,14 @@ fn a_negative_price_now_cannot_lower_the_total() {
         .then_refused(BasketRefusal::PriceCannotBeNegative);
 }
 
-#[test]
-fn a_repeat_is_a_repeat_even_when_prices_moved_in_between() {
-    assert_eq!(PayloadHash::of(&add_at("apple", 2, 250)), PayloadHash::of(&add_at("apple", 2, 999)));
-    assert_eq!(PayloadHash::of(&checkout_at(&[("apple", 250)])), PayloadHash::of(&checkout_at(&[])));
-    assert_ne!(PayloadHash::of(&add("apple", 2)), PayloadHash::of(&add("apple", 3)));
-    assert_ne!(PayloadHash::of(&add("apple", 2)), PayloadHash::of(&add("pear", 2)));
-}
-
-/// Commands on three products, whose prices and presence on the shelf change all the time; and whether prices are
-/// looked up in the basket as it is, or were in some other.
-fn commands() -> impl Strategy<Value = Vec<(BasketCommand, bool)>> {
+/// Commands on three products, whose prices and presence on the shelf change all the time.
+fn commands() -> impl Strategy<Value = Vec<BasketCommand>> {
     let name = prop_oneof![Just("apple"), Just("pear"), Just("plum")];
-    let price = || {
-        prop_oneof![
-            6 => (0..100_000_i64).prop_map(sold),
-            1 => Just(PriceNow::NotSold),
-        ]
-    };
-    let price = move || (0..100_000_i64, price()).prop_map(|(seen, now)| looked_up(seen, now));
-    let prices = (price(), price(), price()).prop_map(|(apple, pear, plum)| {
-        Prices::from([(product("apple"), apple), (product("pear"), pear), (product("plum"), plum)])
+    let price = || prop::option::weighted(0.9, 0..100_000_i64);
+    let prices = (price(), price(), price()).prop_map(|(apple, pear, plum)| -> Prices {
+        let all = [("apple", apple), ("pear", pear), ("plum", plum)];
+        let sold = all.into_iter().filter_map(|(name, cents)| Some((product(name), cents?)));
+        sold.map(|(id, cents)| (id, Money::from_minor(cents).unwrap())).collect()
     });
     let command = prop_oneof![
         4 => (name.clone(), -1..20_i64, 0..100_000_i64)
@@ -430,17 +361,7 @@ fn commands() -> impl Strategy<Value = Vec<(BasketCommand, bool)>> {
         3 => prices.prop_map(|prices| BasketCommand::Checkout { payment_id: payment(), prices }),
         1 => Just(BasketCommand::Cancel),
     ];
-    prop::collection::vec((command, prop::bool::weighted(0.9)), 0..40)
-}
-
-/// The command, with its prices looked up in a basket with these lines.
-fn looked_up_in(shown: &[BasketItem], mut command: BasketCommand) -> BasketCommand {
-    if let BasketCommand::Checkout { prices, .. } = &mut command {
-        for line in shown {
-            prices.entry(line.product_id).and_modify(|price| price.seen = line.price);
-        }
-    }
-    command
+    prop::collection::vec(command, 0..40)
 }
 
 proptest! {
@@ -450,16 +371,9 @@ proptest! {
     fn what_is_checked_out_is_what_was_put_in_less_what_was_taken_out(commands in commands()) {
         let mut state = fold::<Basket>(None, &[started()]).unwrap();
         let mut balance: BTreeMap<ProductId, i64> = BTreeMap::new();
-        for (command, in_time) in commands {
+        for command in commands {
             let shown = state.as_ref().unwrap().items().to_vec();
-            let command = if in_time { looked_up_in(&shown, command) } else { command };
             let Ok(events) = Basket::decide(state.as_ref(), &command) else { continue };
-            if let BasketCommand::Checkout { prices, .. } = &command {
-                prop_assert!(
-                    shown.iter().all(|line| prices[&line.product_id].seen == line.price),
-                    "decided by prices of another basket"
-                );
-            }
             for event in &events {
                 match event {
                     BasketEvent::BasketItemAdded(e) => {
@@ -488,7 +402,7 @@ proptest! {
                         for (paid, seen) in e.items.iter().zip(&shown) {
                             prop_assert_eq!(paid.product_id, seen.product_id);
                             prop_assert!(paid.price.minor() <= seen.price.minor(), "charged more than was shown");
-                            prop_assert_eq!(prices[&paid.product_id].now, PriceNow::Sold(paid.price));
+                            prop_assert_eq!(prices[&paid.product_id], paid.price);
                         }
                     }
                     BasketEvent::BasketStarted(_) | BasketEvent::BasketCanceled(_) => {}

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use baskets::{
     Baskets, Shopping,
-    basket::{Basket, BasketCommand, LookedUp, Offer, OnOffer, PriceNow, Prices},
+    basket::{Basket, BasketCommand, Offer, OnOffer, Prices},
     goods::Goods,
 };
 use catalogue::{Catalogue, Participation, Products, Stores};
@@ -423,9 +423,8 @@ async fn a_rise_that_a_twin_checkout_took_over_meanwhile_is_not_undone() {
     let stream: StreamId = format!("baskets.Basket/{}", basket.rsplit('/').next().unwrap()).parse().unwrap();
     mall.log.on_append([OnAppend::after(move || async move {
         shelves.price(apple, cents(150)).await;
-        let risen = LookedUp { seen: cents(75), now: PriceNow::Sold(cents(150)) };
         let payment_id = PAYMENT.parse().unwrap();
-        let command = BasketCommand::Checkout { payment_id, prices: Prices::from([(apple, risen)]) };
+        let command = BasketCommand::Checkout { payment_id, prices: Prices::from([(apple, cents(150))]) };
         let twin = events.transact::<Basket>(&stream, Expect::Any, &command, &meta).await.unwrap();
         assert!(matches!(twin.events[..], [BasketEvent::BasketRepriced(_)]), "{:?}", twin.events);
     })]);
@@ -433,6 +432,24 @@ async fn a_rise_that_a_twin_checkout_took_over_meanwhile_is_not_undone() {
     assert_eq!(done.status, 200, "{}", done.body);
     assert_eq!(mall.happened().await[2..], ["BasketRepriced", "BasketCheckedOut"]);
     assert_eq!(mall.read(&basket).await["total"], 1.5, "0.75 is a price of the past");
+}
+
+#[tokio::test]
+async fn a_checkout_reads_its_basket_once_and_each_product_once_and_a_repeat_reads_only_the_basket() {
+    let mall = Mall::new();
+    let store = mall.shelves.open("Fruit & Veg").await;
+    let basket = mall.basket().await;
+    for name in ["Apple", "Pear", "Plum"] {
+        let product = mall.shelves.sell(store, name, cents(75)).await;
+        mall.add(&basket, product, 1).await;
+    }
+    mall.log.take_calls();
+    assert_eq!(mall.check_out(&basket, "pay").await.status, 200);
+    let calls = mall.log.take_calls();
+    assert_eq!((calls.reads, calls.appends), (1 + 3, 1));
+    assert_eq!(mall.check_out(&basket, "pay").await.status, 200);
+    let calls = mall.log.take_calls();
+    assert_eq!((calls.reads, calls.appends), (1, 0));
 }
 
 #[tokio::test]

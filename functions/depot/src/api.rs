@@ -13,6 +13,7 @@ use event_store::{Expect, Past, TransactError};
 use futures::{StreamExt, TryStreamExt, stream};
 use kernel::{Id, StreamId};
 use lambda::{Answer, Call, Detail, Fault, Form, orders};
+use serde::Serialize;
 
 use crate::{
     Depot, Planner,
@@ -56,16 +57,19 @@ impl Planner {
             };
             let ordered =
                 |OrderItem { product_id, store_id, quantity, .. }| Item { product_id, store_id, quantity };
-            (id, order.items.into_iter().map(ordered).collect())
+            (id, order.items.into_iter().map(ordered).collect::<Vec<_>>())
         };
-        let lines = items.into_iter().enumerate().map(|(place, item)| self.line(place, item));
-        let found: Vec<Found> = stream::iter(lines).buffered(LOOKUPS_AT_A_TIME).try_collect().await?;
-        // What was ordered is collected, though the store may have stopped selling it since.
-        let not_sold = found.iter().find(|found| by_hand && !found.on_sale);
-        let not_sold = not_sold.map(|found| found.line.product_id);
-        let stops = stops(found.into_iter().map(|found| found.line)).map_err(TransactError::Refused)?;
-        let command = ShoppingListCommand::Create { order_id, stops, not_sold };
-        self.depot.transact_list(id, Expect::New, command, &call).await
+        let (planner, asked) = (&*self, &items);
+        let plan = |_: Option<ShoppingList>| async move {
+            let lines = asked.iter().copied().enumerate().map(|(place, item)| planner.line(place, item));
+            let found: Vec<Found> = stream::iter(lines).buffered(LOOKUPS_AT_A_TIME).try_collect().await?;
+            // What was ordered is collected, though the store may have stopped selling it since.
+            let not_sold = found.iter().find(|found| by_hand && !found.on_sale);
+            let not_sold = not_sold.map(|found| found.line.product_id);
+            let stops = stops(found.into_iter().map(|found| found.line)).map_err(TransactError::Refused)?;
+            Ok(ShoppingListCommand::Create { order_id, stops, not_sold })
+        };
+        call.transact_with(&self.depot.store, id, Expect::New, &(order_id, asked), plan).await
     }
 
     /// An item with the names and the place that the depot's copies know.
@@ -186,7 +190,7 @@ impl Depot {
         Answer::view(&OneBot { bot }, Some(loaded.version))
     }
 
-    pub(crate) async fn transact_list(
+    async fn transact_list(
         &self,
         id: ShoppingListId,
         expect: Expect,
@@ -236,7 +240,8 @@ struct Found {
     on_sale: bool,
 }
 
-/// What is asked for.
+/// An item of a request.
+#[derive(Clone, Copy, Serialize)]
 struct Item {
     product_id: ProductId,
     store_id: StoreId,

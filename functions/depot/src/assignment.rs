@@ -106,14 +106,14 @@ impl Depot {
     /// The bot's half.
     async fn take(&self, bot_id: BotId, id: ShoppingListId, call: &Call) -> Result<(), Fault> {
         let stream = StreamId::of::<Bot, _>(bot_id);
-        let bot: Loaded<Bot> = self.store.load(&stream).await?;
-        let lost = match bot.state.as_ref().and_then(Bot::shopping_list_id) {
-            Some(held) if held != id && self.has_lost(bot_id, held, call).await? => Some(held),
-            Some(_) | None => None,
+        let activate = |bot: Option<Bot>| async move {
+            let lost = match bot.as_ref().and_then(Bot::shopping_list_id) {
+                Some(held) if held != id && self.has_lost(bot_id, held, call).await? => Some(held),
+                Some(_) | None => None,
+            };
+            Ok::<_, Fault>(BotCommand::Activate { shopping_list_id: id, lost })
         };
-        let command = BotCommand::Activate { shopping_list_id: id, lost };
-        let meta = half("take", call);
-        self.store.transact::<Bot>(&stream, Expect::Any, &command, &meta).await?;
+        self.store.transact_with(&stream, Expect::Any, &id, &half("take", call), activate).await?;
         Ok(())
     }
 

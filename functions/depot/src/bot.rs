@@ -38,8 +38,6 @@ pub enum BotCommand {
         shopping_list_id: ShoppingListId,
         /// A list of which the caller knows that it is not this bot's, or no longer: when the bot still holds it, it
         /// lets go.
-        // Not hashed: a repeat of the command may find another list there, or none.
-        #[serde(skip)]
         lost: Option<ShoppingListId>,
     },
     /// Be done with a list. Harmless when the bot does not have it.

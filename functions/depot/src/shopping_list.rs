@@ -8,7 +8,7 @@ use contracts::{
     ids::{BotId, OrderId, ProductId, StoreId},
 };
 use kernel::{Aggregate, BrokenHistory, Event, Refusal, RefusalKind};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 /// What is to be collected, and for which order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -73,13 +73,8 @@ pub enum ShoppingListCommand {
         /// The order.
         order_id: OrderId,
         /// One stop for each store.
-        // Hashed without the names: a product that is rebranded between two attempts does not make the second one
-        // another command.
-        #[serde(serialize_with = "ids_and_quantities")]
         stops: Vec<Stop>,
         /// A product on it that no store sells any more, where that matters: a new list with it is refused.
-        // Not hashed: what a store stops selling between two attempts does not make the second one another command.
-        #[serde(skip)]
         not_sold: Option<ProductId>,
     },
     /// Let a bot have it.
@@ -281,10 +276,6 @@ fn essence(stops: &[Stop]) -> Vec<(StoreId, ProductId, u32)> {
         stops.iter().flat_map(|stop| stop.items.iter().map(move |item| of(stop, item))).collect();
     lines.sort_unstable();
     lines
-}
-
-fn ids_and_quantities<S: Serializer>(stops: &[Stop], serializer: S) -> Result<S::Ok, S::Error> {
-    essence(stops).serialize(serializer)
 }
 
 impl ShoppingList {

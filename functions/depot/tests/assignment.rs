@@ -73,7 +73,10 @@ impl Stage {
         stage
     }
 
-    async fn send<A: Aggregate, K>(&self, id: Id<K>, command: A::Command) {
+    async fn send<A, K>(&self, id: Id<K>, command: A::Command)
+    where
+        A: Aggregate<Command: Clone + serde::Serialize>,
+    {
         let meta = self.world.command("depot");
         let stream = StreamId::of::<A, K>(id);
         self.healthy.transact::<A>(&stream, Expect::Any, &command, &meta).await.unwrap();

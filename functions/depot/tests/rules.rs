@@ -14,7 +14,7 @@ use depot::{
     bot::{Bot, BotCommand, BotRefusal},
     shopping_list::{Line, ShoppingList, ShoppingListCommand, ShoppingListRefusal, stops},
 };
-use kernel::{Aggregate, Id, PayloadHash, Refusal, RefusalKind, aggregate::fold};
+use kernel::{Aggregate, Id, Refusal, RefusalKind, aggregate::fold};
 use proptest::prelude::*;
 use testing::spec::given;
 
@@ -202,12 +202,11 @@ fn a_list_of_another_order_or_with_other_lines_is_not_taken_for_this_one() {
 }
 
 #[test]
-fn a_rebranded_product_does_not_make_a_repeat_another_command() {
+fn a_rebranded_product_does_not_make_it_another_list() {
     let mut renamed = planned();
     renamed[0].items[0].product_name = "Braeburn".into();
     renamed[0].store_name = "Greens".into();
     let renamed = ShoppingListCommand::Create { order_id: order(), stops: renamed, not_sold: None };
-    assert_eq!(PayloadHash::of(&renamed), PayloadHash::of(&create()));
     given::<ShoppingList>([created()]).when(renamed).then_nothing();
 }
 
@@ -216,7 +215,6 @@ fn what_no_store_sells_any_more_stops_a_new_list_and_not_the_repeat_of_an_old_on
     let product_id = line(1, 1, 2).product_id;
     let not_sold =
         ShoppingListCommand::Create { order_id: order(), stops: planned(), not_sold: Some(product_id) };
-    assert_eq!(PayloadHash::of(&not_sold), PayloadHash::of(&create()));
     let refused = ShoppingListRefusal::ProductNotFound { product_id };
     assert_eq!(refused.kind(), RefusalKind::NotFound);
     given::<ShoppingList>([]).when(not_sold.clone()).then_refused(refused);

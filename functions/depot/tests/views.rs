@@ -50,7 +50,10 @@ impl Stage {
         Self { world, store }
     }
 
-    async fn send<A: Aggregate, K>(&self, id: Id<K>, command: A::Command) {
+    async fn send<A, K>(&self, id: Id<K>, command: A::Command)
+    where
+        A: Aggregate<Command: Clone + serde::Serialize>,
+    {
         self.world.advance(Duration::from_secs(1));
         let stream = StreamId::of::<A, K>(id);
         let meta = self.world.command("depot");

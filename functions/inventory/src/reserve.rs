@@ -35,7 +35,7 @@
 //! * A product that is not tracked is not kept. When its count begins later, orders that were placed before
 //!   have no claim on it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, future::ready, sync::Arc};
 
 use contracts::{
     ids::{OrderId, ProductId},
@@ -47,6 +47,7 @@ use lambda::{
     Answer, Call, Fault,
     orders::{self, Standing},
 };
+use serde::Serialize;
 
 use crate::{
     Inventory,
@@ -96,7 +97,7 @@ impl Inventory {
         for &product_id in products.keys() {
             // One product that many ask for must not hold up the others.
             let command = StockCommand::Release { order_id, at: call.at };
-            let released = self.change(product_id, "release", command, &call).await;
+            let released = self.change(product_id, "release", &order_id, command, &call).await;
             failed = failed.or(released.err());
         }
         failed.map_or_else(|| settled(order_id, products.len()), Err)
@@ -114,7 +115,8 @@ impl Inventory {
     }
 
     async fn sell(&self, order_id: OrderId, product_id: ProductId, call: &Call) -> Result<(), Fault> {
-        let outcome = self.change(product_id, "sell", StockCommand::Sell { order_id }, call).await?;
+        let outcome =
+            self.change(product_id, "sell", &order_id, StockCommand::Sell { order_id }, call).await?;
         // A repeat within reach of its command id is answered with the first sale; a later one finds nothing kept.
         let stock = outcome.state.as_ref().and_then(StockItem::tracked);
         if let Some(stock) = stock.filter(|_| outcome.events.is_empty()) {
@@ -137,7 +139,7 @@ impl Inventory {
         call: &Call,
     ) -> Result<(), Fault> {
         let command = StockCommand::Reserve { order_id, quantity, at: call.at };
-        let outcome = self.change(product_id, "reserve", command, call).await?;
+        let outcome = self.change(product_id, "reserve", &(order_id, quantity), command, call).await?;
         let stock = outcome.state.as_ref().and_then(StockItem::tracked);
         let kept = stock.and_then(|stock: &Stock| stock.kept_for(order_id)).is_some();
         // A repeat is answered with its first result, but since then the pieces may have been given back.
@@ -147,18 +149,21 @@ impl Inventory {
         Ok(())
     }
 
-    /// One product's part of a call.
+    /// Carries out one product's part of a call: what is asked, and the command at the call's time, which is not a part of
+    /// what is asked.
     async fn change(
         &self,
         product_id: ProductId,
         part: &str,
+        asked: &impl Serialize,
         command: StockCommand,
         call: &Call,
     ) -> Result<Outcome<StockItem>, Fault> {
         let stream = StreamId::of::<StockItem, _>(product_id);
         let id = CommandId::derived(&[&call.command.to_string(), part, &product_id.to_string()]);
         let meta = CommandMeta { id, ..call.meta() };
-        Ok(self.store.transact::<StockItem>(&stream, Expect::Any, &command, &meta).await?)
+        let command = |_: Option<StockItem>| ready(Ok::<_, Fault>(command.clone()));
+        self.store.transact_with(&stream, Expect::Any, asked, &meta, command).await
     }
 }
 

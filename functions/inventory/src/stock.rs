@@ -124,8 +124,7 @@ pub enum StockCommand {
         order_id: OrderId,
         /// How many.
         quantity: u32,
-        /// When. Not part of what makes a repeat: a repeat has another time.
-        #[serde(skip)]
+        /// The time at which it is asked for.
         at: Timestamp,
     },
     /// Keep nothing for an order any more. Nothing when the product is not tracked, or the order is closed. When
@@ -133,8 +132,7 @@ pub enum StockCommand {
     Release {
         /// The order.
         order_id: OrderId,
-        /// When; see [`StockCommand::Reserve`].
-        #[serde(skip)]
+        /// The time at which it is asked for.
         at: Timestamp,
     },
     /// The pieces that are kept for an order leave with it. Nothing when none are: the product was not tracked

@@ -14,7 +14,7 @@ use contracts::{
 use inventory::stock::{
     CLOSED_REMEMBERED, MAX_PIECES, MAX_RESERVATIONS, StockCommand, StockItem, StockRefusal,
 };
-use kernel::{Aggregate, Id, PayloadHash, Timestamp, aggregate::fold};
+use kernel::{Aggregate, Id, Timestamp, aggregate::fold};
 use proptest::prelude::*;
 use testing::given;
 
@@ -315,17 +315,6 @@ fn a_higher_threshold_may_find_that_stock_is_low_already() {
         .then([threshold(0)])
         .when(reduce(10))
         .then([reduced(10, 0, ReductionReason::Removed, None)]);
-}
-
-#[test]
-fn a_repeat_at_another_time_is_the_same_command() {
-    let at = |second| StockCommand::Reserve {
-        order_id: order(1),
-        quantity: 1,
-        at: Timestamp::from_second(second).unwrap(),
-    };
-    assert_eq!(PayloadHash::of(&at(1)), PayloadHash::of(&at(2)));
-    assert_ne!(PayloadHash::of(&at(1)), PayloadHash::of(&reserve(1, 2)));
 }
 
 /// A product with this many open reservations of one piece each, and this many closed orders.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use contracts::{ids::OrderId, ordering::OrderItem};
-use event_store::{Expect, Loaded, Past};
+use contracts::ids::OrderId;
+use event_store::{Expect, Past};
 use kernel::StreamId;
 use lambda::{Answer, Call, Fault, Form};
 
@@ -36,23 +36,14 @@ impl Ordering {
         let (Some(customer_id), Some(payment_id), Some(wanted)) = (customer_id, payment_id, wanted) else {
             return Err(form.fault());
         };
-        let id = call.new_id(&self.ports);
-        let items = match offered(&self.store, &wanted).await {
-            Ok(items) => items,
-            Err(fault) if fault.is_technical() || !call.repeatable => return Err(fault),
-            Err(fault) => self.placed_before(id, &wanted).await?.ok_or(fault)?,
+        let id: OrderId = call.new_id(&self.ports);
+        let (store, wanted) = (&self.store, &wanted);
+        let create = |_: Option<Order>| async move {
+            let items = offered(store, wanted).await?;
+            Ok(OrderCommand::Create { customer_id, payment_id, items })
         };
-        let command = OrderCommand::Create { customer_id, payment_id, items };
-        self.transact(id, Expect::New, command, &call).await
-    }
-
-    /// Returns the lines of the order that an earlier attempt of this request placed. So a repeat whose first
-    /// answer was lost is answered as the first time, whatever the stores did meanwhile.
-    async fn placed_before(&self, id: OrderId, wanted: &[Wanted]) -> Result<Option<Vec<OrderItem>>, Fault> {
-        let loaded: Loaded<Order> = self.store.load(&StreamId::of::<Order, _>(id)).await?;
-        let placed = loaded.state.map(|order| order.placed().items.clone());
-        Ok(placed
-            .filter(|items| items.iter().map(|item| (item.product_id, item.quantity)).eq(summed(wanted))))
+        let asked = (customer_id, payment_id, summed(wanted));
+        call.transact_with(store, id, Expect::New, &asked, create).await
     }
 
     /// Approves an order; the last step of its placement. `{shoppingId}` names the list by which it is
@@ -83,16 +74,19 @@ impl Ordering {
     /// 404; 409 `ORDER_IS_PAID`, and when it is over; 412.
     pub async fn cancel_order(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id: OrderId = call.id("order")?;
-        if is_paid(&self.store, id).await? {
-            let loaded: Loaded<Order> = self.store.load(&StreamId::of::<Order, _>(id)).await?;
-            // An order that is over answers by its own rules, also to a repeat of the command that cancelled
-            // it.
-            if let Some(Order::Pending(_) | Order::Approved { .. } | Order::Ready { .. }) = loaded.state {
-                let message = "the order is paid: it can no longer be cancelled";
-                return Err(Fault::new(409, "ORDER_IS_PAID", message));
+        let store = &self.store;
+        // An order that is over answers by its own rules.
+        let cancel = |order: Option<Order>| async move {
+            match order {
+                Some(Order::Pending(_) | Order::Approved { .. } | Order::Ready { .. })
+                    if is_paid(store, id).await? =>
+                {
+                    Err(Fault::new(409, "ORDER_IS_PAID", "the order is paid: it can no longer be cancelled"))
+                }
+                Some(_) | None => Ok(OrderCommand::Cancel),
             }
-        }
-        self.transact(id, call.expect(), OrderCommand::Cancel, &call).await
+        };
+        call.transact_with(store, id, call.expect(), &(), cancel).await
     }
 
     /// `GET /api/ordering/{id}`: from the order's own stream, as it is now, or was `?at=`.

@@ -27,7 +27,7 @@ use contracts::{
     },
 };
 use kernel::{Aggregate, BrokenHistory, Event, Money, Reason, Refusal, RefusalKind};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 /// Most lines an order has: as many as a basket.
 pub const MAX_LINES: usize = 100;
@@ -105,8 +105,6 @@ pub enum OrderCommand {
         /// The payment that covers it.
         payment_id: PaymentId,
         /// The lines.
-        // Names and prices are looked up for the customer: a repeat of the command may meet others.
-        #[serde(serialize_with = "what_was_asked")]
         items: Vec<OrderItem>,
     },
     /// Everything it needs is in place.
@@ -134,10 +132,6 @@ pub enum OrderCommand {
     },
     /// Take it back, by the customer's own wish.
     Cancel,
-}
-
-fn what_was_asked<S: Serializer>(items: &[OrderItem], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(items.iter().map(|item| (item.product_id, item.quantity)))
 }
 
 /// The reason for a refusal.

@@ -175,8 +175,7 @@ pub enum SagaCommand {
     Resume {
         /// The number of the attempt.
         attempt: u32,
-        /// Time from which on it counts as lost. A repeat of the command may come with another one.
-        #[serde(skip)]
+        /// Time from which on it counts as lost.
         due_at: Timestamp,
     },
     /// Begin to undo the order. Nothing when an undo that is under way, stuck or done serves this request as
@@ -186,16 +185,14 @@ pub enum SagaCommand {
         origin: UndoOrigin,
         /// Code of the cause.
         reason: Reason,
-        /// Time from which on the attempt counts as lost. A repeat of the command may come with another one.
-        #[serde(skip)]
+        /// Time from which on the attempt counts as lost.
         due_at: Timestamp,
     },
     /// Begin the next attempt of an undo. Nothing when this attempt began before, or the undo ended.
     Retry {
         /// The number of the attempt.
         attempt: u32,
-        /// Time from which on it counts as lost. A repeat of the command may come with another one.
-        #[serde(skip)]
+        /// Time from which on it counts as lost.
         due_at: Timestamp,
     },
     /// End an attempt to undo.

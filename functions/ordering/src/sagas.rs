@@ -22,7 +22,7 @@
 //! * That a cancelled order is undone whose event is among the dead letters of `undo-order`. An operator has
 //!   to send it back.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::ready, sync::Arc, time::Duration};
 
 use contracts::{
     Envelope,
@@ -266,7 +266,7 @@ impl Sagas {
             (None, Some(_)) => SagaCommand::End { attempt, origin, outcome: UndoOutcome::Kept },
             (None, None) => SagaCommand::End { attempt, origin, outcome: UndoOutcome::Undone },
         };
-        let outcome = self.tell(id, &command, &call.meta()).await?;
+        let outcome = self.tell(id, &command, &command, &call.meta()).await?;
         Ok(Answer::committed(id, outcome.version))
     }
 
@@ -335,7 +335,8 @@ impl Sagas {
         let error = Reason::new(ORDER_IS_FORGOTTEN);
         let cause = format!("the order is {} and nobody went on with it", known.order.status());
         let meta = self.scheduled(&known.first, self.ports.clock.now()).meta();
-        self.tell(id, &SagaCommand::GetStuck { attempt: None, error, cause }, &meta).await?;
+        let command = SagaCommand::GetStuck { attempt: None, error, cause };
+        self.tell(id, &command, &command, &meta).await?;
         Ok(Taken::Up)
     }
 
@@ -355,7 +356,7 @@ impl Sagas {
                 tracing::info!(order = %id, attempt, "placement started again");
                 self.place(known).await?;
                 let due_at = self.patience.due_at(id, attempt, call.at);
-                self.tell(id, &SagaCommand::Resume { attempt, due_at }, &call.meta()).await?;
+                self.tell(id, &attempt, &SagaCommand::Resume { attempt, due_at }, &call.meta()).await?;
             }
             Next::Begin(origin) => {
                 let reason = Reason::new(PLACEMENT_TIMED_OUT);
@@ -370,7 +371,7 @@ impl Sagas {
                 let undo = saga.and_then(Saga::undo).ok_or_else(|| Fault::not_found("undo of order", id))?;
                 self.start_undo(known, attempt, undo, call).await?;
                 let due_at = self.patience.due_at(id, attempt + 1 - first, call.at);
-                self.tell(id, &SagaCommand::Retry { attempt, due_at }, &call.meta()).await?;
+                self.tell(id, &attempt, &SagaCommand::Retry { attempt, due_at }, &call.meta()).await?;
             }
             Next::GetStuck => {
                 let attempt = saga.map_or(0, |saga| saga.undos);
@@ -378,10 +379,10 @@ impl Sagas {
                     format!("{attempt} attempts came to no end: see the execution {id}-undo-{attempt}");
                 let error = Reason::new(UNDO_FAILED);
                 let command = SagaCommand::GetStuck { attempt: Some(attempt), error, cause };
-                self.tell(id, &command, &call.meta()).await?;
+                self.tell(id, &command, &command, &call.meta()).await?;
             }
             Next::Settle => {
-                self.tell(id, &SagaCommand::Settle, &call.meta()).await?;
+                self.tell(id, &(), &SagaCommand::Settle, &call.meta()).await?;
             }
         }
         Ok(())
@@ -423,6 +424,8 @@ impl Sagas {
     /// Begins an undo, unless one is under way that serves as well, and starts its attempt.
     async fn undo(&self, known: &Known, undo: Undo, call: &Call) -> Result<Answer, Fault> {
         let (id, by_placement) = (known.id, undo.origin == UndoOrigin::Placement);
+        // A repeat asks for the same, though the order may have been closed meanwhile, for this or another reason.
+        let asked = (undo.origin, undo.reason.clone());
         let Undo { origin, reason } = match &known.order {
             Order::Rejected { reason, .. } => Undo { reason: reason.clone(), ..undo },
             // Its own event begins an undo as well: the two are to be one attempt.
@@ -439,14 +442,8 @@ impl Sagas {
             }
         };
         let due_at = self.patience.due_at(id, 1, call.at);
-        let command_id = if call.is_from_outside() {
-            call.command
-        } else {
-            // The reason may be another one when the step is repeated, because the order was closed meanwhile.
-            CommandId::derived(&["begin-undo", &call.command.to_string(), reason.as_str()])
-        };
-        let meta = CommandMeta { id: command_id, ..call.meta() };
-        let outcome = self.tell(id, &SagaCommand::Begin { origin, reason, due_at }, &meta).await?;
+        let command = SagaCommand::Begin { origin, reason, due_at };
+        let outcome = self.tell(id, &asked, &command, &call.meta()).await?;
         let Some(Saga { undos, stage: Stage::Undoing { undo, .. }, .. }) = &outcome.state else {
             tracing::info!(order = %id, "undo not begun: none is due");
             return Ok(Answer::committed(id, outcome.version));
@@ -456,14 +453,17 @@ impl Sagas {
         Ok(Answer::committed(id, outcome.version))
     }
 
+    /// Carries out a command. The time at which an attempt counts as lost is not a part of what is asked.
     async fn tell(
         &self,
         id: OrderId,
+        asked: &impl Serialize,
         command: &SagaCommand,
         meta: &CommandMeta,
     ) -> Result<Outcome<Saga>, Fault> {
         let stream = StreamId::of::<Saga, _>(id);
-        let outcome = self.store.transact::<Saga>(&stream, Expect::Any, command, meta).await?;
+        let command = |_: Option<Saga>| ready(Ok::<_, Fault>(command.clone()));
+        let outcome = self.store.transact_with(&stream, Expect::Any, asked, meta, command).await?;
         for event in outcome.events.iter().filter(|_| !outcome.repeated) {
             if let SagaEvent::SagaStuck(SagaStuck { attempt, error, cause }) = event {
                 tracing::error!(order = %id, attempt, error, cause, "saga stuck");

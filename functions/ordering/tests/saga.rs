@@ -12,7 +12,7 @@ use contracts::{
         UndoOutcome::{self, Kept, Undone},
     },
 };
-use kernel::{Aggregate, Id, Money, PayloadHash, Reason, Timestamp, aggregate::fold};
+use kernel::{Aggregate, Id, Money, Reason, Timestamp, aggregate::fold};
 use ordering::{
     order::{Order, Placed},
     saga::{MOST_PLACEMENTS, MOST_UNDOS, Next, Patience, Saga, SagaCommand, Stage, Undo, next},
@@ -122,13 +122,6 @@ fn a_cancellation_outranks_an_undo_that_would_keep_the_order_and_nothing_outrank
         stuck().when(begin(origin)).then_nothing();
     }
     stuck().when(begin(Operator)).then([began(2, Operator)]);
-}
-
-#[test]
-fn a_repeat_of_a_begin_is_recognised_though_it_comes_at_another_time() {
-    let SagaCommand::Begin { origin, reason, .. } = begin(Expiry) else { panic!("no begin") };
-    let later = SagaCommand::Begin { origin, reason, due_at: later(60) };
-    assert_eq!(PayloadHash::of(&later), PayloadHash::of(&begin(Expiry)));
 }
 
 #[test]

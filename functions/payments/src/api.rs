@@ -69,17 +69,20 @@ impl Payments {
     /// order's invoice was canceled.
     pub async fn capture_held_payment(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let (id, order_id) = payment_and_order(&call)?;
-        let order = self.order_paid_with(id, order_id).await?;
-        let amount = match self.invoice(order_id.as_kind()).await?.state {
-            None => order.total,
-            Some(Invoice::Pending(bill) | Invoice::Paid(bill)) => bill.amount,
-            Some(Invoice::Canceled(..) | Invoice::NeverMade(_)) => {
-                let message = format!("the invoice of order {order_id} was canceled: nothing is owed");
-                return Err(Fault::new(409, "INVOICE_WAS_CANCELLED", message));
-            }
+        let payments = &*self;
+        let capture = |_: Option<Payment>| async move {
+            let order = payments.order_paid_with(id, order_id).await?;
+            let amount = match payments.invoice(order_id.as_kind()).await?.state {
+                None => order.total,
+                Some(Invoice::Pending(bill) | Invoice::Paid(bill)) => bill.amount,
+                Some(Invoice::Canceled(..) | Invoice::NeverMade(_)) => {
+                    let message = format!("the invoice of order {order_id} was canceled: nothing is owed");
+                    return Err(Fault::new(409, "INVOICE_WAS_CANCELLED", message));
+                }
+            };
+            Ok(PaymentCommand::Capture { order_id, customer_id: order.customer_id, amount })
         };
-        let command = PaymentCommand::Capture { order_id, customer_id: order.customer_id, amount };
-        self.transact(id, call.expect(), command, &call).await
+        call.transact_with(&self.store, id, call.expect(), &order_id, capture).await
     }
 
     /// `PUT /api/payments/{id}/release {orderId}`: gives up the hold. Harmless when nothing is held for the
@@ -93,11 +96,14 @@ impl Payments {
     /// held is about to be captured, or is captured.
     pub async fn release_payment(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let (id, order_id) = payment_and_order(&call)?;
-        let order = self.order_paid_with(id, order_id).await?;
-        let invoice = self.invoice(order_id.as_kind()).await?.state;
-        let invoice_is_paid = matches!(invoice, Some(Invoice::Paid(_)));
-        let command = PaymentCommand::Release { order_id, customer_id: order.customer_id, invoice_is_paid };
-        self.transact(id, call.expect(), command, &call).await
+        let payments = &*self;
+        let release = |_: Option<Payment>| async move {
+            let order = payments.order_paid_with(id, order_id).await?;
+            let invoice = payments.invoice(order_id.as_kind()).await?.state;
+            let invoice_is_paid = matches!(invoice, Some(Invoice::Paid(_)));
+            Ok(PaymentCommand::Release { order_id, customer_id: order.customer_id, invoice_is_paid })
+        };
+        call.transact_with(&self.store, id, call.expect(), &order_id, release).await
     }
 
     /// `PUT /api/payments/{id}/refund {orderId, reason}`: gives back all that was taken for the order.
@@ -197,8 +203,12 @@ impl Payments {
         let id = invoice_id(&call)?;
         let form = Form::of(&call.body);
         let Some(amount) = form.money("amount") else { return Err(form.fault()) };
-        let held = self.payment_of(id).await?.and_then(|payment| payment.held());
-        self.transact_invoice(id, InvoiceCommand::Adjust { amount, held }, &call).await
+        let payments = &*self;
+        let adjust = |invoice: Option<Invoice>| async move {
+            let held = payments.payment_of(invoice.as_ref()).await?.and_then(|payment| payment.held());
+            Ok(InvoiceCommand::Adjust { amount, held })
+        };
+        call.transact_with(&self.store, id, call.expect(), &amount, adjust).await
     }
 
     /// `PUT /api/payments/invoices/{id}/pay`.
@@ -208,8 +218,12 @@ impl Payments {
     /// was captured for another amount.
     pub async fn pay_invoice(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id = invoice_id(&call)?;
-        let funds = self.payment_of(id).await?.and_then(|payment| available(&payment));
-        self.transact_invoice(id, InvoiceCommand::Pay { funds }, &call).await
+        let payments = &*self;
+        let pay = |invoice: Option<Invoice>| async move {
+            let funds = payments.payment_of(invoice.as_ref()).await?.and_then(|payment| available(&payment));
+            Ok(InvoiceCommand::Pay { funds })
+        };
+        call.transact_with(&self.store, id, call.expect(), &(), pay).await
     }
 
     /// `PUT /api/payments/invoices/{id}/cancel {reason?}`.
@@ -287,9 +301,8 @@ impl Payments {
     /// It is another stream than the invoice's, so it can change between this and what is decided on it. Then
     /// a paid invoice cannot be captured, and its event ends in the dead-letter queue, where somebody sees
     /// it.
-    async fn payment_of(&self, id: InvoiceId) -> Result<Option<Payment>, Fault> {
-        let Some(invoice) = self.invoice(id).await?.state else { return Ok(None) };
-        let Some(bill) = invoice.bill() else { return Ok(None) };
+    async fn payment_of(&self, invoice: Option<&Invoice>) -> Result<Option<Payment>, Fault> {
+        let Some(bill) = invoice.and_then(Invoice::bill) else { return Ok(None) };
         let payment = self.payment(bill.payment_id).await?.state;
         Ok(payment.filter(|payment| payment.order_id() == Some(bill.order_id)))
     }

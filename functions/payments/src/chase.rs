@@ -38,7 +38,7 @@
 //!
 //! [`InvoiceCanceled`]: contracts::payments::InvoiceCanceled
 
-use std::{sync::Arc, time::Duration};
+use std::{future::ready, sync::Arc, time::Duration};
 
 use contracts::ids::InvoiceId;
 use event_store::{Expect, TransactError};
@@ -233,7 +233,9 @@ impl Chase {
             return Ok(Done::Nothing);
         };
         let stream = StreamId::of::<Invoice, _>(id);
-        match self.payments.store.transact::<Invoice>(&stream, Expect::Any, &command, &meta).await {
+        // The command's id says all that is asked; the moment is another one whenever it is asked again.
+        let command = |_: Option<Invoice>| ready(Ok(command.clone()));
+        match self.payments.store.transact_with(&stream, Expect::Any, &(), &meta, command).await {
             Ok(outcome) if outcome.repeated || outcome.events.is_empty() => Ok(Done::Nothing),
             Ok(_) => Ok(done),
             Err(TransactError::Refused(InvoiceRefusal::IsPaid)) => {

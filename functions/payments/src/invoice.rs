@@ -50,7 +50,7 @@ pub enum Invoice {
 }
 
 /// The terms of payment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Terms {
     /// The time to pay, from the invoice on.
     pub deadline: Duration,
@@ -91,7 +91,7 @@ impl Terms {
 }
 
 /// An invoice's place in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Moment {
     /// Now.
     pub now: Timestamp,
@@ -126,7 +126,7 @@ fn later(time: Timestamp, by: Duration) -> Timestamp {
 }
 
 /// What an invoice can be paid with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Funds {
     /// What the payment holds for the order.
     Held(Money),
@@ -152,15 +152,12 @@ pub enum InvoiceCommand {
     Adjust {
         /// How much is owed from now on.
         amount: Money,
-        /// What the payment holds for the order. Not a part of the request: a repeat finds another payment,
-        /// and must be known for the same command all the same.
-        #[serde(skip)]
+        /// The amount that the payment holds for the order, looked up.
         held: Option<Money>,
     },
     /// The customer pays.
     Pay {
-        /// What there is to pay it with. Not a part of the request; see [`InvoiceCommand::Adjust`].
-        #[serde(skip)]
+        /// The money to pay it with, looked up.
         funds: Option<Funds>,
     },
     /// The customer need not pay.
@@ -173,8 +170,7 @@ pub enum InvoiceCommand {
     Remind {
         /// How many reminders the asker knows of: a second asker who knows of no more does not remind again.
         reminders: u32,
-        /// The place in time. Not a part of the request: a repeat comes later.
-        #[serde(skip)]
+        /// The place in time.
         moment: Moment,
     },
     /// Give the invoice up, because the deadline has passed. The asker has seen that; all that can have

@@ -99,9 +99,7 @@ pub enum PaymentCommand {
         order_id: OrderId,
         /// Whose order it is.
         customer_id: CustomerId,
-        /// Whether the order's invoice is paid. Not a part of the request: a repeat finds another invoice,
-        /// and must be known for the same command all the same.
-        #[serde(skip)]
+        /// True if the order's invoice is paid, looked up.
         invoice_is_paid: bool,
     },
     /// Give back all that was taken. Harmless when it was given back before.

@@ -10,7 +10,7 @@ use contracts::{
         InvoiceAdjusted, InvoiceCanceled, InvoiceCreated, InvoiceEvent, InvoicePaid, InvoiceReminded,
     },
 };
-use kernel::{Aggregate, Id, Money, PayloadHash, Reason, Refusal, RefusalKind, Timestamp, aggregate::fold};
+use kernel::{Aggregate, Id, Money, Reason, Refusal, RefusalKind, Timestamp, aggregate::fold};
 use payments::invoice::{Funds, Invoice, InvoiceCommand, InvoiceRefusal, Moment, Terms};
 use proptest::prelude::*;
 use testing::spec::given;
@@ -186,12 +186,6 @@ fn giving_up_and_paying_exclude_each_other_and_the_first_one_stays() {
 }
 
 #[test]
-fn the_time_is_not_a_part_of_what_is_asked() {
-    assert_eq!(PayloadHash::of(&remind(1, DAY, None)), PayloadHash::of(&remind(1, 2 * DAY, Some(DAY))));
-    assert_ne!(PayloadHash::of(&remind(1, DAY, None)), PayloadHash::of(&remind(2, DAY, None)));
-}
-
-#[test]
 fn terms_that_make_no_sense_are_refused_with_what_is_wrong() {
     assert_eq!(Terms::new("604800", "86400"), Ok(TERMS));
     for (deadline, reminder) in [("0", "1"), ("1", "0"), ("-1", "1"), ("soon", "1"), ("1", "")] {
@@ -339,13 +333,6 @@ fn the_refusals_have_the_codes_of_the_original() {
     for (refusal, code) in codes {
         assert_eq!((refusal.code(), refusal.kind()), (code, RefusalKind::Invalid));
     }
-}
-
-#[test]
-fn a_repeat_that_finds_another_payment_is_the_same_command_still() {
-    assert_eq!(PayloadHash::of(&pay(Some(150))), PayloadHash::of(&pay(None)));
-    assert_eq!(PayloadHash::of(&adjust(1, Some(150))), PayloadHash::of(&adjust(1, None)));
-    assert_ne!(PayloadHash::of(&adjust(1, None)), PayloadHash::of(&adjust(2, None)));
 }
 
 #[test]

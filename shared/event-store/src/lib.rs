@@ -11,7 +11,7 @@
 //! | `version` (N, sort key) | version of the *first* event of the commit; streams start at 1 |
 //! | `next` (N) | version after the last event |
 //! | `events` (S, or B when deflated) | JSON array: id, type, schema version, data |
-//! | `command`, `hash` (S) | id of the command that caused it, fingerprint of its payload |
+//! | `command`, `hash` (S) | id of the command that caused it, fingerprint of its request |
 //! | `at`, `actor`, `correlation`, `causation`, `trace` (S) | when, who, because of what |
 //! | `attempt` (N) | only when a saga had to try more than once: how often before |
 //! | `snapshot` (S or B), `snapshotSchema` (N) | optional: the aggregate's state at `next` |
@@ -29,11 +29,13 @@
 //! * A commit is there whole or not at all, and never changes.
 //! * [`EventStore::transact`] takes effect once per command id, as far back as the stream's last
 //!   [`SNAPSHOT_EVERY`] commits (those that a load reads anyway); a repeat gets the first result.
+//!   [`EventStore::transact_with`] does so for a decision that needs a look-up.
 //! * A command is refused only on a state that was read consistently.
 //! * An outcome that is unknown (a time-out, a lost answer) is looked up before anything is said.
 //!
 //! # Not guaranteed
 //!
+//! * A command that changed nothing is not remembered: a repeat is decided anew.
 //! * No order between streams, and none in [`EventStore::scan`] but within each stream.
 //! * No transaction over two streams: that is what sagas are for.
 //! * A load is bounded as long as the state fits into an item beside its events: a snapshot that does not is

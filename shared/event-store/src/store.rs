@@ -1,6 +1,6 @@
 //! The few verbs of the event store: `load`, `transact`, `load_at`, `events_after`, `scan`.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::ready, sync::Arc, time::Duration};
 
 use contracts::Envelope;
 use kernel::{
@@ -9,6 +9,7 @@ use kernel::{
     aggregate::fold,
     ports::{Backoff, Ports},
 };
+use serde::Serialize;
 
 use crate::{
     commit::{Commit, CommittedEvent, NewCommit, Snapshot},
@@ -356,21 +357,48 @@ impl EventStore {
         })
     }
 
-    /// Carries out a command: load, decide, commit. When another writer was faster, the command is
-    /// decided again on what that writer left, at most [`MAX_REDECISIONS`] times.
-    ///
-    /// The same `meta.id` again returns the first result and writes nothing.
+    /// Carries out a command that says only what was asked: [`Self::transact_with`] with the command as its
+    /// own request.
     ///
     /// # Errors
     /// See [`TransactError`].
-    pub async fn transact<A: Aggregate>(
+    pub async fn transact<A: Aggregate<Command: Clone + Serialize>>(
         &self,
         stream: &StreamId,
         expect: Expect,
         command: &A::Command,
         meta: &CommandMeta,
     ) -> Result<Outcome<A>, TransactError<A::Refusal>> {
-        let hash = PayloadHash::of(command);
+        self.transact_with(stream, expect, command, meta, |_| ready(Ok(command.clone()))).await
+    }
+
+    /// Carries out a request: load, look up, decide, commit. `command` gets the state that was just loaded,
+    /// looks up the rest of what the decision needs, and makes the command. When another writer was faster,
+    /// it runs again on what that writer left, at most [`MAX_REDECISIONS`] times.
+    ///
+    /// `request` is what the caller asked, and nothing that was looked up: the same `meta.id` again, for the
+    /// same request, returns the first result, writes nothing and looks nothing up. With [`Expect::New`], which
+    /// saves the read, a repeat is noticed only after the look-up, and its errors are kept back until then.
+    ///
+    /// `command` is a plain closure that gets a state of its own: a future that borrows it (`AsyncFn`) cannot be sent
+    /// to another thread by generic code (rust-lang/rust#134997).
+    ///
+    /// # Errors
+    /// Those of `command`, and [`TransactError`].
+    pub async fn transact_with<A, E, F>(
+        &self,
+        stream: &StreamId,
+        expect: Expect,
+        request: &impl Serialize,
+        meta: &CommandMeta,
+        command: impl Fn(Option<A>) -> F,
+    ) -> Result<Outcome<A>, E>
+    where
+        A: Aggregate,
+        E: From<TransactError<A::Refusal>> + From<StoreError>,
+        F: Future<Output = Result<A::Command, E>>,
+    {
+        let hash = PayloadHash::of(request);
         let mut loaded = match expect {
             Expect::New => Loaded::<A>::new_stream(stream.clone()),
             Expect::Any | Expect::At(_) => self.load(stream).await?,
@@ -378,8 +406,8 @@ impl EventStore {
         let mut attempt = 0;
         loop {
             if let Some(earlier) = loaded.earlier(meta.id) {
-                if earlier.command.hash != hash {
-                    return Err(TransactError::KeyReused);
+                if earlier.command.hash.contradicts(&hash) {
+                    return Err(TransactError::KeyReused.into());
                 }
                 let (version, events) = (earlier.last(), decoded::<A>(earlier, usize::MAX)?);
                 let stream = stream.clone();
@@ -388,27 +416,28 @@ impl EventStore {
             if let Expect::At(expected) = expect
                 && loaded.version() != expected
             {
-                return Err(TransactError::VersionMismatch { expected, actual: loaded.version() });
+                let actual = loaded.version();
+                return Err(TransactError::VersionMismatch { expected, actual }.into());
             }
-            let events = match A::decide(loaded.state.as_ref(), command) {
-                Err(refusal) if loaded.seen => return Err(TransactError::Refused(refusal)),
-                // "New" was only asserted: no command is refused, or answered with "already so", on
-                // a state that nobody has read.
-                Err(_) => {
-                    loaded = self.load(stream).await?;
-                    continue;
-                }
-                Ok(events) if events.is_empty() && !loaded.seen => {
-                    loaded = self.load(stream).await?;
-                    continue;
-                }
-                Ok(events) => events,
+            let decided = match command(loaded.state.clone()).await {
+                Ok(command) => A::decide(loaded.state.as_ref(), &command)
+                    .map_err(|refusal| E::from(TransactError::Refused(refusal))),
+                Err(error) => Err(error),
             };
+            // "New" was only asserted: no command is refused, or answered with "already so", on a state that
+            // nobody has read. If the stream is new indeed, it would be decided the same way again.
+            if !loaded.seen && !matches!(&decided, Ok(events) if !events.is_empty()) {
+                loaded = self.load(stream).await?;
+                if loaded.version() != Version::NONE {
+                    continue;
+                }
+            }
+            let events = decided?;
             let Some((commit, after)) = seal(&loaded, &events, hash.clone(), meta)? else {
                 let (stream, version) = (stream.clone(), loaded.version());
                 return Ok(Outcome { stream, version, events, state: loaded.state, repeated: false });
             };
-            match self.append(commit, attempt).await? {
+            match self.append::<A::Refusal>(commit, attempt).await? {
                 Appended::Ours(version) => {
                     return Ok(Outcome {
                         stream: stream.clone(),
@@ -422,7 +451,7 @@ impl EventStore {
                     let same = winner.command.id == meta.id;
                     if !same && attempt >= MAX_REDECISIONS {
                         let attempts = attempt + 1;
-                        return Err(TransactError::Contended { stream: stream.clone(), attempts });
+                        return Err(TransactError::Contended { stream: stream.clone(), attempts }.into());
                     }
                     loaded = if same || loaded.seen {
                         // What the winner left is known without another read.

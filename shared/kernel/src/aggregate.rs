@@ -15,7 +15,7 @@ pub trait Aggregate: Sized + Clone + Send + Sync + Serialize + DeserializeOwned 
     /// snapshots of any other version are ignored and the events are folded instead.
     const STATE_SCHEMA: u16;
     /// What may be asked of it.
-    type Command: Serialize + Send + Sync;
+    type Command: Send + Sync;
     /// What may happen to it.
     type Event: Event;
     /// Why it may say no.

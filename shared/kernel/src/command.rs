@@ -43,30 +43,48 @@ impl fmt::Display for CommandId {
     }
 }
 
-/// Fingerprint of a command's payload: tells a retry from another request under the same key.
+/// Fingerprint of a request: tells a retry from another request under the same key.
+///
+/// It begins with its version. Fingerprints of the first version have no prefix; they were made of commands, with
+/// what had been looked up left out field by field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PayloadHash(String);
 
 impl PayloadHash {
-    /// Hash of a typed command, by its serialised fields in declaration order. The first 16 bytes
+    /// Raise it whenever equal requests would no longer have equal fingerprints: repeats of what was committed under
+    /// another version are then known by their command id alone.
+    const VERSION: &'static str = "2";
+
+    /// Hash of a typed request, by its serialised fields in declaration order. The first 16 bytes
     /// of SHA-256: this guards against mistakes, and 128 bits leave no room for chance.
-    pub fn of<C: Serialize>(command: &C) -> Self {
-        // A command is a plain struct or enum; should it ever not serialise, its error text is
+    pub fn of(request: &impl Serialize) -> Self {
+        // A request is a plain struct or enum; should it ever not serialise, its error text is
         // hashed, and the repeat (which fails alike) still matches.
-        let bytes = serde_json::to_vec(command).unwrap_or_else(|e| e.to_string().into_bytes());
+        let bytes = serde_json::to_vec(request).unwrap_or_else(|e| e.to_string().into_bytes());
         let digest = Sha256::digest(bytes);
-        Self(digest[..16].iter().map(|byte| format!("{byte:02x}")).collect())
+        let digits: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        Self(format!("{}:{digits}", Self::VERSION))
     }
 
-    /// A hash that was stored before.
+    /// A hash that was stored before, by whatever version.
     pub fn stored(text: String) -> Self {
         Self(text)
     }
 
-    /// 32 hexadecimal digits.
+    /// The version, a colon and 32 hexadecimal digits; only the digits in the first version.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Returns true if the two are of different requests. Fingerprints of two versions never contradict each other, because
+    /// they cannot be compared.
+    pub fn contradicts(&self, other: &Self) -> bool {
+        self.version() == other.version() && self != other
+    }
+
+    fn version(&self) -> Option<&str> {
+        self.0.split_once(':').map(|(version, _)| version)
     }
 }
 

@@ -7,9 +7,10 @@ use kernel::{
     Actor, Aggregate, CommandId, CommandMeta, Id, StreamId, Timestamp, TraceParent, Uuid, Version,
     ports::Ports,
 };
+use serde::Serialize;
 use serde_json::Value;
 
-use crate::Fault;
+use crate::{Answer, Fault};
 
 /// What a caller without a name is called. Keys of anonymous callers share one space: use UUIDs.
 pub(crate) const ANONYMOUS: &str = "anonymous";
@@ -158,5 +159,25 @@ impl Call {
             }
             Until::Version(_) | Until::Time(_) => Ok(past),
         }
+    }
+
+    /// Carries out a request of this call on the aggregate with this id: see [`EventStore::transact_with`].
+    ///
+    /// # Errors
+    /// Those of `command`, and of the store.
+    pub async fn transact_with<A: Aggregate, K, F>(
+        &self,
+        store: &EventStore,
+        id: Id<K>,
+        expect: Expect,
+        request: &impl Serialize,
+        command: impl Fn(Option<A>) -> F,
+    ) -> Result<Answer, Fault>
+    where
+        F: Future<Output = Result<A::Command, Fault>>,
+    {
+        let stream = StreamId::of::<A, _>(id);
+        let outcome = store.transact_with(&stream, expect, request, &self.meta(), command).await?;
+        Ok(Answer::committed(id, outcome.version))
     }
 }

@@ -1,12 +1,14 @@
 //! One command, sent more than once.
 
-use event_store::{Expect, Outcome, SNAPSHOT_EVERY, TransactError};
-use kernel::{CommandId, Version};
+use std::{future::ready, sync::Mutex};
+
+use event_store::{CommitLog, Expect, Head, Outcome, SNAPSHOT_EVERY, TransactError};
+use kernel::{CommandId, PayloadHash, Version};
 use testing::faulty::{OnAppend, OnRead};
 
 use crate::{
-    ledger::{Command, Entry, Ledger, post},
-    world::{World, stream},
+    ledger::{Command, Entry, Ledger, No, post},
+    world::{Answer, World, posted, stream},
 };
 
 pub async fn the_same_command_again_gets_the_first_result_and_writes_nothing(world: World) {
@@ -168,4 +170,93 @@ pub async fn a_command_that_changes_nothing_writes_nothing(world: World) {
     assert_eq!((outcome.version, outcome.repeated), (Version::new(1), false));
     assert_eq!(outcome.events, []);
     assert_eq!(world.log.take_calls().appends, 0);
+}
+
+/// The balances that look-ups saw.
+type Told = Mutex<Vec<Option<i64>>>;
+
+/// Posts the balance that it looks up once more, and notes it.
+async fn double(
+    world: &World,
+    stream: &kernel::StreamId,
+    expect: Expect,
+    meta: &kernel::CommandMeta,
+    told: &Told,
+) -> Answer {
+    let look_up = |ledger: Option<Ledger>| async move {
+        let balance = ledger.map(|ledger| ledger.balance);
+        told.lock().unwrap().push(balance);
+        Ok(post(balance.into_iter().collect::<Vec<_>>()))
+    };
+    world.store().transact_with(stream, expect, &"double", meta, look_up).await
+}
+
+pub async fn a_repeat_is_answered_without_another_look_up(world: World) {
+    let (stream, told, meta) = (stream("look-up"), Told::default(), world.command());
+    world.send(&stream, post([3])).await.unwrap();
+    world.log.take_calls();
+    let first = double(&world, &stream, Expect::Any, &meta, &told).await.unwrap();
+    assert_eq!((first.version, first.repeated), (Version::new(2), false));
+    let calls = world.log.take_calls();
+    assert_eq!((calls.reads, calls.appends), (1, 1), "one load, one write");
+    let again = double(&world, &stream, Expect::Any, &meta, &told).await.unwrap();
+    assert_eq!((again.version, again.repeated), (Version::new(2), true));
+    assert_eq!(*told.lock().unwrap(), [Some(3)]);
+    let triple = |_: Option<Ledger>| ready(Ok(post([1])));
+    let other: Answer = world.store().transact_with(&stream, Expect::Any, &"triple", &meta, triple).await;
+    assert!(matches!(other, Err(TransactError::KeyReused)), "{other:?}");
+}
+
+pub async fn after_a_lost_race_the_look_up_is_made_again_on_what_the_winner_left(world: World) {
+    let (stream, told) = (stream("look-up-race"), Told::default());
+    world.send(&stream, post([3])).await.unwrap();
+    let (store, name, rival) = (world.store(), stream.clone(), world.command());
+    world.log.on_append([OnAppend::after(move || async move {
+        store.transact::<Ledger>(&name, Expect::Any, &post([4]), &rival).await.unwrap();
+    })]);
+    let outcome = double(&world, &stream, Expect::Any, &world.command(), &told).await.unwrap();
+    assert_eq!(*told.lock().unwrap(), [Some(3), Some(7)]);
+    assert_eq!(outcome.state.unwrap().balance, 14);
+}
+
+pub async fn a_look_up_that_fails_on_an_asserted_new_stream_does_not_hide_a_repeat(world: World) {
+    let (stream, meta) = (stream("look-up-new"), world.command());
+    let create = async |works: bool| -> Answer {
+        let look_up = |_: Option<Ledger>| {
+            ready(if works { Ok(post([1])) } else { Err(TransactError::Refused(No::Frozen)) })
+        };
+        world.store().transact_with(&stream, Expect::New, &(), &meta, look_up).await
+    };
+    assert!(matches!(create(false).await, Err(TransactError::Refused(No::Frozen))));
+    assert_eq!(world.log.take_calls().reads, 1, "it is not refused unread, and not looked up twice");
+    assert!(!create(true).await.unwrap().repeated);
+    assert!(create(false).await.unwrap().repeated);
+}
+
+/// Holds the sentence in the table of guarantees.
+pub async fn a_command_that_changed_nothing_is_not_remembered_and_its_repeat_is_decided_anew(world: World) {
+    let (stream, told, meta) = (stream("not-remembered"), Told::default(), world.command());
+    let first = double(&world, &stream, Expect::Any, &meta, &told).await.unwrap();
+    assert_eq!((first.version, first.repeated), (Version::NONE, false));
+    world.send(&stream, post([5])).await.unwrap();
+    let again = double(&world, &stream, Expect::Any, &meta, &told).await.unwrap();
+    assert_eq!((again.version, again.repeated), (Version::new(2), false));
+    assert_eq!(*told.lock().unwrap(), [None, Some(5)]);
+}
+
+pub async fn a_commit_with_a_fingerprint_of_another_version_is_known_by_its_command_alone(world: World) {
+    // The first version had no prefix; a third may come, and be deployed back.
+    for (n, hash) in
+        ["9f86d081884c7d659a2feaa0c55ad015", "3:9f86d081884c7d659a2feaa0c55ad015"].iter().enumerate()
+    {
+        let (stream, meta) = (stream(&format!("fingerprint-{n}")), world.command());
+        let hash = PayloadHash::stored((*hash).to_owned());
+        let head = Head::new_stream(stream.clone());
+        world.log.append(&head.commit(posted(1), vec![], hash.clone(), &meta, None)).await.unwrap();
+        for expect in [Expect::Any, Expect::New] {
+            let again = world.send_as(&stream, expect, post([1]), &meta).await.unwrap();
+            assert_eq!((again.version, again.repeated), (Version::new(1), true));
+        }
+        assert_eq!(world.history(&stream).await[0].command.hash, hash);
+    }
 }

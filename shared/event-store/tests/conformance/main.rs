@@ -59,7 +59,12 @@ both_logs! {
         a_repeat_is_recognised_as_far_back_when_the_answer_is_cut_short,
         a_repeat_is_told_what_its_first_execution_decided_whatever_happened_since,
         a_twin_that_was_faster_tells_what_was_decided,
-        a_command_that_changes_nothing_writes_nothing;
+        a_command_that_changes_nothing_writes_nothing,
+        a_repeat_is_answered_without_another_look_up,
+        after_a_lost_race_the_look_up_is_made_again_on_what_the_winner_left,
+        a_look_up_that_fails_on_an_asserted_new_stream_does_not_hide_a_repeat,
+        a_command_that_changed_nothing_is_not_remembered_and_its_repeat_is_decided_anew,
+        a_commit_with_a_fingerprint_of_another_version_is_known_by_its_command_alone;
     unknown:
         a_lost_answer_still_gives_the_committed_result_once,
         a_lost_request_is_sent_again,
