@@ -24,6 +24,10 @@
 //! *Load* is one consistent backward `Query`, at most [`SNAPSHOT_EVERY`] items, since a commit carries a
 //! snapshot whenever [`SNAPSHOT_EVERY`] commits would otherwise have to be read.
 //!
+//! *Load of the past* by version is such a query that begins at the version. By time the version is searched first, by
+//! bisection, because commits of a stream are made one after the other: at most 14 requests in a stream of 20,000 commits
+//! (measured), one request when the last 20 commits reach back far enough.
+//!
 //! # Guarantees
 //!
 //! * A commit is there whole or not at all, and never changes.

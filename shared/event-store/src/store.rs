@@ -12,7 +12,7 @@ use kernel::{
 
 use crate::{
     commit::{Commit, CommittedEvent, NewCommit, Snapshot},
-    log::{AppendError, CommitLog, ScanPage, Segment, StoreError},
+    log::{AppendError, CommitLog, Page, ScanPage, Segment, StoreError},
 };
 
 /// A commit carries a snapshot when more commits than this would otherwise have to be read. It is also the
@@ -34,6 +34,13 @@ const BACKOFF: Backoff =
 /// Commits per request when a stream is read beyond a load's first page. DynamoDB cuts a page at
 /// 1 MB anyway; this keeps single answers small in memory.
 const HISTORY_PAGE: u32 = 1000;
+
+/// Commits in the first page of a past. Half of it is the last step of a search by time, the other half reaches back to
+/// the nearest snapshot, so most pasts of most streams are one request.
+const PAST_PAGE: u32 = 2 * SNAPSHOT_EVERY;
+
+/// Versions among which a search by time stops halving, because one page reads all their commits.
+const SEARCHED_AT_ONCE: u64 = SNAPSHOT_EVERY as u64;
 
 /// The end of a stream as it was really seen. Only a load that saw every commit since the last
 /// snapshot, without a gap, makes one; so what is committed after it cannot leave a gap either.
@@ -159,7 +166,8 @@ pub enum TransactError<R: Refusal> {
 pub enum Until {
     /// After this event.
     Version(Version),
-    /// After the last commit that was made at or before this time.
+    /// After the last commit that was made at or before this time. Found by bisection: some 15 requests for 20,000
+    /// commits, one for the last 20.
     Time(Timestamp),
 }
 
@@ -485,28 +493,26 @@ impl EventStore {
         }
     }
 
-    /// Loads an aggregate as it was.
+    /// Loads an aggregate as it was: the point of the past first, then the events since the nearest snapshot before it.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]; also when a commit is missing that had to be read.
     pub async fn load_at<A: Aggregate>(
         &self,
         stream: &StreamId,
         until: Until,
     ) -> Result<Past<A>, StoreError> {
-        let (mut upto, last) = match until {
-            Until::Version(version) => (version, Some(version)),
-            Until::Time(_) => (Version::new(u64::MAX), None),
+        let (mut page, last) = match until {
+            Until::Version(version) => {
+                (self.log.newest(stream, version, Some(PAST_PAGE)).await?, Some(version))
+            }
+            Until::Time(time) => (self.made_until(stream, time).await?, None),
         };
         let mut newest_first: Vec<Commit> = Vec::new();
         let mut base: Option<A> = None;
         'read: loop {
-            let page = self.log.newest(stream, upto, Some(HISTORY_PAGE.min(SNAPSHOT_EVERY * 4))).await?;
             let oldest = page.commits.last().map(|c| c.version);
             for commit in page.commits {
-                if matches!(until, Until::Time(time) if newest_first.is_empty() && commit.at > time) {
-                    continue;
-                }
                 if let Some(newer) = newest_first.last()
                     && newer.version != commit.next
                 {
@@ -522,7 +528,9 @@ impl EventStore {
                 }
             }
             match oldest {
-                Some(oldest) if page.more && oldest > Version::FIRST => upto = oldest.previous(),
+                Some(oldest) if page.more && oldest > Version::FIRST => {
+                    page = self.log.newest(stream, oldest.previous(), Some(HISTORY_PAGE)).await?;
+                }
                 _ => break,
             }
         }
@@ -543,6 +551,43 @@ impl EventStore {
             state = fold_commit(state, commit, last)?;
         }
         Ok(Past { state, version, at })
+    }
+
+    /// Reads a page that begins with the last commit made at or before `time`; an empty one if there is none.
+    ///
+    /// The newest commits are read first, because most streams are short and most pasts are near. If all of them are too
+    /// late, the versions below are halved: a probe is the last commit that begins at or below the middle, since a commit
+    /// of several events has one key only. The last few candidates are read together.
+    async fn made_until(&self, stream: &StreamId, time: Timestamp) -> Result<Page, StoreError> {
+        let headless = |version| StoreError::corrupt(stream, version, "the stream's first commit is missing");
+        // The commit before `low` was made in time, if there is one; `late` is the oldest one known to be too late.
+        let mut low = Version::FIRST;
+        let mut late: Option<Commit> = None;
+        loop {
+            let upto = late.as_ref().map_or(Version::new(u64::MAX), |late| late.version.previous());
+            let mut page = self.log.newest(stream, upto, Some(PAST_PAGE)).await?;
+            let in_time = page.commits.iter().position(|commit| commit.at <= time);
+            late = page.commits.drain(..in_time.unwrap_or(page.commits.len())).next_back().or(late);
+            let Some(mut high) = late else { return Ok(page) };
+            match page.commits.first() {
+                Some(found) if found.next != high.version => return Err(gap(&high, found.next)),
+                Some(_) => return Ok(page),
+                None if high.version == Version::FIRST => return Ok(page),
+                None if !page.more => return Err(headless(high.version)),
+                None => {}
+            }
+            while high.version.get().saturating_sub(low.get()) > SEARCHED_AT_ONCE {
+                let middle = Version::new(low.get() + (high.version.get() - low.get()) / 2);
+                let probe = self.log.newest(stream, middle, Some(1)).await?.commits.into_iter().next();
+                match probe {
+                    None => return Err(headless(high.version)),
+                    Some(probe) if probe.version < low => return Err(gap(&high, probe.next)),
+                    Some(probe) if probe.at <= time => low = probe.next,
+                    Some(probe) => high = probe,
+                }
+            }
+            late = Some(high);
+        }
     }
 
     /// All events of a stream after `version`, in order. Starts from the commit that *contains* the
