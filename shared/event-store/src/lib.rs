@@ -39,6 +39,8 @@
 //! # Not guaranteed
 //!
 //! * No order between streams, and none in [`EventStore::scan`] but within each stream.
+//! * Times within a stream do not run backwards, with one exception: after a commit that is more than a day ahead of the next
+//!   writer's clock, that writer's clock counts. [`Until::Time`] then answers one of several states that fit.
 //! * No transaction over two streams: that is what sagas are for.
 //! * A load is bounded as long as the state fits into an item beside its events: a snapshot that does not is
 //!   left out, and then more commits are read.

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use contracts::Envelope;
+use jiff::SignedDuration;
 use kernel::{
     Aggregate, CommandId, CommandMeta, CommandStamp, Event, PayloadHash, RawEvent, Refusal, StreamId,
     Timestamp, Version,
@@ -34,6 +35,11 @@ const BACKOFF: Backoff =
 /// Commits per request when a stream is read beyond a load's first page. DynamoDB cuts a page at
 /// 1 MB anyway; this keeps single answers small in memory.
 const HISTORY_PAGE: u32 = 1000;
+
+/// Longest time by which a stream's last commit may be ahead of a writer's clock and still be carried on to its commit.
+///
+/// Clocks of functions differ by milliseconds, so a day is a broken clock. One commit of it must not date all later ones.
+const AHEAD: SignedDuration = SignedDuration::from_hours(24);
 
 /// Commits in the first page of a past. Half of it is the last step of a search by time, the other half reaches back to
 /// the nearest snapshot, so most pasts of most streams are one request.
@@ -168,6 +174,10 @@ pub enum Until {
     Version(Version),
     /// After the last commit that was made at or before this time. Found by bisection: some 15 requests for 20,000
     /// commits, one for the last 20.
+    ///
+    /// A stream with a commit of a clock that was more than a day ahead has times that run backwards once. Then the answer
+    /// is one of the states that the stream really had: after a commit made in time whose next commit, if any, was made
+    /// too late. A stream that has not grown gives the same answer again.
     Time(Timestamp),
 }
 
@@ -712,8 +722,15 @@ fn seal<A: Aggregate>(
     } else {
         None
     };
-    // Clocks of two writers differ; within a stream, time does not run backwards.
-    let at = loaded.last_at.map_or(meta.at, |last| meta.at.max(last));
-    let meta = CommandMeta { at, ..meta.clone() };
+    let meta = CommandMeta { at: made_at(loaded.last_at, meta.at), ..meta.clone() };
     Ok(Some((loaded.head.commit(first, raw.collect(), hash, &meta, snapshot), after)))
+}
+
+/// Returns the time of a commit: the writer's clock, or the time of the commit before if that is later. Clocks of two writers
+/// differ, and within a stream time does not run backwards; but a commit that is more than [`AHEAD`] is not followed.
+fn made_at(last: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    match last {
+        Some(last) if last > now && last.duration_since(now) <= AHEAD => last,
+        Some(_) | None => now,
+    }
 }

@@ -174,6 +174,36 @@ pub async fn a_clock_that_runs_backwards_does_not_turn_the_past_around(world: Wo
     }
 }
 
+pub async fn a_clock_that_is_far_ahead_does_not_date_later_commits(world: World) {
+    let stream = stream("far-ahead");
+    const DAY: i64 = 86_400;
+    let second = |second: i64| TestPorts::START + SignedDuration::from_secs(second);
+    // Clock of the writer and time of the commit: up to a day ahead is carried on, and a second more is not.
+    for (clock, made) in [
+        (0, 0),
+        (DAY, DAY),
+        (0, DAY),
+        (DAY + 1, DAY + 1),
+        (0, 0),
+        (5, 5),
+        (400 * DAY, 400 * DAY),
+        (6, 6),
+        (5, 6),
+        (7, 7),
+    ] {
+        world.ports.set(second(clock));
+        world.send(&stream, post([1])).await.unwrap();
+        let last = world.history(&stream).await.last().map(|commit| commit.at);
+        assert_eq!(last, Some(second(made)), "by a clock at second {clock}");
+    }
+    let store = world.store();
+    // Each moment is the last commit made by then, in a stream as short as this.
+    for (asked, version) in [(-1, 0), (0, 5), (5, 6), (6, 9), (7, 10), (DAY, 10), (500 * DAY, 10)] {
+        let past = store.load_at::<Ledger>(&stream, Until::Time(second(asked))).await.unwrap();
+        assert_eq!(past.version, Version::new(version), "at second {asked}");
+    }
+}
+
 pub async fn a_past_with_a_hole_is_not_loaded(world: World) {
     let stream = stream("past-hole");
     for amount in 1..=5 {

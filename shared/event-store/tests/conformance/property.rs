@@ -268,6 +268,55 @@ fn any_moment_in_dynamodb_is_what_a_walk_finds() {
     any_moment_is_what_a_walk_finds(World::dynamo(), 4, 80);
 }
 
+/// Clocks that are days ahead, and back again: each moment is still a state that was reached, and the same one twice.
+fn any_moment_beside_broken_clocks_was_reached(world: impl Future<Output = World>, count: u32) {
+    let runtime = runtime();
+    let world = runtime.block_on(world);
+    let case = std::sync::atomic::AtomicU64::new(0);
+    let seconds = prop_oneof![8 => 0i64..3, 1 => 80_000i64..1_000_000, 1 => -1_000_000i64..-80_000];
+    let strategy = vec((1usize..5, seconds), 0..120);
+    let result = cases(count).run(&strategy, |commits| {
+        let case = case.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let stream = stream(&format!("broken-{case}"));
+        world.ports.set(TestPorts::START);
+        runtime.block_on(async {
+            let states = written(&world, &stream, commits.into_iter()).await;
+            for time in states.iter().filter_map(|past| past.at) {
+                let load =
+                    async || world.store().load_at::<Ledger>(&stream, Until::Time(time)).await.unwrap();
+                let found = load().await;
+                prop_assert_eq!(&found, &load().await);
+                let next = match states.iter().position(|past| past.version == found.version) {
+                    Some(place) => {
+                        prop_assert_eq!(&found, &states[place]);
+                        prop_assert!(found.at.is_some_and(|at| at <= time), "{:?} at {}", found.at, time);
+                        place + 1
+                    }
+                    None => {
+                        prop_assert_eq!(found.state, None);
+                        0
+                    }
+                };
+                prop_assert!(states.get(next).is_none_or(|next| next.at.is_some_and(|at| at > time)));
+            }
+            Ok(())
+        })
+    });
+    if let Err(failure) = result {
+        panic!("{failure}");
+    }
+}
+
+#[test]
+fn any_moment_in_memory_beside_broken_clocks_was_reached() {
+    any_moment_beside_broken_clocks_was_reached(World::memory(), 60);
+}
+
+#[test]
+fn any_moment_in_dynamodb_beside_broken_clocks_was_reached() {
+    any_moment_beside_broken_clocks_was_reached(World::dynamo(), 4);
+}
+
 /// Any JSON that an event may hold.
 fn json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
