@@ -207,8 +207,9 @@ struct Place {
 impl Place {
     fn parse(cursor: &str) -> Option<Self> {
         let (at, id) = cursor.split_once('_')?;
-        at.parse::<Timestamp>().ok()?;
-        Some(Self { at: at.to_owned(), id: id.parse().ok()? })
+        // A time may be followed by notes of any length, and no row has one that is spelled so.
+        let place = Self { at: sortable(at.parse().ok()?), id: id.parse().ok()? };
+        (place.at == at).then_some(place)
     }
 }
 
