@@ -202,8 +202,9 @@ impl Found {
 /// Reads a cursor: a place, as text.
 fn position(cursor: &str) -> Option<Position> {
     let (sort, id) = cursor.split_once('_')?;
-    sort.parse::<Timestamp>().ok()?;
-    Some(Position { id: id.parse::<OrderId>().ok()?.to_string(), sort: sort.to_owned() })
+    // A time may be followed by notes of any length, and no row has one that is spelled so.
+    let position = Position { id: id.to_owned(), sort: sort.to_owned() };
+    position.is_of_a_time().then_some(position)
 }
 
 /// The view with its list.

@@ -766,7 +766,13 @@ async fn every_saga_is_listed_once_and_one_that_is_undoing_not_as_running_too() 
     assert_eq!((&stuck["order"], &stuck["origin"]), (&json!("pending"), &json!("operator")));
     assert_eq!((&stuck["reason"], &stuck["attempts"]), (&json!("UNDONE_BY_HAND"), &json!(1)));
     assert!(stuck["startedAt"].as_str() < stuck["changedAt"].as_str());
-    for wrong in ["status=well", "limit=0", "limit=101", "limit=many", "cursor=x", "cursor=x_y"] {
+    let id = world.ports.ports().ids.fresh();
+    let spelled = |time: String| format!("cursor={time}_{id}");
+    let long = spelled(format!("2026-11-20T09:00:00.000000000Z[{}]", "a".repeat(2000)));
+    let short = spelled("2026-11-20T09:00:00Z".into());
+    for wrong in
+        ["status=well", "limit=0", "limit=101", "limit=many", "cursor=x", "cursor=x_y", &long, &short]
+    {
         let (status, body) = world.http("list-sagas", "", wrong, json!({}), Value::Null).await;
         assert_eq!((status, &body["code"]), (400, &json!("QUERY_IS_INVALID")), "{wrong}");
     }

@@ -10,7 +10,6 @@
 
 use std::sync::Arc;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use contracts::{
     Envelope,
     ids::{CustomerId, InvoiceId, OrderId, PaymentId},
@@ -20,7 +19,7 @@ use kernel::{Money, Timestamp, Uuid, id::derive, money::decimal, schema::Amount}
 use lambda::{Answer, Call, Fault, settled};
 use projection::{
     ApplyError, BadRequest, Index, List, ListError, Listing, MAX_LIMIT, Position, Projection, Projector,
-    Range, row_id, sortable,
+    Range, opened, row_id, sealed, sortable,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -321,15 +320,13 @@ impl Question {
     }
 
     fn open(&self, cursor: &str) -> Result<Position, BadRequest> {
-        let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| BadRequest::Cursor)?;
-        let Cursor { list, after } = serde_json::from_slice(&bytes).map_err(|_| BadRequest::Cursor)?;
-        let ours = list == self.name() && !after.id.is_empty() && !after.sort.is_empty();
+        let Cursor { list, after } = opened(cursor)?;
+        let ours = list == self.name() && after.is_of_a_time();
         if ours { Ok(after) } else { Err(BadRequest::Cursor) }
     }
 
     fn cursor(&self, after: Position) -> String {
-        let cursor = Cursor { list: self.name(), after };
-        URL_SAFE_NO_PAD.encode(serde_json::json!(cursor).to_string())
+        sealed(&Cursor { list: self.name(), after })
     }
 }
 

@@ -20,7 +20,7 @@ use payments::{
 };
 use projection::{
     Consistency, Content, DeliverError, DynamoViews, List, MemoryViews, Projection, Projector, Range,
-    ViewStore, sortable,
+    ViewStore, opened, sealed, sortable,
 };
 use serde_json::{Value, json};
 use testing::{EmbeddedDynamo, Hostility, TestPorts, hostile};
@@ -500,6 +500,20 @@ async fn a_cursor_of_one_list_does_not_open_another() {
                     stage.refused(&query, "QUERY_IS_INVALID").await;
                 }
             }
+        }
+        let page = stage.listed("limit=2").await;
+        let cursor: Value = opened(page["next"].as_str().unwrap()).unwrap();
+        for (field, value) in [
+            ("id", String::new()),
+            ("id", "x".repeat(3000)),
+            ("id", "x".into()),
+            ("sort", String::new()),
+            ("sort", "9".repeat(2000)),
+            ("sort", "2026-11-20T09:00:00Z".into()),
+        ] {
+            let mut forged = cursor.clone();
+            forged["after"][field] = json!(value);
+            stage.refused(&format!("limit=2&cursor={}", sealed(&forged)), "QUERY_IS_INVALID").await;
         }
         for noise in ["noise", "%25", "bm9uc2Vuc2U", ""] {
             for question in &questions {

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use catalogue::Participation;
 use contracts::ids::StoreId;
 use kernel::{Money, Uuid, id::derive};
 use lambda::{Answer, Call, Fault};
-use projection::Generations;
+use projection::{Generations, sealed};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -56,7 +55,7 @@ impl ProductSearch {
         }
         let live = self.generations.fed().await?.live;
         let found = self.twins.only(live).await.search(&wanted).await?;
-        let next = found.next.map(|after| closed(&Cursor { search, after })).transpose()?;
+        let next = found.next.map(|after| sealed(&Cursor { search, after }));
         let products = found.products.into_iter().map(SearchedProduct::of).collect();
         Answer::view(&ProductsFound { products, next }, None)
     }
@@ -122,14 +121,9 @@ fn invalid(message: String) -> Fault {
     Fault::invalid("QUERY_IS_INVALID", message)
 }
 
-fn closed(cursor: &Cursor) -> Result<String, Fault> {
-    Ok(URL_SAFE_NO_PAD.encode(serde_json::to_vec(cursor).map_err(Fault::internal)?))
-}
-
 fn opened(text: &str, search: Uuid) -> Result<Place, Fault> {
-    let cursor = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    match cursor {
-        Some(Cursor { search: of, after }) if of == search => Ok(after),
-        Some(_) | None => Err(invalid("the cursor is not one of this search's".to_owned())),
+    match projection::opened(text) {
+        Ok(Cursor { search: of, after }) if of == search => Ok(after),
+        Ok(_) | Err(_) => Err(invalid("the cursor is not one of this search's".to_owned())),
     }
 }

@@ -5,7 +5,6 @@ use std::{
     sync::Arc,
 };
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use contracts::ids::{CustomerId, OrderId};
 use futures::{StreamExt, TryStreamExt, stream};
 use kernel::{Money, Version};
@@ -59,8 +58,7 @@ impl Search {
             FoundOrder::of(order, name.unwrap_or_default())
         });
         let orders = named.collect();
-        let next = next.map(|step| serde_json::to_vec(&step).map(|bytes| URL_SAFE_NO_PAD.encode(bytes)));
-        Answer::view(&FoundOrders { orders, next: next.transpose().map_err(Fault::internal)? }, None)
+        Answer::view(&FoundOrders { orders, next: next.as_ref().map(projection::sealed) }, None)
     }
 
     /// `GET /api/search/orders/{id}?minVersion=`: one order, as a search shows it; at least as new as `minVersion`, if that is
@@ -140,7 +138,7 @@ fn limit(form: &Form<'_>) -> Option<usize> {
 }
 
 fn opened(form: &Form<'_>, text: &str) -> Option<Step> {
-    let step = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let step = projection::opened(text).ok();
     if step.is_none() {
         form.reject("next", "QUERY_IS_INVALID", "next is not one of this search's");
     }

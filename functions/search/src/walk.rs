@@ -140,7 +140,7 @@ impl Filters {
             && step.month.is_some() == self.customer_id.is_none()
             && step.month.as_ref().is_none_or(|month| previous_month(month).is_some())
             && step.after.as_ref().is_none_or(|after| {
-                !after.id.is_empty()
+                after.is_of_a_time()
                     && self.range().contains(&after.sort)
                     && step.month.as_ref().is_none_or(|month| after.sort.starts_with(month.as_str()))
             });

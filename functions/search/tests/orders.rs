@@ -426,6 +426,17 @@ async fn a_cursor_of_one_search_does_not_open_another() {
         .await
         .unwrap();
     let next = page["next"].as_str().unwrap();
+    let cursor: Value = projection::opened(next).unwrap();
+    for (field, value) in
+        [("id", "x".repeat(37)), ("id", "x".into()), ("sort", "9".repeat(31)), ("sort", "9".into())]
+    {
+        let mut forged = cursor.clone();
+        forged["after"][field] = json!(value);
+        let forged = projection::sealed(&forged);
+        let body = json!({ "filters": { "customerId": customer("Ada") }, "next": forged });
+        let fault = stage.ask(&search, body).await.unwrap_err();
+        assert_eq!((fault.status, fault.code.as_ref()), (400, "QUERY_IS_INVALID"), "{field}");
+    }
     for body in [
         json!({ "next": next }),
         json!({ "filters": { "customerId": customer("Bob") }, "next": next }),

@@ -74,7 +74,7 @@ mod table;
 pub use dynamo::{DynamoViews, create_table, encode};
 pub use generations::{CACHE, GRACE, Generations, INVOCATION};
 pub use memory::{MemoryViews, in_segment};
-pub use page::{BadRequest, Index, ListRequest, MAX_LIMIT, Page, Position};
+pub use page::{BadRequest, Index, ListRequest, MAX_LIMIT, Page, Position, opened, sealed};
 pub use projection::{ApplyError, Projection, row_id, sortable};
 pub use projector::{
     BatchOutcome, DeliverError, Delivered, Failed, ListError, Listing, Projector, ReadError, Versioned, age,

@@ -1,9 +1,13 @@
 //! Lists from an index, page by page.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::{Deserialize, Serialize};
+use kernel::{Timestamp, Uuid};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::store::{List, Range};
+use crate::{
+    projection::sortable,
+    store::{List, Range},
+};
 
 /// Rows on a page when nothing is said.
 const DEFAULT_LIMIT: u32 = 20;
@@ -55,13 +59,63 @@ pub enum BadRequest {
     Limit(u32),
 }
 
-/// The last row of a page.
+/// Longest partition key of a table in DynamoDB, in bytes. Source: "Service, account, and table quotas in Amazon DynamoDB".
+const LONGEST_ID: usize = 2048;
+/// Longest sort key of an index in DynamoDB, in bytes. Source: as above.
+const LONGEST_SORT: usize = 1024;
+
+/// The last row of a page. One that is read from a cursor can be a key of an index: DynamoDB turns a query away that begins
+/// at an empty or over-long key, and the caller would be told to try again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Told")]
 pub struct Position {
     /// Its id.
     pub id: String,
     /// Its sort value.
     pub sort: String,
+}
+
+impl Position {
+    /// Returns true if the id is a UUID and the sort value a time as [`sortable`] writes it.
+    pub fn is_of_a_time(&self) -> bool {
+        let time: Option<Timestamp> = self.sort.parse().ok();
+        self.id.parse::<Uuid>().is_ok() && time.is_some_and(|time| sortable(time) == self.sort)
+    }
+}
+
+/// A position as a cursor tells it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Told {
+    id: String,
+    sort: String,
+}
+
+impl TryFrom<Told> for Position {
+    type Error = BadRequest;
+
+    fn try_from(Told { id, sort }: Told) -> Result<Self, BadRequest> {
+        let fits = |key: &str, longest: usize| !key.is_empty() && key.len() <= longest;
+        if fits(&id, LONGEST_ID) && fits(&sort, LONGEST_SORT) {
+            Ok(Self { id, sort })
+        } else {
+            Err(BadRequest::Cursor)
+        }
+    }
+}
+
+/// Writes a cursor: opaque text that fits into a query string.
+pub fn sealed(place: &impl Serialize) -> String {
+    URL_SAFE_NO_PAD.encode(serde_json::json!(place).to_string())
+}
+
+/// Reads a cursor that [`sealed`] wrote. Its list has to be checked by the caller.
+///
+/// # Errors
+/// [`BadRequest::Cursor`]; also when a [`Position`] in it can be no key of an index.
+pub fn opened<T: DeserializeOwned>(text: &str) -> Result<T, BadRequest> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| BadRequest::Cursor)?;
+    serde_json::from_slice(&bytes).map_err(|_| BadRequest::Cursor)
 }
 
 /// A position with the list it belongs to: a cursor of one customer's list must not open another's.
@@ -92,23 +146,19 @@ impl ListRequest {
     }
 
     fn open(&self, index: &Index, text: &str) -> Result<Position, BadRequest> {
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| BadRequest::Cursor)?;
-        let cursor: Cursor = serde_json::from_slice(&bytes).map_err(|_| BadRequest::Cursor)?;
+        let cursor: Cursor = opened(text)?;
         let ours = cursor.index == index.name
             && cursor.partition == self.partition
-            && cursor.descending == self.descending
-            && !cursor.at.id.is_empty()
-            && !cursor.at.sort.is_empty();
+            && cursor.descending == self.descending;
         if ours { Ok(cursor.at) } else { Err(BadRequest::Cursor) }
     }
 
     pub(crate) fn cursor(&self, index: &Index, at: Position) -> String {
-        let cursor = Cursor {
+        sealed(&Cursor {
             index: index.name.to_owned(),
             partition: self.partition.clone(),
             descending: self.descending,
             at,
-        };
-        URL_SAFE_NO_PAD.encode(serde_json::json!(cursor).to_string())
+        })
     }
 }

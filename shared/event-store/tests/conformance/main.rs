@@ -90,7 +90,10 @@ both_logs! {
     past:
         every_version_of_the_past_is_what_it_was,
         every_moment_of_the_past_is_what_it_was,
+        any_moment_of_20_000_commits_is_found_in_a_few_reads,
+        a_search_that_meets_a_hole_says_so,
         a_clock_that_runs_backwards_does_not_turn_the_past_around,
+        a_clock_that_is_far_ahead_does_not_date_later_commits,
         a_past_with_a_hole_is_not_loaded,
         a_reader_inside_a_commit_gets_the_rest_of_it,
         a_reader_is_told_of_a_hole_instead_of_skipping_it,

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use event_store::{CommitLog, Past, SNAPSHOT_EVERY, Until};
-use kernel::{PayloadHash, Timestamp, Version, aggregate::fold};
-use testing::TestPorts;
+use event_store::{CommitLog, Expect, Outcome, Past, SNAPSHOT_EVERY, Until};
+use jiff::SignedDuration;
+use kernel::{PayloadHash, StreamId, Timestamp, Version, aggregate::fold};
+use testing::{RecordingLog, TestPorts};
 
 use crate::{
     ledger::{Entry, Ledger, post},
@@ -15,7 +16,7 @@ use crate::{
 /// Commits of one to three events, well past two snapshots; a second lies between each two.
 const COMMITS: u64 = 3 * SNAPSHOT_EVERY as u64;
 
-async fn lived(world: &World, name: &str) -> kernel::StreamId {
+async fn lived(world: &World, name: &str) -> StreamId {
     let stream = stream(name);
     for n in 0..COMMITS {
         let amounts: Vec<i64> = (0..=n as i64 % 3).map(|i| n as i64 * 10 + i).collect();
@@ -59,6 +60,85 @@ pub async fn every_moment_of_the_past_is_what_it_was(world: World) {
     assert_eq!(at(Timestamp::MAX).await.unwrap().version, history.last().unwrap().last());
 }
 
+/// A stream of commits of one to three events, put there without a read for each; the clock moves on by as much before
+/// each commit. Returns the state after each commit.
+pub async fn written(
+    world: &World,
+    stream: &StreamId,
+    commits: impl Iterator<Item = (usize, i64)>,
+) -> Vec<Past<Ledger>> {
+    let recording = RecordingLog::new();
+    let store = world.store_over(recording.clone());
+    let mut states = Vec::new();
+    for (n, (events, seconds)) in (0..).zip(commits) {
+        world.ports.set(world.ports.now() + SignedDuration::from_secs(seconds));
+        let amounts: Vec<i64> = (0..events as i64).map(|i| n + i).collect();
+        let meta = world.command();
+        let outcome = store.transact::<Ledger>(stream, Expect::Any, &post(amounts), &meta).await.unwrap();
+        states.push(outcome);
+    }
+    let history = recording.appended();
+    recording.play_into(&world.log).await;
+    world.log.take_calls();
+    if let Some(meter) = world.meter() {
+        meter.take();
+    }
+    let at = history.iter().map(|commit| commit.as_commit().at);
+    let past = |(outcome, at): (Outcome<Ledger>, _)| Past {
+        state: outcome.state,
+        version: outcome.version,
+        at: Some(at),
+    };
+    states.into_iter().zip(at).map(past).collect()
+}
+
+pub async fn any_moment_of_20_000_commits_is_found_in_a_few_reads(world: World) {
+    const COMMITS: usize = 20_000;
+    let stream = stream("aged");
+    // Every third commit is made at the time of the one before.
+    let states = written(&world, &stream, (0..COMMITS).map(|n| (1 + n % 3, (n % 3).min(1) as i64))).await;
+    let store = world.store();
+    let nothing = Past { state: None, version: Version::NONE, at: None };
+    // Steps of a prime: commits of every size, with and without a snapshot, early and late.
+    let probed =
+        (0..COMMITS).step_by(499).chain([1, 2, 10, COMMITS - 30, COMMITS - 21, COMMITS - 2, COMMITS - 1]);
+    let mut most = 0;
+    for n in probed {
+        let made = states[n].at.unwrap();
+        for time in [made - Duration::from_nanos(1), made, made + Duration::from_millis(999)] {
+            let expected =
+                states.iter().rfind(|past| past.at.is_some_and(|at| at <= time)).unwrap_or(&nothing);
+            let found = store.load_at::<Ledger>(&stream, Until::Time(time)).await.unwrap();
+            assert_eq!(&found, expected, "at {time}, commit {n}");
+            let reads = world.log.take_calls().reads;
+            if let Some(meter) = world.meter() {
+                assert_eq!(meter.take().requests, reads, "each read is one request");
+            }
+            most = most.max(reads);
+        }
+    }
+    assert!(most <= 16, "{most} requests");
+    store.load_at::<Ledger>(&stream, Until::Time(Timestamp::MAX)).await.unwrap();
+    assert_eq!(world.log.take_calls().reads, 1, "the present is one request");
+    store.load_at::<Ledger>(&stream, Until::Version(Version::new(COMMITS as u64))).await.unwrap();
+    assert_eq!(world.log.take_calls().reads, 1, "a version is one request");
+}
+
+pub async fn a_search_that_meets_a_hole_says_so(world: World) {
+    let stream = stream("searched-hole");
+    let states = written(&world, &stream, std::iter::repeat_n((1, 1), 100)).await;
+    // 20 of 100 commits are read first. The middle of the 80 below is 41; above it 61, and below it 21 and 11.
+    for (missing, made) in [(1..=80, 5), (61..=61, 60), (42..=61, 70), (5..=5, 5), (10..=10, 10), (1..=1, 0)]
+    {
+        let missing = missing.map(Version::new).collect();
+        let store = world.store_over(Torn { log: world.log.clone(), missing });
+        let time = TestPorts::START + Duration::from_secs(made);
+        let answer = store.load_at::<Ledger>(&stream, Until::Time(time)).await;
+        assert!(answer.as_ref().is_err_and(is_corrupt), "at second {made}: {answer:?}");
+    }
+    assert_eq!(states[9].at, Some(TestPorts::START + Duration::from_secs(10)));
+}
+
 pub async fn a_clock_that_runs_backwards_does_not_turn_the_past_around(world: World) {
     let backwards = stream("backwards");
     for n in 1..=20 {
@@ -91,6 +171,36 @@ pub async fn a_clock_that_runs_backwards_does_not_turn_the_past_around(world: Wo
         let past = store.load_at::<Ledger>(&careless, Until::Time(time)).await.unwrap();
         assert_eq!(past.version, Version::new(version), "at second {seconds}");
         assert_eq!(past.state.map_or(0, |s| s.balance), version as i64);
+    }
+}
+
+pub async fn a_clock_that_is_far_ahead_does_not_date_later_commits(world: World) {
+    let stream = stream("far-ahead");
+    const DAY: i64 = 86_400;
+    let second = |second: i64| TestPorts::START + SignedDuration::from_secs(second);
+    // Clock of the writer and time of the commit: up to a day ahead is carried on, and a second more is not.
+    for (clock, made) in [
+        (0, 0),
+        (DAY, DAY),
+        (0, DAY),
+        (DAY + 1, DAY + 1),
+        (0, 0),
+        (5, 5),
+        (400 * DAY, 400 * DAY),
+        (6, 6),
+        (5, 6),
+        (7, 7),
+    ] {
+        world.ports.set(second(clock));
+        world.send(&stream, post([1])).await.unwrap();
+        let last = world.history(&stream).await.last().map(|commit| commit.at);
+        assert_eq!(last, Some(second(made)), "by a clock at second {clock}");
+    }
+    let store = world.store();
+    // Each moment is the last commit made by then, in a stream as short as this.
+    for (asked, version) in [(-1, 0), (0, 5), (5, 6), (6, 9), (7, 10), (DAY, 10), (500 * DAY, 10)] {
+        let past = store.load_at::<Ledger>(&stream, Until::Time(second(asked))).await.unwrap();
+        assert_eq!(past.version, Version::new(version), "at second {asked}");
     }
 }
 

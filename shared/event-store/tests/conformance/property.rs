@@ -1,18 +1,24 @@
 //! Any sequence of commands comes to the same in the store as it does in memory.
 
-use event_store::{Expect, Snapshot, TransactError, Until};
-use kernel::{Aggregate, CommandMeta, PayloadHash, RawEvent, StreamId, Version, aggregate::fold};
+use std::{iter::repeat_n, time::Duration};
+
+use event_store::{Expect, Past, Snapshot, TransactError, Until};
+use kernel::{Aggregate, CommandMeta, PayloadHash, RawEvent, StreamId, Timestamp, Version, aggregate::fold};
 use proptest::{
     collection::vec,
     prelude::*,
     test_runner::{Config, TestCaseError, TestCaseResult, TestRunner},
 };
 use serde_json::Value;
-use testing::faulty::{OnAppend, OnRead};
+use testing::{
+    TestPorts,
+    faulty::{OnAppend, OnRead},
+};
 
 use crate::{
     ledger::{Command, Ledger, post},
     load::folded,
+    past::written,
     world::{World, stream},
 };
 
@@ -217,6 +223,98 @@ fn any_commands_fold_from_the_log_in_memory_as_they_do_without_a_log() {
 #[test]
 fn any_commands_fold_from_dynamodb_as_they_do_without_a_log() {
     any_commands_come_to_the_same(World::dynamo(), 24);
+}
+
+/// Any moment of any stream is found by bisection as it is found by reading all of it, however the answers are cut.
+fn any_moment_is_what_a_walk_finds(world: impl Future<Output = World>, count: u32, commits: usize) {
+    let runtime = runtime();
+    let world = runtime.block_on(world);
+    let case = std::sync::atomic::AtomicU64::new(0);
+    let seconds = prop_oneof![4 => Just(0i64), 4 => 1i64..3, 1 => 100i64..10_000, 1 => -5i64..0];
+    let strategy = (vec((1usize..5, seconds), 0..commits), proptest::option::weighted(0.3, 1usize..15));
+    let result = cases(count).run(&strategy, |(commits, cut)| {
+        let case = case.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let stream = stream(&format!("moments-{case}"));
+        world.ports.set(TestPorts::START);
+        runtime.block_on(async {
+            let states = written(&world, &stream, commits.into_iter()).await;
+            prop_assert!(states.is_sorted_by_key(|past| past.at));
+            let nanosecond = Duration::from_nanos(1);
+            let made = states.iter().filter_map(|past| past.at);
+            let around = made.flat_map(|at| [at - nanosecond, at, at + nanosecond]);
+            for time in around.chain([Timestamp::MIN, Timestamp::MAX]) {
+                let nothing = Past { state: None, version: Version::NONE, at: None };
+                let walked = states.iter().rfind(|past| past.at.is_some_and(|at| at <= time));
+                world.log.on_read(cut.iter().flat_map(|cut| repeat_n(OnRead::CutAfter(*cut), 200)));
+                let found = world.store().load_at::<Ledger>(&stream, Until::Time(time)).await.unwrap();
+                world.log.heal();
+                prop_assert_eq!(&found, walked.unwrap_or(&nothing), "at {}", time);
+            }
+            Ok(())
+        })
+    });
+    if let Err(failure) = result {
+        panic!("{failure}");
+    }
+}
+
+#[test]
+fn any_moment_in_memory_is_what_a_walk_finds() {
+    any_moment_is_what_a_walk_finds(World::memory(), 60, 150);
+}
+
+#[test]
+fn any_moment_in_dynamodb_is_what_a_walk_finds() {
+    any_moment_is_what_a_walk_finds(World::dynamo(), 4, 80);
+}
+
+/// Clocks that are days ahead, and back again: each moment is still a state that was reached, and the same one twice.
+fn any_moment_beside_broken_clocks_was_reached(world: impl Future<Output = World>, count: u32) {
+    let runtime = runtime();
+    let world = runtime.block_on(world);
+    let case = std::sync::atomic::AtomicU64::new(0);
+    let seconds = prop_oneof![8 => 0i64..3, 1 => 80_000i64..1_000_000, 1 => -1_000_000i64..-80_000];
+    let strategy = vec((1usize..5, seconds), 0..120);
+    let result = cases(count).run(&strategy, |commits| {
+        let case = case.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let stream = stream(&format!("broken-{case}"));
+        world.ports.set(TestPorts::START);
+        runtime.block_on(async {
+            let states = written(&world, &stream, commits.into_iter()).await;
+            for time in states.iter().filter_map(|past| past.at) {
+                let load =
+                    async || world.store().load_at::<Ledger>(&stream, Until::Time(time)).await.unwrap();
+                let found = load().await;
+                prop_assert_eq!(&found, &load().await);
+                let next = match states.iter().position(|past| past.version == found.version) {
+                    Some(place) => {
+                        prop_assert_eq!(&found, &states[place]);
+                        prop_assert!(found.at.is_some_and(|at| at <= time), "{:?} at {}", found.at, time);
+                        place + 1
+                    }
+                    None => {
+                        prop_assert_eq!(found.state, None);
+                        0
+                    }
+                };
+                prop_assert!(states.get(next).is_none_or(|next| next.at.is_some_and(|at| at > time)));
+            }
+            Ok(())
+        })
+    });
+    if let Err(failure) = result {
+        panic!("{failure}");
+    }
+}
+
+#[test]
+fn any_moment_in_memory_beside_broken_clocks_was_reached() {
+    any_moment_beside_broken_clocks_was_reached(World::memory(), 60);
+}
+
+#[test]
+fn any_moment_in_dynamodb_beside_broken_clocks_was_reached() {
+    any_moment_beside_broken_clocks_was_reached(World::dynamo(), 4);
 }
 
 /// Any JSON that an event may hold.

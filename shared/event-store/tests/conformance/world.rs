@@ -175,8 +175,14 @@ impl CommitLog for Torn {
     }
 
     async fn newest(&self, stream: &StreamId, upto: Version, limit: Option<u32>) -> Result<Page, StoreError> {
-        let mut page = self.log.newest(stream, upto, limit).await?;
+        let mut page = self.log.newest(stream, upto, None).await?;
         page.commits.retain(|commit| !self.missing.contains(&commit.version));
+        if let Some(limit) = limit.map(|limit| limit as usize)
+            && page.commits.len() > limit
+        {
+            page.commits.truncate(limit);
+            page.more = true;
+        }
         Ok(page)
     }
 

@@ -1,6 +1,6 @@
 //! Lists, page by page.
 
-use projection::{BadRequest, List, ListError, ListRequest, Listing, MAX_LIMIT, Page, Range};
+use projection::{BadRequest, List, ListError, ListRequest, Listing, MAX_LIMIT, Page, Range, sealed};
 use serde_json::json;
 
 use crate::stage::{BY_OWNER, Ledger, Stage, opened, raw};
@@ -89,6 +89,17 @@ async fn a_bad_cursor_or_limit_is_refused_and_no_cursor_opens_another_list() {
             let request = ListRequest { cursor: Some(text.to_owned()), ..of("mine") };
             assert_eq!(refused(request).await, bad, "{}: {text:?}", stage.name);
         }
+        let keyed = |id: &str, sort: &str| {
+            let at = json!({ "id": id, "sort": sort });
+            sealed(&json!({ "index": "by-owner", "partition": "mine", "descending": false, "at": at }))
+        };
+        let (long, longer) = ("x".repeat(1024), "x".repeat(2048));
+        for (id, sort) in [("", "1"), ("a", ""), (&format!("{longer}x"), "1"), ("a", &format!("{long}x"))] {
+            let request = ListRequest { cursor: Some(keyed(id, sort)), ..of("mine") };
+            assert_eq!(refused(request).await, bad, "{}: {} and {}", stage.name, id.len(), sort.len());
+        }
+        // A row of the longest keys there may be can be the last of a page.
+        list(&stage, &ListRequest { cursor: Some(keyed(&longer, &long)), ..of("mine") }).await;
         assert_eq!(refused(ListRequest { cursor: Some(cursor.clone()), ..of("yours") }).await, bad);
         let backwards = ListRequest { cursor: Some(cursor), descending: true, ..of("mine") };
         assert_eq!(refused(backwards).await, bad);
