@@ -321,7 +321,7 @@ async fn every_field_that_is_wrong_is_named() {
     let hall = Hall::new();
     let apple = hall.sells("Fruit & Veg", "Apple").await;
     let blank = [("orderId", "ORDER_ID_CANNOT_BE_BLANK"), ("items", "ITEMS_CANNOT_BE_EMPTY")];
-    for body in [json!({}), Value::Null, json!([1]), json!({ "orderId": " ", "items": [] })] {
+    for body in [json!({}), Value::Null, json!({ "orderId": " ", "items": [] })] {
         let details = hall.refused("POST", SHOPPING, body, 400, "VALIDATION_FAILED").await;
         assert_eq!(codes(&details), blank);
     }

@@ -92,7 +92,7 @@ async fn a_number_that_cannot_be_meant_is_refused_with_its_field() {
             (json!({ field: 1.5 }), "NOT_A_WHOLE_NUMBER"),
             (json!({ field: null }), "MISSING"),
             (json!({}), "MISSING"),
-            (json!([1]), "MISSING"),
+            (json!([1]), "BODY_IS_MALFORMED"),
         ] {
             Shop::refused(&shop.send(method, &path, wrong).await, 400, code);
         }
