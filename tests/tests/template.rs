@@ -622,8 +622,8 @@ fn a_policy_that_reaches_too_far_is_found() {
     for (action, resource) in [
         ("states:DescribeExecution", "execution:*:*"),
         ("states:DescribeExecution", "execution:${Prefix}-*:*"),
-        ("states:DescribeExecution", "execution:${Prefix}-order-saga*"),
-        ("states:StopExecution", "execution:${Prefix}-order-saga:*"),
+        ("states:DescribeExecution", "execution:${Prefix}-order-undo*"),
+        ("states:StopExecution", "execution:${Prefix}-order-undo:*"),
     ] {
         let to = format!("{action}, Resource: !Sub \"arn:aws:states:eu-west-1:1:{resource}\"}}");
         refuses(rule, "dynamodb:ListStreams, Resource: \"*\"}", &to, action);
