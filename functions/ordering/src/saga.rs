@@ -332,8 +332,8 @@ impl Aggregate for Saga {
             }
             (
                 None | Some(Stage::Placing { .. } | Stage::Undoing { .. } | Stage::Settled),
-                SagaEvent::SagaStuck(_),
-            ) => Ok(Self { placements, undos, stage: Stage::Stuck { undo: known } }),
+                SagaEvent::SagaStuck(e),
+            ) => Ok(Self { placements, undos: undos.max(e.attempt), stage: Stage::Stuck { undo: known } }),
             (Some(Stage::Placing { .. } | Stage::Stuck { .. }), SagaEvent::SagaSettled(_)) => {
                 Ok(Self { placements, undos, stage: Stage::Settled })
             }

@@ -78,6 +78,13 @@ pub struct SagaRow {
     due_at: Option<String>,
 }
 
+impl SagaRow {
+    /// Returns true if the saga is due in its own time, or waits for an operator.
+    pub(crate) fn goes_its_own_way(&self) -> bool {
+        ["placing", "undoing", "stuck"].contains(&self.status.as_str())
+    }
+}
+
 impl Projection for SagaRows {
     const NAME: &'static str = "sagas";
     const SCHEMA: u16 = 1;

@@ -72,6 +72,8 @@ const PAGE: usize = 100;
 /// Times since its beginning at which a run goes on to the next list, and ends: what is left is taken up by the
 /// next run. The function has ten seconds, and an order takes up to three when a service is slow.
 const SHARES: [Duration; 3] = [Duration::from_secs(3), Duration::from_secs(5), Duration::from_millis(6500)];
+/// Time that each list has at least.
+const LEAST: Duration = Duration::from_millis(500);
 
 /// ARNs of the two state machines.
 #[derive(Debug, Clone)]
@@ -96,6 +98,8 @@ enum Taken {
     Up,
     /// There is nothing to do, by the streams at these versions: the view lists it because it is behind.
     Nothing { order: Version, saga: Version },
+    /// Its saga is due in its own time, or waits for an operator.
+    Elsewhere,
 }
 
 /// A list of orders that may need something.
@@ -216,11 +220,14 @@ impl Sagas {
             return self.undo(&known, Undo { origin: UndoOrigin::Placement, reason }, &call).await;
         }
         let reason = wished(&call)?;
-        if let Order::Completed { .. } = known.order {
-            let message = format!("order {id} is completed: refund its payment");
-            return Err(Fault::new(409, "ORDER_IS_COMPLETED", message));
+        // A repeat is answered as before, whatever became of the order.
+        if !(call.repeatable && self.did(id, call.command).await?) {
+            if let Order::Completed { .. } = known.order {
+                let message = format!("order {id} is completed: refund its payment");
+                return Err(Fault::new(409, "ORDER_IS_COMPLETED", message));
+            }
+            self.refuse_paid(&known, "ORDER_IS_PAID").await?;
         }
-        self.refuse_paid(&known, "ORDER_IS_PAID").await?;
         self.undo(&known, Undo { origin: UndoOrigin::Operator, reason }, &call).await
     }
 
@@ -279,6 +286,10 @@ impl Sagas {
         let (known, saga) = self.both(id).await?;
         let saga = saga.state;
         if call.repeatable && self.did(id, call.command).await? {
+            // It may have been recorded and not started: then it is started now, and otherwise its name is taken.
+            if let Some(Saga { undos, stage: Stage::Undoing { undo, .. }, .. }) = &saga {
+                self.start_undo(&known, *undos, undo, &call).await?;
+            }
             return Ok(Answer::unchanged(id));
         }
         let (placements, undos) = saga.as_ref().map_or((0, 0), |saga| (saga.placements, saga.undos));
@@ -599,15 +610,17 @@ impl Resumer {
             [(Listed::Due, now), (Listed::Pending, self.sagas.patience.before(now)), (Listed::Placed, since)];
         let (mut report, mut lasting) = (Resumed::default(), None);
         for ((listed, until), share) in lists.into_iter().zip(SHARES) {
-            let ends = now.checked_add(share).unwrap_or(Timestamp::MAX);
+            // A list that took longer than its share leaves the next one some time all the same.
+            let least = self.sagas.ports.clock.now().checked_add(LEAST).unwrap_or(Timestamp::MAX);
+            let ends = now.checked_add(share).unwrap_or(Timestamp::MAX).max(least);
             for result in self.walk(listed, sortable(until), ends).await {
                 match (result, listed) {
-                    (Ok(Taken::Nothing { .. }), _) => {}
+                    (Ok(Taken::Nothing { .. } | Taken::Elsewhere), _) => {}
                     (Ok(Taken::Up), Listed::Due | Listed::Pending) => report.resumed += 1,
                     (Ok(Taken::Up), Listed::Placed) => report.forgotten += 1,
                     (Err(fault), _) => {
                         report.failed += 1;
-                        lasting = lasting.or(Some(fault).filter(|fault| !fault.is_technical()));
+                        lasting = lasting.or(Some(fault).filter(|fault| !fault.may_pass()));
                     }
                 }
             }
@@ -636,7 +649,7 @@ impl Resumer {
                     Ok(page) => page,
                     Err(error) => {
                         tracing::error!(?listed, partition, %error, "list of sagas not read: the next run tries again");
-                        results.push(Err(error));
+                        results.push(Err(Fault::internal(error)));
                         break;
                     }
                 };
@@ -668,25 +681,26 @@ impl Resumer {
         })
     }
 
-    /// Takes up one order. An open order with a saga is passed over, unless that settled: it is due in its own
-    /// time, waits for an operator, or is over. Where there is nothing to do, the rows are brought up to the
+    /// Takes up one order. An open order is passed over if its saga is due in its own time or waits for an
+    /// operator. Where there is nothing to do, the rows are brought up to the
     /// streams, so that the order is listed no longer.
     async fn handle(&self, listed: Listed, id: OrderId) -> Result<Taken, Fault> {
         let key = id.to_string();
         // A row that cannot be read keeps nobody from looking at the streams.
         let saga = if listed == Listed::Due { None } else { self.rows.read(&key, None).await.ok().flatten() };
-        if let Some(saga) = saga.filter(|saga| saga.row.status != "settled") {
-            return Ok(Taken::Nothing { order: Version::NONE, saga: saga.applied });
+        if saga.is_some_and(|saga| saga.row.goes_its_own_way()) {
+            return Ok(Taken::Elsewhere);
         }
         let taken = match listed {
             Listed::Due | Listed::Pending => self.sagas.take_up(id).await,
             Listed::Placed => self.sagas.forget_not(id).await,
         };
         if let Ok(Taken::Nothing { order, saga }) = &taken {
-            self.orders.read(&key, Some(*order)).await?;
+            let order = self.orders.read(&key, Some(*order)).await;
             if *saga > Version::NONE {
                 self.rows.read(&key, Some(*saga)).await?;
             }
+            order?;
         }
         if let Err(error) = &taken {
             tracing::error!(order = %id, %error, "saga not taken up: the next run tries again");

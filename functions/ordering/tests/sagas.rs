@@ -11,7 +11,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use contracts::ordering::UndoOrigin;
+use contracts::ordering::{SagaEvent, SagaUndoEnded, UndoOrigin, UndoOutcome};
 use contracts::{
     Envelope,
     ids::{OrderId, shopping_list_of},
@@ -611,6 +611,19 @@ async fn undos_that_are_due_keep_no_pending_order_from_being_taken_up() {
 }
 
 #[tokio::test]
+async fn a_saga_that_no_repeat_can_take_up_raises_the_alarm_and_stops_no_other() {
+    let world = World::new();
+    let (broken, healthy) = (world.order("a", "pending").await, world.order("b", "pending").await);
+    world.heard().await;
+    let ended = SagaUndoEnded { attempt: 1, outcome: UndoOutcome::Undone };
+    let stream = StreamId::of::<Saga, _>(broken);
+    tell(&world.store, &stream, &SagaEvent::SagaUndoEnded(ended), &world.ports.command("nobody")).await;
+    world.after(PATIENCE);
+    assert!(!world.run_now().await.unwrap_err().may_pass());
+    assert_eq!(world.started(healthy), ["place"]);
+}
+
+#[tokio::test]
 async fn rows_that_are_behind_their_streams_hide_no_order_that_needs_something() {
     let world = World::new();
     let mut over = Vec::new();
@@ -684,7 +697,10 @@ async fn an_operator_whose_answer_was_lost_and_who_asks_with_the_same_key_starts
             let (status, body) = world.http("retry-saga", &id.to_string(), "", key, json!({})).await;
             assert_eq!((status, &body["id"]), (200, &json!(id)), "{body}");
         }
-        assert_eq!(world.started(id).len(), 1);
+        // An undo may have been recorded and not started, so it is started under its one name again.
+        let mut started = world.started(id);
+        started.dedup();
+        assert_eq!(started.len(), 1, "{started:?}");
     }
 }
 

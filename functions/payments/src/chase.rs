@@ -282,16 +282,10 @@ impl Walked {
             Err(fault) => {
                 tracing::error!(invoice = %id, code = %fault.code, error = %fault, "invoice not chased: left to the next run");
                 self.chased.failed += 1;
-                if !passes(&fault) {
+                if !fault.may_pass() {
                     self.lasting.get_or_insert((id, fault));
                 }
             }
         }
     }
-}
-
-/// Returns true if the same invoice may succeed in the next run: the table did not answer, or others were
-/// faster.
-fn passes(fault: &Fault) -> bool {
-    fault.is_technical() && fault.status != 500
 }

@@ -512,7 +512,10 @@ impl EventStore {
                 Err(AppendError::Unknown(error)) => {
                     match self.log.newest(stream, version, Some(1)).await {
                         Ok(page) => match page.commits.into_iter().next().filter(|c| c.version == version) {
-                            Some(found) if found.command == commit.0.command => {
+                            // Another execution of the command may have looked up something else.
+                            Some(found)
+                                if found.command == commit.0.command && found.events == commit.0.events =>
+                            {
                                 return Ok(Appended::Ours(found.last()));
                             }
                             Some(found) => return Ok(Appended::Lost(Box::new(found))),
