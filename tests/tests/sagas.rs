@@ -103,6 +103,13 @@ fn an_order_is_placed_within_what_express_grants_in_the_worst_case() {
     let limit = placement["TimeoutSeconds"].as_f64().expect("a limit");
     assert!(limit - longest(&placement) >= 30.0, "the service itself takes time between two states, too");
     println!("undoing an order takes {} s at most", longest(&definition(Kind::Undo)));
+    // By default none is started again beside one that is at work.
+    let template = std::fs::read_to_string(infra().join("../template.yaml")).expect("template.yaml");
+    let patience =
+        template.split("PlacementPatienceSeconds:").nth(1).and_then(|rest| rest.split("Default: ").nth(1));
+    let patience: Option<f64> = patience.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    let limit = definition(Kind::Placement)["TimeoutSeconds"].as_f64();
+    assert!(patience > limit, "{patience:?} s, and a placement may take {limit:?} s");
 }
 
 // ---- the undo
