@@ -70,7 +70,8 @@ pub async fn run(home: &Home, command: Command) -> Result<()> {
     }
     let newest = commits.last().map_or(Version::NONE, Commit::last);
     if let Some(At(until)) = options.at {
-        // Up to the last one that belongs to it: a clock that was ahead may have dated a commit before it later.
+        // Up to the last one that belongs to it: a clock that was ahead may have dated a commit before it
+        // later.
         let count = commits.iter().rposition(|commit| is_until(commit, until)).map_or(0, |last| last + 1);
         commits.truncate(count);
     }

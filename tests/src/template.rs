@@ -343,8 +343,8 @@ pub fn views_are_listed(templates: &[Template]) -> Vec<String> {
     problems
 }
 
-/// No function may change or remove an item of any table by more than a conditional put. Only a worker that rebuilds views removes rows,
-/// and of views only.
+/// No function may change or remove an item of any table by more than a conditional put. Only a worker that
+/// rebuilds views removes rows, and of views only.
 pub fn no_updates_and_no_deletes(templates: &[Template]) -> Vec<String> {
     const READING_AND_PUTTING: &[&str] =
         &["dynamodb:PutItem", "dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query"];
@@ -446,7 +446,8 @@ fn of_one_machine(resource: &Value) -> bool {
     text.matches('*').count() == 1 && machine.is_some_and(|name| !name.is_empty() && !name.contains(':'))
 }
 
-/// A function knows the state machines that it starts by name only, because they refer to functions: there has to be one of that name.
+/// A function knows the state machines that it starts by name only, because they refer to functions: there
+/// has to be one of that name.
 pub fn named_machines_exist(templates: &[Template]) -> Vec<String> {
     let machines = templates.iter().flat_map(|template| template.of_kind("AWS::Serverless::StateMachine"));
     let names: Vec<&str> = machines.filter_map(|m| m.properties["Name"]["Fn::Sub"].as_str()).collect();
@@ -757,8 +758,8 @@ pub fn visibility_outlasts_the_function(templates: &[Template]) -> Vec<String> {
     problems
 }
 
-/// What a rule cannot deliver is tried for a bounded time and then kept, and only that rule may write to its queue. A schedule calls its
-/// function, which nobody else's rule may: what it misses, the next time brings.
+/// What a rule cannot deliver is tried for a bounded time and then kept, and only that rule may write to its
+/// queue. A schedule calls its function, which nobody else's rule may: what it misses, the next time brings.
 pub fn rule_targets_lose_nothing(templates: &[Template]) -> Vec<String> {
     let mut problems = vec![];
     for template in templates {

@@ -1,9 +1,9 @@
-//! An order and all that is held for it, whatever overtakes what: the real aggregates of all contexts, and a model of the
-//! functions that ask them.
+//! An order and all that is held for it, whatever overtakes what: the real aggregates of all contexts, and a
+//! model of the functions that ask them.
 //!
-//! A function reads first and writes then, and the two are apart: it may write long after it read, do so twice, or never. After
-//! any interleaving, whoever makes up for what was lost (queues, `resume-sagas`, an operator) does so until nothing is left
-//! to do. Then nothing may be held for an order that is over.
+//! A function reads first and writes then, and the two are apart: it may write long after it read, do so
+//! twice, or never. After any interleaving, whoever makes up for what was lost (queues, `resume-sagas`, an
+//! operator) does so until nothing is left to do. Then nothing may be held for an order that is over.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its stage should stop")]
 
@@ -69,8 +69,9 @@ struct Run {
     read: Option<Read>,
 }
 
-/// The fate of the next step of an execution: it is done; it reads, and is slow; it is done, and tried again because its answer is
-/// lost; it is tried again, and its write is still on its way; it fails for good; the whole execution is lost.
+/// The fate of the next step of an execution: it is done; it reads, and is slow; it is done, and tried again
+/// because its answer is lost; it is tried again, and its write is still on its way; it fails for good; the
+/// whole execution is lost.
 #[derive(Debug, Clone, Copy)]
 enum How {
     Done,
@@ -431,7 +432,8 @@ impl Mall {
         panic!("it does not come to rest");
     }
 
-    /// Checks that nothing is held for an order that is over, everything for one that is not, and nothing is taken twice.
+    /// Checks that nothing is held for an order that is over, everything for one that is not, and nothing is
+    /// taken twice.
     fn check(&self, pieces: [Option<u32>; 2]) {
         let (over, completed) = (self.is_over(), matches!(self.order(), Order::Completed { .. }));
         let stage = self.saga.as_ref().map(|saga| &saga.stage);

@@ -296,7 +296,8 @@ async fn every_sample_event_is_understood_by_its_function() {
     let input = |index: usize| -> Value {
         serde_json::from_str(started[index].1["input"].as_str().unwrap()).unwrap()
     };
-    // A placement; and one undo, of which nobody knows whether it was started, so that whoever asks starts it again.
+    // A placement; and one undo, of which nobody knows whether it was started, so that whoever asks starts it
+    // again.
     assert_eq!(started.len(), 3, "{started:?}");
     assert_eq!(started[0].0, "AWSStepFunctions.StartExecution");
     let list = &sample("approve-order")["body"]["shoppingId"];

@@ -181,8 +181,8 @@ pub fn lambda_gb_seconds(seconds: f64, memory_mb: f64) -> f64 {
     begun(seconds, 1000.0) / 1000.0 * memory_mb / 1024.0
 }
 
-/// Counts the steps of time that were begun, of so many in a second; at least one. A sum of floats that is a hair above
-/// a whole step begins no other: six times 50 ms are three steps of 100 ms.
+/// Counts the steps of time that were begun, of so many in a second; at least one. A sum of floats that is a
+/// hair above a whole step begins no other: six times 50 ms are three steps of 100 ms.
 fn begun(seconds: f64, a_second: f64) -> f64 {
     (seconds * a_second - 1e-6).ceil().max(1.0)
 }

@@ -19,8 +19,8 @@ use crate::{
 
 const TESTS: Duration = Duration::from_secs(1800);
 
-/// Terms of payment. Nobody waits for seven days in a test. Only orders that are ready and not paid can expire, and all tests
-/// but one pay them at once.
+/// Terms of payment. Nobody waits for seven days in a test. Only orders that are ready and not paid can
+/// expire, and all tests but one pay them at once.
 const SOON: [(&str, &str); 2] = [("PaymentDeadlineSeconds", "60"), ("PaymentReminderSeconds", "20")];
 
 impl Tester<'_> {

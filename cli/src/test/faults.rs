@@ -19,8 +19,8 @@ use crate::{
 
 const TESTS: Duration = Duration::from_secs(3600);
 
-/// Time to pay, time until a reminder, and time after which a saga without an end counts as lost, in seconds. Nobody waits for
-/// days here, but a busy machine has to pay, and to place an order, in time.
+/// Time to pay, time until a reminder, and time after which a saga without an end counts as lost, in seconds.
+/// Nobody waits for days here, but a busy machine has to pay, and to place an order, in time.
 const TIMES: [(&str, &str); 3] =
     [("PaymentDeadlineSeconds", "30"), ("PaymentReminderSeconds", "6"), ("PlacementPatienceSeconds", "8")];
 

@@ -143,8 +143,8 @@ impl Depot {
     pub async fn cancel_shopping_list(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id = list_id(&call)?;
         let form = Form::of(&call.body);
-        let Some(reason) = form.text_or_empty("reason") else { return Err(form.fault()) };
-        let reason = if reason.is_empty() { CANCELLED } else { reason }.to_owned();
+        let Some(reason) = form.text_or("reason", CANCELLED) else { return Err(form.fault()) };
+        let reason = reason.to_owned();
         let command = match order_that_asks(&call)? {
             Some(order_id) => ShoppingListCommand::Withdraw { order_id, reason },
             None => ShoppingListCommand::Cancel { reason },

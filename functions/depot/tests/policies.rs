@@ -1,4 +1,5 @@
-//! Undone orders and ended lists: whatever overtakes what, no bot collects for nobody, and bots are free again.
+//! Undone orders and ended lists: whatever overtakes what, no bot collects for nobody, and bots are free
+//! again.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its stage should stop")]
 

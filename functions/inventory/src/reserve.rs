@@ -149,8 +149,8 @@ impl Inventory {
         Ok(())
     }
 
-    /// Carries out one product's part of a call: what is asked, and the command at the call's time, which is not a part of
-    /// what is asked.
+    /// Carries out one product's part of a call: what is asked, and the command at the call's time, which is
+    /// not a part of what is asked.
     async fn change(
         &self,
         product_id: ProductId,

@@ -100,7 +100,8 @@ pub struct WantedItem {
 /// An order to be undone.
 #[derive(ToSchema)]
 pub struct UndoOrder {
-    /// Why: a code, which becomes the order's reason. More than 120 characters are cut; `UNDONE_BY_HAND` when nothing is said.
+    /// Why: a code, which becomes the order's reason. More than 120 characters are cut; `UNDONE_BY_HAND` when
+    /// nothing is said.
     #[schema(max_length = 500)]
     pub reason: Option<String>,
 }

@@ -10,8 +10,8 @@
 //!
 //! An attempt to undo has a number, which is also in the name of its execution. The number only grows, so no
 //! name is used twice. Two attempts may run at once, because every step of an undo is harmless when it was
-//! done before. The saga is undone as soon as either has undone everything. The order is kept only if the
-//! last attempt says so.
+//! done before. The saga is undone as soon as either has undone everything. The order is kept only
+//! if an attempt for the origin of the last one says so.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -199,16 +199,17 @@ pub enum SagaCommand {
     End {
         /// The number of the attempt.
         attempt: u32,
-        /// The origin that its execution was started for. It may differ from that of the stream: the next attempt is started
-        /// before it is recorded, and a better reason to undo the order may come between.
+        /// The origin that its execution was started for. It may differ from that of the stream: the next
+        /// attempt is started before it is recorded, and a better reason to undo the order may come between.
         origin: UndoOrigin,
-        /// The result. A kept order counts only for an undo of this origin: another one may have to cancel the order.
+        /// The result. A kept order counts only for an undo of this origin: another one may have to cancel
+        /// the order.
         outcome: UndoOutcome,
     },
     /// Call an operator. Nothing when somebody was called before.
     GetStuck {
-        /// The number of the last attempt to undo, which failed: nothing when the undo ended, or a later attempt began. None when
-        /// nobody went on with the order: nothing when it is being undone.
+        /// The number of the last attempt to undo, which failed: nothing when the undo ended, or a later
+        /// attempt began. None when nobody went on with the order: nothing when it is being undone.
         attempt: Option<u32>,
         /// Code of the error.
         error: Reason,

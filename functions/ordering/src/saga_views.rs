@@ -5,7 +5,7 @@
 //! | --- | --- |
 //! | `running` | the order: pending |
 //! | `succeeded` | the order: approved, ready or completed |
-//! | `undoing`, `undone`, `stuck` | the saga's stream, as far as it has one |
+//! | `undoing`, `undone`, `stuck` | the saga's stream, as far as it has one; `undoing` also if the order is over and its undo has not begun |
 //!
 //! Step Functions is asked for nothing when sagas are listed, and twice when one with an undo is shown.
 //!
@@ -364,8 +364,8 @@ impl SagaShower {
 pub struct SagaView {
     /// The order.
     id: OrderId,
-    /// `running` (the order is being placed), `succeeded` (it was approved), `undoing`, `undone` (nothing is held for it any
-    /// more) or `stuck` (an operator has to look).
+    /// `running` (the order is being placed), `succeeded` (it was approved), `undoing`, `undone` (nothing is
+    /// held for it any more) or `stuck` (an operator has to look).
     #[schema(value_type = String)]
     status: Status,
     /// When the order was placed.
@@ -412,8 +412,8 @@ impl SagaView {
 pub struct SagaDetailView {
     #[serde(flatten)]
     saga: SagaView,
-    /// Steps that were done, of the placement and of the undo, as far as streams of the order alone tell them: not those of
-    /// its customer and of the stock.
+    /// Steps that were done, of the placement and of the undo, as far as streams of the order alone tell
+    /// them: not those of its customer and of the stock.
     steps: Vec<DoneView>,
     /// The saga's own stream.
     history: Vec<EntryOfSaga>,

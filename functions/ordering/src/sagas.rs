@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | the start of a placement, or its execution, or the start of the undo in its Catch | the order stays pending, and [`Resumer::resume_sagas`] starts the placement again |
 //! | the start of an undo, or its execution | [`Sagas::begin_undo`] has recorded the attempt before it started anything; `resume_sagas` starts the next one |
-//! | everything, for an hour | nothing is recorded then, so no attempt is used up; afterwards as above |
+//! | everything, for an hour | no attempt is used up but one to undo that was recorded and not started; afterwards as above |
 //!
 //! **Guaranteed**
 //!
@@ -28,7 +28,7 @@ use contracts::{
     Envelope,
     ids::{OrderId, shopping_list_of},
     ordering::{OrderEvent, SagaEvent, SagaStuck, UndoOrigin, UndoOutcome},
-    payments::InvoiceEvent,
+    payments::{InvoiceEvent, PAYMENT_OVERDUE},
 };
 use event_store::{EventStore, Expect, Loaded, Outcome};
 use executions::{Executions, message_of};
@@ -55,8 +55,6 @@ use crate::{
 const PLACEMENT_FAILED: &str = "PLACEMENT_FAILED";
 const PLACEMENT_TIMED_OUT: &str = "PLACEMENT_TIMED_OUT";
 const ORDER_CANCELLED: &str = "ORDER_CANCELLED";
-/// Also the reason of an invoice that nobody paid in time.
-const PAYMENT_OVERDUE: &str = "PAYMENT_OVERDUE";
 const UNDONE_BY_HAND: &str = "UNDONE_BY_HAND";
 
 /// Error of a saga whose undo did not get through however often it was tried.
@@ -69,8 +67,8 @@ const ORDER_IS_FORGOTTEN: &str = "ORDER_IS_FORGOTTEN";
 const AT_A_TIME: usize = 8;
 /// Orders on a page of an index.
 const PAGE: usize = 100;
-/// Times since its beginning at which a run goes on to the next list, and ends: what is left is taken up by the
-/// next run. The function has ten seconds, and an order takes up to three when a service is slow.
+/// Times since its beginning at which a run goes on to the next list, and ends: what is left is taken up by
+/// the next run. The function has ten seconds, and an order takes up to three when a service is slow.
 const SHARES: [Duration; 3] = [Duration::from_secs(3), Duration::from_secs(5), Duration::from_millis(6500)];
 /// Time that each list has at least.
 const LEAST: Duration = Duration::from_millis(500);
@@ -286,7 +284,8 @@ impl Sagas {
         let (known, saga) = self.both(id).await?;
         let saga = saga.state;
         if call.repeatable && self.did(id, call.command).await? {
-            // It may have been recorded and not started: then it is started now, and otherwise its name is taken.
+            // It may have been recorded and not started: then it is started now, and otherwise its name is
+            // taken.
             if let Some(Saga { undos, stage: Stage::Undoing { undo, .. }, .. }) = &saga {
                 self.start_undo(&known, *undos, undo, &call).await?;
             }
@@ -435,7 +434,8 @@ impl Sagas {
     /// Begins an undo, unless one is under way that serves as well, and starts its attempt.
     async fn undo(&self, known: &Known, undo: Undo, call: &Call) -> Result<Answer, Fault> {
         let (id, by_placement) = (known.id, undo.origin == UndoOrigin::Placement);
-        // A repeat asks for the same, though the order may have been closed meanwhile, for this or another reason.
+        // A repeat asks for the same, though the order may have been closed meanwhile, for this or another
+        // reason.
         let asked = (undo.origin, undo.reason.clone());
         let Undo { origin, reason } = match &known.order {
             Order::Rejected { reason, .. } => Undo { reason: reason.clone(), ..undo },
@@ -546,11 +546,7 @@ fn understood<T: serde::de::DeserializeOwned>(call: &Call) -> Result<T, Fault> {
 /// The reason that an operator gives.
 fn wished(call: &Call) -> Result<Reason, Fault> {
     let form = Form::of(&call.body);
-    match form.text_or_empty("reason") {
-        Some("") => Ok(Reason::new(UNDONE_BY_HAND)),
-        Some(reason) => Ok(Reason::new(reason)),
-        None => Err(form.fault()),
-    }
+    form.text_or("reason", UNDONE_BY_HAND).map(Reason::new).ok_or_else(|| form.fault())
 }
 
 /// The reason of an order whose placement failed with this error.
@@ -598,8 +594,8 @@ impl Resumer {
     }
 
     /// Takes up the sagas whose time is over, as long as its own time lasts: the due ones first, because they
-    /// shorten the other lists. A saga that fails is logged and does not stop the others, nor does a list that
-    /// cannot be read. The streams decide, so lists that lag and two runs at once do no harm.
+    /// shorten the other lists. A saga that fails is logged and does not stop the others, nor does a list
+    /// that cannot be read. The streams decide, so lists that lag and two runs at once do no harm.
     ///
     /// # Errors
     /// After all others were taken up, when one cannot be that no repeat helps: an alarm has to tell.
@@ -654,7 +650,7 @@ impl Resumer {
                     }
                 };
                 let handled = stream::iter(page.0)
-                    .take_while(|_| std::future::ready(has_time()))
+                    .take_while(|_| ready(has_time()))
                     .map(|id| self.handle(listed, id))
                     .buffer_unordered(AT_A_TIME);
                 results.extend(handled.collect::<Vec<_>>().await);

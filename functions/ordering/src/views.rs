@@ -28,8 +28,8 @@ pub const BY_CUSTOMER: Index = Index { name: "by-customer", partition: "customer
 /// Orders of one stage, by the time they were placed: for the list of sagas, and for `resume-sagas`, which
 /// looks for lost and forgotten orders. Orders that are rejected or cancelled are not in it.
 ///
-/// Each stage has [`SHARDS`] partitions, because one takes 1,000 write units a second and an order takes five
-/// of these: one when it is placed, two when it is approved, two when it is completed.
+/// Each stage has [`SHARDS`] partitions, because one takes 1,000 write units a second and an order takes six
+/// of these: one when it is placed, two when it is approved, one when it is ready, two when it is completed.
 pub const BY_STAGE: Index = Index { name: "by-stage", partition: "stage", sort: "placedAt" };
 /// The stage of an order that is being placed.
 pub const PENDING: &str = "pending";

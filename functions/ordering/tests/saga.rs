@@ -159,7 +159,8 @@ fn an_end_is_told_once_and_only_of_an_undo_that_has_none() {
 fn that_a_placements_undo_kept_the_order_does_not_end_one_that_began_for_a_better_reason() {
     let both = || given::<Saga>([began(1, Placement), began(2, Operator)]);
     both().when(end(1, Placement, Kept)).then_nothing().when(end(2, Operator, Kept)).then([ended(2, Kept)]);
-    // Somebody started the second attempt for the placement, and the operator was faster to record one of that number.
+    // Somebody started the second attempt for the placement, and the operator was faster to record one of
+    // that number.
     both().when(end(2, Placement, Kept)).then_nothing();
     // Nothing is held, whichever attempt saw to that.
     both()
@@ -351,8 +352,8 @@ proptest! {
         patience.due_at(order, u32::MAX, NOW);
     }
 
-    /// Whatever is told in whatever order: it can be folded, numbers of undos only grow, so that no execution's name is
-    /// used twice, and nothing follows an undone order.
+    /// Whatever is told in whatever order: it can be folded, numbers of undos only grow, so that no
+    /// execution's name is used twice, and nothing follows an undone order.
     #[test]
     fn no_command_leads_outside_the_state_machine(commands in prop::collection::vec(any_command(), 0..40)) {
         let mut state: Option<Saga> = None;

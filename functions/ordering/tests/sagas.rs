@@ -505,7 +505,8 @@ async fn a_pending_order_is_placed_again_three_times_when_its_time_is_over_and_t
     let what: Vec<&str> = seen.iter().map(|(_, what)| what.as_str()).collect();
     let undo = |n| format!("undo {n} Placement PLACEMENT_TIMED_OUT");
     assert_eq!(what, ["place", "place", "place", &undo(1), &undo(2), &undo(3), &undo(4)]);
-    // Patience after the order, then once, twice, four times as long; and once, twice, four times for the undos.
+    // Patience after the order, then once, twice, four times as long; and once, twice, four times for the
+    // undos.
     let minutes: Vec<u32> = seen.iter().map(|(minute, _)| *minute).collect();
     assert_eq!(minutes[0], 5);
     for (pair, patience) in minutes.windows(2).zip([5, 10, 20, 5, 10, 20]) {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use contracts::{
     ids::{CustomerKind, InvoiceId, OrderId, OrderKind, PaymentId, PaymentKind},
     ordering::{OrderCreated, OrderEvent},
+    payments::PAYMENT_OVERDUE,
 };
 use event_store::{Expect, Loaded, Past};
 use kernel::{Id, Reason, StreamId, Version};
@@ -15,7 +16,7 @@ use lambda::{Answer, Call, Fault, Form, orders};
 
 use crate::{
     Payments,
-    invoice::{Funds, Invoice, InvoiceCommand, PAYMENT_OVERDUE},
+    invoice::{Funds, Invoice, InvoiceCommand},
     payment::{Payment, PaymentCommand},
     views::{InvoiceAnswer, InvoiceView, PaymentAnswer, PaymentView},
 };
@@ -233,8 +234,7 @@ impl Payments {
     pub async fn cancel_invoice(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let id = invoice_id(&call)?;
         let form = Form::of(&call.body);
-        let reason = match form.text_or_empty("reason") {
-            Some("") => Reason::new(BY_HAND),
+        let reason = match form.text_or("reason", BY_HAND) {
             // By this reason the order is given up, which is not for whoever cancels its invoice by hand.
             Some(PAYMENT_OVERDUE) => {
                 form.reject(

@@ -40,7 +40,7 @@
 
 use std::{future::ready, sync::Arc, time::Duration};
 
-use contracts::ids::InvoiceId;
+use contracts::{ids::InvoiceId, payments::PAYMENT_OVERDUE};
 use event_store::{Expect, TransactError};
 use futures::{
     StreamExt,
@@ -54,7 +54,7 @@ use serde::Serialize;
 
 use crate::{
     Payments,
-    invoice::{Invoice, InvoiceCommand, InvoiceRefusal, PAYMENT_OVERDUE},
+    invoice::{Invoice, InvoiceCommand, InvoiceRefusal},
     invoices::{CHASED, Invoices, MALL, OPEN, SHARDS, shard},
     record::Record,
 };

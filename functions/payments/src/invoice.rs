@@ -16,9 +16,6 @@ use contracts::{
 use kernel::{Aggregate, BrokenHistory, Event, Money, Reason, Refusal, RefusalKind, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// The reason of an invoice that nobody paid in time, and of the undo of its order.
-pub const PAYMENT_OVERDUE: &str = "PAYMENT_OVERDUE";
-
 /// Who owes how much for what.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Bill {

@@ -63,11 +63,8 @@ impl Payments {
     pub async fn settle_invoice_and_payment(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let order_id: OrderId = call.id("order")?;
         let form = Form::of(&call.body);
-        let reason = match form.text_or_empty("reason") {
-            Some("") => Reason::new(ORDER_IS_OVER),
-            Some(reason) => Reason::new(reason),
-            None => return Err(form.fault()),
-        };
+        let Some(reason) = form.text_or("reason", ORDER_IS_OVER) else { return Err(form.fault()) };
+        let reason = Reason::new(reason);
         let (order, standing) = orders::standing(&self.store, order_id).await?;
         match standing {
             Standing::Rejected | Standing::Canceled => {}

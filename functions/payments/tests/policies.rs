@@ -240,8 +240,8 @@ async fn d12_a_cancelled_order_keeps_no_money_in_any_order_of_events() {
 
 #[tokio::test]
 async fn an_order_that_is_given_up_keeps_no_money_in_any_order_of_events() {
-    // The chase gives the invoice up, and the undo of the order settles. The order may be cancelled for another reason
-    // before, the chase may run twice, and the customer may pay in the same moment.
+    // The chase gives the invoice up, and the undo of the order settles. The order may be cancelled for
+    // another reason before, the chase may run twice, and the customer may pay in the same moment.
     let steps = [(Step::Readied, 1), (Step::Pay, 1), (Step::Paid, 1), (Step::Settle, 1), (Step::GiveUp, 2)];
     let ends = ends(&steps, true).await;
     let found: Vec<&End> = ends.keys().collect();

@@ -128,7 +128,8 @@ impl Event for OrderEvent {
     }
 }
 
-/// Facts about an order's saga that the order's own stream does not say. The saga of an order that goes well has no events.
+/// Facts about an order's saga that the order's own stream does not say. The saga of an order that goes well
+/// has no events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum SagaEvent {

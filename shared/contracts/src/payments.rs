@@ -167,6 +167,9 @@ pub struct InvoicePaid {
     pub amount: Money,
 }
 
+/// The reason of an invoice that nobody paid in time, and of the undo of its order.
+pub const PAYMENT_OVERDUE: &str = "PAYMENT_OVERDUE";
+
 /// See [`InvoiceEvent::InvoiceCanceled`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

@@ -17,8 +17,8 @@ pub struct Commit {
     pub events: Vec<CommittedEvent>,
     /// The command that caused it.
     pub command: CommandStamp,
-    /// When. Never earlier than the stream's commit before it, unless that one is more than a day ahead of the writer's
-    /// clock.
+    /// When. Never earlier than the stream's commit before it, unless that one is more than a day ahead of
+    /// the writer's clock.
     pub at: Timestamp,
     /// Who.
     pub actor: Actor,

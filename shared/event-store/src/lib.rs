@@ -24,9 +24,9 @@
 //! *Load* is one consistent backward `Query`, at most [`SNAPSHOT_EVERY`] items, since a commit carries a
 //! snapshot whenever [`SNAPSHOT_EVERY`] commits would otherwise have to be read.
 //!
-//! *Load of the past* by version is such a query that begins at the version. By time the version is searched first, by
-//! bisection, because commits of a stream are made one after the other: at most 14 requests in a stream of 20,000 commits
-//! (measured), one request when the last 20 commits reach back far enough.
+//! *Load of the past* by version is such a query that begins at the version. By time the version is searched
+//! first, by bisection, because commits of a stream are made one after the other: at most 14 requests in a
+//! stream of 20,000 commits (measured), one request when the last 20 commits reach back far enough.
 //!
 //! # Guarantees
 //!
@@ -41,8 +41,9 @@
 //!
 //! * A command that changed nothing is not remembered: a repeat is decided anew.
 //! * No order between streams, and none in [`EventStore::scan`] but within each stream.
-//! * Times within a stream do not run backwards, with one exception: after a commit that is more than a day ahead of the next
-//!   writer's clock, that writer's clock counts. [`Until::Time`] then answers one of several states that fit.
+//! * Times within a stream do not run backwards, with one exception: after a commit that is more than a day
+//!   ahead of the next writer's clock, that writer's clock counts. [`Until::Time`] then answers one of
+//!   several states that fit.
 //! * No transaction over two streams: that is what sagas are for.
 //! * A load is bounded as long as the state fits into an item beside its events: a snapshot that does not is
 //!   left out, and then more commits are read.

@@ -37,13 +37,15 @@ const BACKOFF: Backoff =
 /// 1 MB anyway; this keeps single answers small in memory.
 const HISTORY_PAGE: u32 = 1000;
 
-/// Longest time by which a stream's last commit may be ahead of a writer's clock and still be carried on to its commit.
+/// Longest time by which a stream's last commit may be ahead of a writer's clock and still be carried on to
+/// its commit.
 ///
-/// Clocks of functions differ by milliseconds, so a day is a broken clock. One commit of it must not date all later ones.
+/// Clocks of functions differ by milliseconds, so a day is a broken clock. One commit of it must not date all
+/// later ones.
 const AHEAD: SignedDuration = SignedDuration::from_hours(24);
 
-/// Commits in the first page of a past. Half of it is the last step of a search by time, the other half reaches back to
-/// the nearest snapshot, so most pasts of most streams are one request.
+/// Commits in the first page of a past. Half of it is the last step of a search by time, the other half
+/// reaches back to the nearest snapshot, so most pasts of most streams are one request.
 const PAST_PAGE: u32 = 2 * SNAPSHOT_EVERY;
 
 /// Versions among which a search by time stops halving, because one page reads all their commits.
@@ -173,12 +175,12 @@ pub enum TransactError<R: Refusal> {
 pub enum Until {
     /// After this event.
     Version(Version),
-    /// After the last commit that was made at or before this time. Found by bisection: some 15 requests for 20,000
-    /// commits, one for the last 20.
+    /// After the last commit that was made at or before this time. Found by bisection: some 15 requests for
+    /// 20,000 commits, one for the last 20.
     ///
-    /// A stream with a commit of a clock that was more than a day ahead has times that run backwards once. Then the answer
-    /// is one of the states that the stream really had: after a commit made in time whose next commit, if any, was made
-    /// too late. A stream that has not grown gives the same answer again.
+    /// A stream with a commit of a clock that was more than a day ahead has times that run backwards once.
+    /// Then the answer is one of the states that the stream really had: after a commit made in time whose
+    /// next commit, if any, was made too late. A stream that has not grown gives the same answer again.
     Time(Timestamp),
 }
 
@@ -395,11 +397,12 @@ impl EventStore {
     /// it runs again on what that writer left, at most [`MAX_REDECISIONS`] times.
     ///
     /// `request` is what the caller asked, and nothing that was looked up: the same `meta.id` again, for the
-    /// same request, returns the first result, writes nothing and looks nothing up. With [`Expect::New`], which
-    /// saves the read, a repeat is noticed only after the look-up, and its errors are kept back until then.
+    /// same request, returns the first result, writes nothing and looks nothing up. With [`Expect::New`],
+    /// which saves the read, a repeat is noticed only after the look-up, and its errors are kept back until
+    /// then.
     ///
-    /// `command` is a plain closure that gets a state of its own: a future that borrows it (`AsyncFn`) cannot be sent
-    /// to another thread by generic code (rust-lang/rust#134997).
+    /// `command` is a plain closure that gets a state of its own: a future that borrows it (`AsyncFn`) cannot
+    /// be sent to another thread by generic code (rust-lang/rust#134997).
     ///
     /// # Errors
     /// Those of `command`, and [`TransactError`].
@@ -535,7 +538,8 @@ impl EventStore {
         }
     }
 
-    /// Loads an aggregate as it was: the point of the past first, then the events since the nearest snapshot before it.
+    /// Loads an aggregate as it was: the point of the past first, then the events since the nearest snapshot
+    /// before it.
     ///
     /// # Errors
     /// [`StoreError`]; also when a commit is missing that had to be read.
@@ -597,12 +601,14 @@ impl EventStore {
 
     /// Reads a page that begins with the last commit made at or before `time`; an empty one if there is none.
     ///
-    /// The newest commits are read first, because most streams are short and most pasts are near. If all of them are too
-    /// late, the versions below are halved: a probe is the last commit that begins at or below the middle, since a commit
-    /// of several events has one key only. The last few candidates are read together.
+    /// The newest commits are read first, because most streams are short and most pasts are near. If all of
+    /// them are too late, the versions below are halved: a probe is the last commit that begins at or below
+    /// the middle, since a commit of several events has one key only. The last few candidates are read
+    /// together.
     async fn made_until(&self, stream: &StreamId, time: Timestamp) -> Result<Page, StoreError> {
         let headless = |version| StoreError::corrupt(stream, version, "the stream's first commit is missing");
-        // The commit before `low` was made in time, if there is one; `late` is the oldest one known to be too late.
+        // The commit before `low` was made in time, if there is one; `late` is the oldest one known to be too
+        // late.
         let mut low = Version::FIRST;
         let mut late: Option<Commit> = None;
         loop {
@@ -758,8 +764,9 @@ fn seal<A: Aggregate>(
     Ok(Some((loaded.head.commit(first, raw.collect(), hash, &meta, snapshot), after)))
 }
 
-/// Returns the time of a commit: the writer's clock, or the time of the commit before if that is later. Clocks of two writers
-/// differ, and within a stream time does not run backwards; but a commit that is more than [`AHEAD`] is not followed.
+/// Returns the time of a commit: the writer's clock, or the time of the commit before if that is later.
+/// Clocks of two writers differ, and within a stream time does not run backwards; but a commit that is more
+/// than [`AHEAD`] is not followed.
 fn made_at(last: Option<Timestamp>, now: Timestamp) -> Timestamp {
     match last {
         Some(last) if last > now && last.duration_since(now) <= AHEAD => last,

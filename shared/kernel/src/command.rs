@@ -45,15 +45,15 @@ impl fmt::Display for CommandId {
 
 /// Fingerprint of a request: tells a retry from another request under the same key.
 ///
-/// It begins with its version. Fingerprints of the first version have no prefix; they were made of commands, with
-/// what had been looked up left out field by field.
+/// It begins with its version. Fingerprints of the first version have no prefix; they were made of commands,
+/// with what had been looked up left out field by field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PayloadHash(String);
 
 impl PayloadHash {
-    /// Raise it whenever equal requests would no longer have equal fingerprints: repeats of what was committed under
-    /// another version are then known by their command id alone.
+    /// Raise it whenever equal requests would no longer have equal fingerprints: repeats of what was
+    /// committed under another version are then known by their command id alone.
     const VERSION: &'static str = "2";
 
     /// Hash of a typed request, by its serialised fields in declaration order. The first 16 bytes
@@ -77,8 +77,8 @@ impl PayloadHash {
         &self.0
     }
 
-    /// Returns true if the two are of different requests. Fingerprints of two versions never contradict each other, because
-    /// they cannot be compared.
+    /// Returns true if the two are of different requests. Fingerprints of two versions never contradict each
+    /// other, because they cannot be compared.
     pub fn contradicts(&self, other: &Self) -> bool {
         self.version() == other.version() && self != other
     }

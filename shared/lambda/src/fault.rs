@@ -82,8 +82,8 @@ impl Fault {
         self.status >= 500 || self.code == CONTENDED
     }
 
-    /// Returns true if a scheduled run may succeed with the same thing in the next run: a service did not answer,
-    /// or others were faster. Data that makes no sense and missing permissions stay as they are.
+    /// Returns true if a scheduled run may succeed with the same thing in the next run: a service did not
+    /// answer, or others were faster. Data that makes no sense and missing permissions stay as they are.
     pub fn may_pass(&self) -> bool {
         self.is_technical() && self.status != 500
     }

@@ -81,8 +81,13 @@ impl<'a> Form<'a> {
     /// A text that may be blank or missing; missing is empty, as in the original API, whose clients
     /// leave empty texts out.
     pub fn text_or_empty(&self, field: &str) -> Option<&'a str> {
+        self.text_or(field, "")
+    }
+
+    /// A text, or `usual` when it is blank or missing.
+    pub fn text_or(&self, field: &str, usual: &'a str) -> Option<&'a str> {
         if self.get(field).is_none_or(|value| value.as_str().is_some_and(|text| text.trim().is_empty())) {
-            return Some("");
+            return Some(usual);
         }
         self.text(field, "NOT_A_TEXT")
     }

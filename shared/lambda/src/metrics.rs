@@ -22,7 +22,8 @@ pub(crate) fn batch(events: &[Envelope], outcome: &BatchOutcome) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// Counts one of `metric`, in a deployment's namespace `Mallard/<area>`: for what an alarm has to hear and no service counts.
+/// Counts one of `metric`, in a deployment's namespace `Mallard/<area>`: for what an alarm has to hear and no
+/// service counts.
 pub fn count(area: &str, metric: &str, now: Timestamp) {
     // Not in a function: in a test.
     let Ok(stage) = std::env::var("STAGE") else { return };

@@ -59,13 +59,14 @@ pub enum BadRequest {
     Limit(u32),
 }
 
-/// Longest partition key of a table in DynamoDB, in bytes. Source: "Service, account, and table quotas in Amazon DynamoDB".
+/// Longest partition key of a table in DynamoDB, in bytes. Source: "Service, account, and table quotas in
+/// Amazon DynamoDB".
 const LONGEST_ID: usize = 2048;
 /// Longest sort key of an index in DynamoDB, in bytes. Source: as above.
 const LONGEST_SORT: usize = 1024;
 
-/// The last row of a page. One that is read from a cursor can be a key of an index: DynamoDB turns a query away that begins
-/// at an empty or over-long key, and the caller would be told to try again.
+/// The last row of a page. One that is read from a cursor can be a key of an index: DynamoDB turns a query
+/// away that begins at an empty or over-long key, and the caller would be told to try again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Told")]
 pub struct Position {

@@ -162,8 +162,8 @@ impl Stack {
         aws_sdk_sfn::Client::new(&self.config)
     }
 
-    /// Runs a scheduled function at once: `ordering-resume-sagas`, `payments-chase-payments`. On AWS there is only its
-    /// schedule, once a minute.
+    /// Runs a scheduled function at once: `ordering-resume-sagas`, `payments-chase-payments`. On AWS there is
+    /// only its schedule, once a minute.
     ///
     /// # Errors
     /// The answer of a function that failed, or was not there.

@@ -14,8 +14,9 @@ use super::{
     stack::Stack,
 };
 
-/// From the checkout to the end of the saga. Retries take seconds here, a twentieth of what they take on AWS; but the fourth
-/// attempt of an undo begins after seven times the patience of `resume-sagas`, and messages come back after a minute.
+/// From the checkout to the end of the saga. Retries take seconds here, a twentieth of what they take on AWS;
+/// but the fourth attempt of an undo begins after seven times the patience of `resume-sagas`, and messages
+/// come back after a minute.
 const OVER: Duration = Duration::from_secs(240);
 /// From the end of the saga until all that follows by events has happened.
 const SETTLED: Duration = Duration::from_secs(120);
@@ -34,7 +35,8 @@ pub enum End {
     TakenBack,
     /// Completed or cancelled, by whoever was first.
     Either,
-    /// The saga is stuck, for everybody to see. An operator has it go on: the order is rejected with this reason.
+    /// The saga is stuck, for everybody to see. An operator has it go on: the order is rejected with this
+    /// reason.
     ByHand(&'static str),
 }
 

@@ -1,4 +1,5 @@
-//! Deaths between the steps: starts and whole executions that are gone, and undos at once. Only `resume-sagas` finds them.
+//! Deaths between the steps: starts and whole executions that are gone, and undos at once. Only
+//! `resume-sagas` finds them.
 
 use super::{
     case::{Case, End},

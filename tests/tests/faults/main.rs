@@ -1,8 +1,8 @@
-//! The fault matrix: every step of an order's placement and undo, everything that can go wrong with it, and every death in
-//! between, on a cloud that lets faults in.
+//! The fault matrix: every step of an order's placement and undo, everything that can go wrong with it, and
+//! every death in between, on a cloud that lets faults in.
 //!
-//! `cargo mall test --only faults` starts such a cloud, deploys to it and runs this; with `--write` the tables go into
-//! docs/SAGAS.md. What is told is the same as for the end-to-end tests, and besides:
+//! `cargo mall test --only faults` starts such a cloud, deploys to it and runs this; with `--write` the
+//! tables go into docs/SAGAS.md. What is told is the same as for the end-to-end tests, and besides:
 //!
 //! | variable | meaning |
 //! | --- | --- |
@@ -56,7 +56,8 @@ use self::{
 
 /// Cases at the same time: most of the time of most is waiting.
 const AT_A_TIME: usize = 14;
-/// Until the queues are empty: a message whose function was busy comes back after a minute, and a replay sends thousands.
+/// Until the queues are empty: a message whose function was busy comes back after a minute, and a replay
+/// sends thousands.
 const QUIET: Duration = Duration::from_secs(600);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -193,8 +193,8 @@ impl Shopper {
         chased.map(|()| true)
     }
 
-    /// Carries the order on as bots and people do, until its saga is at rest, and so is the order unless the saga is stuck.
-    /// Gives the saga's status.
+    /// Carries the order on as bots and people do, until its saga is at rest, and so is the order unless the
+    /// saga is stuck. Gives the saga's status.
     pub async fn until_over(&self, people: People, within: Duration) -> Result<String, String> {
         let (path, deadline) = (format!("/api/sagas/{}", self.order), Instant::now() + within);
         let mut acted = false;

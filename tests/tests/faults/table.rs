@@ -16,7 +16,8 @@ use super::{
 /// The part of docs/SAGAS.md between these marks is the tables.
 const MARK: &str = "faults";
 const HINT: &str = "run `cargo mall test --only faults --write`";
-/// The step that has no row: it is entered only after another one failed for good. Its own failure is a death.
+/// The step that has no row: it is entered only after another one failed for good. Its own failure is a
+/// death.
 const REPORT: &str = "ReportFailure";
 
 fn document() -> PathBuf {

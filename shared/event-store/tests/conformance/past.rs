@@ -60,8 +60,8 @@ pub async fn every_moment_of_the_past_is_what_it_was(world: World) {
     assert_eq!(at(Timestamp::MAX).await.unwrap().version, history.last().unwrap().last());
 }
 
-/// A stream of commits of one to three events, put there without a read for each; the clock moves on by as much before
-/// each commit. Returns the state after each commit.
+/// A stream of commits of one to three events, put there without a read for each; the clock moves on by as
+/// much before each commit. Returns the state after each commit.
 pub async fn written(
     world: &World,
     stream: &StreamId,
@@ -127,7 +127,8 @@ pub async fn any_moment_of_20_000_commits_is_found_in_a_few_reads(world: World) 
 pub async fn a_search_that_meets_a_hole_says_so(world: World) {
     let stream = stream("searched-hole");
     let states = written(&world, &stream, std::iter::repeat_n((1, 1), 100)).await;
-    // 20 of 100 commits are read first. The middle of the 80 below is 41; above it 61, and below it 21 and 11.
+    // 20 of 100 commits are read first. The middle of the 80 below is 41; above it 61, and below it 21 and
+    // 11.
     for (missing, made) in [(1..=80, 5), (61..=61, 60), (42..=61, 70), (5..=5, 5), (10..=10, 10), (1..=1, 0)]
     {
         let missing = missing.map(Version::new).collect();

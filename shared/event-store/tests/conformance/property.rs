@@ -225,7 +225,8 @@ fn any_commands_fold_from_dynamodb_as_they_do_without_a_log() {
     any_commands_come_to_the_same(World::dynamo(), 24);
 }
 
-/// Any moment of any stream is found by bisection as it is found by reading all of it, however the answers are cut.
+/// Any moment of any stream is found by bisection as it is found by reading all of it, however the answers
+/// are cut.
 fn any_moment_is_what_a_walk_finds(world: impl Future<Output = World>, count: u32, commits: usize) {
     let runtime = runtime();
     let world = runtime.block_on(world);
@@ -268,7 +269,8 @@ fn any_moment_in_dynamodb_is_what_a_walk_finds() {
     any_moment_is_what_a_walk_finds(World::dynamo(), 4, 80);
 }
 
-/// Clocks that are days ahead, and back again: each moment is still a state that was reached, and the same one twice.
+/// Clocks that are days ahead, and back again: each moment is still a state that was reached, and the same
+/// one twice.
 fn any_moment_beside_broken_clocks_was_reached(world: impl Future<Output = World>, count: u32) {
     let runtime = runtime();
     let world = runtime.block_on(world);
