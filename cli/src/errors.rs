@@ -134,6 +134,8 @@ pub enum Error {
     ViewNotNow { why: String, advice: String },
     #[error("{rows} rows are other than their events make them")]
     ViewsDiffer { rows: u64 },
+    #[error("{number} rows or events could not be put right, and are left as they are")]
+    ViewsLeft { number: u64 },
     #[error("there is no view {asked:?}; there are: {}", .known.join(", "))]
     NoSuchView { asked: String, known: Vec<String> },
     #[error("no function's name contains {asked:?}; there are: {}", .known.join(", "))]
@@ -268,6 +270,9 @@ impl Error {
             Error::NoSuchParameter { .. } => "template.yaml tells what each is for.".into(),
             Error::ViewNotNow { advice, .. } => advice.clone(),
             Error::ViewsDiffer { .. } => "Put them right: cargo mall verify --repair".into(),
+            Error::ViewsLeft { .. } => {
+                "Mend what the names above say, deploy, and sweep again: the others are right".into()
+            }
             Error::NoSuchView { .. } => "See how they are: cargo mall view list".into(),
             Error::NoSuchFunction { .. } => "Without a name, the logs of all functions are shown.".into(),
         })

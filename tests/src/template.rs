@@ -183,11 +183,10 @@ pub fn event_table_is_append_only(templates: &[Template]) -> Vec<String> {
         }
         let mut actions = statement.actions();
         actions.sort_unstable();
-        // A scan knows no leading keys: only what rebuilds views reads the whole table, and it writes nothing there.
+        // A scan knows no leading keys: only sweeps read the whole table, and they write nothing there.
         if actions == ["dynamodb:Scan"] {
-            if !is_of(holder, &[REBUILD_WORKER]) {
-                problems
-                    .push(format!("{holder}: only the roles of {REBUILD_WORKER} may scan the event table"));
+            if !is_of(holder, &[SWEEPER]) {
+                problems.push(format!("{holder}: only the roles of {SWEEPER} may scan the event table"));
             }
             continue;
         }
@@ -224,8 +223,8 @@ fn leading_keys(context: &str) -> Value {
     json!({"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [format!("{context}.*")]}})
 }
 
-/// The handler of the functions that rebuild views.
-const REBUILD_WORKER: &str = "rebuild-view";
+/// The handler of the functions that sweep views.
+const SWEEPER: &str = "sweep-view";
 
 /// Whether this is a role of functions with these handlers, and of no other.
 fn is_of(holder: &Resource<'_>, handlers: &[&str]) -> bool {
@@ -241,74 +240,6 @@ fn is_of(holder: &Resource<'_>, handlers: &[&str]) -> bool {
         && users.all(|function| handlers.iter().any(|handler| function.properties["Handler"] == *handler))
 }
 
-/// A view has two tables of one shape, whoever uses one of them may do the same with the other, and whoever does asks the registry which is
-/// live, and is done before it could have changed for long: in ten seconds ([`GRACE` of `shared/projection`] rests on it). A view in a
-/// bucket (`X_BUCKET` is its setting) has both generations there, and whoever uses it asks just the same.
-pub fn generations_are_twins(templates: &[Template]) -> Vec<String> {
-    let mut problems = vec![];
-    for template in templates {
-        for even in template.of_kind("AWS::DynamoDB::Table") {
-            let Some(name) = even.id.strip_suffix("Even") else { continue };
-            let odd = template.resources().find(|resource| resource.id == name);
-            if odd.is_none_or(|odd| odd.properties != even.properties) {
-                problems.push(format!("{even}: there is no table {name} of the same shape"));
-            }
-        }
-        let is_view = |id: &str| template.resources().any(|resource| resource.id == format!("{id}Even"));
-        for table in template.of_kind("AWS::DynamoDB::Table").filter(|table| !table.id.ends_with("Even")) {
-            if template.context != "template" && !is_view(table.id) {
-                problems.push(format!("{table}: a view has a table for its even generations"));
-            }
-        }
-        for statement in template.statements() {
-            let holder = statement.holder;
-            let named: Vec<String> = statement.resources().map(Value::to_string).collect();
-            let views = template.of_kind("AWS::DynamoDB::Table").filter(|table| is_view(table.id));
-            for view in views {
-                let of = |id: &str| {
-                    let texts = named.iter().filter(|text| {
-                        text.contains(&format!("{id}\",")) || text.contains(&format!("{{{id}."))
-                    });
-                    texts.map(|text| text.replace("TableEven", "Table")).collect::<Vec<_>>()
-                };
-                if of(view.id) != of(&format!("{}Even", view.id)) {
-                    problems.push(format!("{holder}: does not treat both tables of {} alike", view.id));
-                }
-                if !of(view.id).is_empty() && !asks_the_registry(holder) {
-                    problems.push(format!("{holder}: may use {} and not ask which is live", view.id));
-                }
-            }
-        }
-        for function in template.functions() {
-            let variables = &function.properties["Environment"]["Variables"];
-            let names: Vec<&String> =
-                variables.as_object().into_iter().flatten().map(|(name, _)| name).collect();
-            let in_a_bucket = names.iter().any(|name| name.ends_with("_BUCKET"));
-            if !in_a_bucket && !names.iter().any(|name| name.ends_with("_TABLE_EVEN")) {
-                continue;
-            }
-            let role = template.target(&function.properties["Role"]);
-            if in_a_bucket && !role.is_some_and(asks_the_registry) {
-                problems.push(format!("{function}: may use a view in a bucket and not ask which is live"));
-            }
-            let long = function.properties["Timeout"].as_u64().is_none_or(|seconds| seconds > 10);
-            if long && function.properties["Handler"] != REBUILD_WORKER {
-                problems.push(format!("{function}: what uses a view has a Timeout of at most ten seconds"));
-            }
-        }
-    }
-    problems
-}
-
-/// Whether this role may read which generation of a view is live.
-fn asks_the_registry(role: Resource<'_>) -> bool {
-    role.template.statements().any(|statement| {
-        statement.holder.id == role.id
-            && statement.actions().contains(&"dynamodb:GetItem")
-            && statement.resources().all(|resource| *resource == json!({"Ref": "ViewsTableArn"}))
-    })
-}
-
 /// The views that a context says it has: each with its worker, and fed by a queue whose name follows from its own.
 pub fn views_are_listed(templates: &[Template]) -> Vec<String> {
     let mut problems = vec![];
@@ -316,19 +247,19 @@ pub fn views_are_listed(templates: &[Template]) -> Vec<String> {
         let listed = template.document["Outputs"]["Views"]["Value"].as_str().unwrap_or_default();
         let mut listed: Vec<&str> = listed.split(',').filter(|view| !view.is_empty()).collect();
         listed.sort_unstable();
-        let worker = template.functions().find(|function| function.properties["Handler"] == REBUILD_WORKER);
+        let worker = template.functions().find(|function| function.properties["Handler"] == SWEEPER);
         let variables = worker.map(|worker| &worker.properties["Environment"]["Variables"]);
-        let mut rebuilt: Vec<String> = variables
+        let mut swept: Vec<String> = variables
             .and_then(Value::as_object)
             .into_iter()
             .flatten()
             .filter_map(|(name, _)| name.strip_suffix("_TABLE").or(name.strip_suffix("_BUCKET")))
-            .filter(|name| !["EVENT", "VIEWS"].contains(name))
+            .filter(|name| !["EVENT", "SWEEPS"].contains(name))
             .map(|name| format!("{}.{}", template.context, name.to_lowercase().replace('_', "-")))
             .collect();
-        rebuilt.sort_unstable();
-        if listed != rebuilt {
-            problems.push(format!("{}: lists the views {listed:?}, rebuilds {rebuilt:?}", template.context));
+        swept.sort_unstable();
+        if listed != swept {
+            problems.push(format!("{}: lists the views {listed:?}, sweeps {swept:?}", template.context));
         }
         for view in listed {
             let (context, name) = view.split_once('.').unwrap_or(("", view));
@@ -344,20 +275,20 @@ pub fn views_are_listed(templates: &[Template]) -> Vec<String> {
 }
 
 /// No function may change or remove an item of any table by more than a conditional put. Only a worker that
-/// rebuilds views removes rows, and of views only.
+/// sweeps views removes rows, and of views only.
 pub fn no_updates_and_no_deletes(templates: &[Template]) -> Vec<String> {
     const READING_AND_PUTTING: &[&str] =
         &["dynamodb:PutItem", "dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query"];
     let allowed = |action: &str| READING_AND_PUTTING.contains(&action) || STREAM_READING.contains(&action);
     let mut problems = vec![];
     for statement in templates.iter().flat_map(Template::statements) {
-        let rebuilds = is_of(&statement.holder, &[REBUILD_WORKER])
+        let sweeps = is_of(&statement.holder, &[SWEEPER])
             && !statement
                 .resources()
-                .any(|resource| is_event_table(resource) || referred(resource) == Some("ViewsTableArn"));
-        let scans = is_of(&statement.holder, &[REBUILD_WORKER]) && statement.actions() == ["dynamodb:Scan"];
+                .any(|resource| is_event_table(resource) || referred(resource) == Some("SweepsTableArn"));
+        let scans = is_of(&statement.holder, &[SWEEPER]) && statement.actions() == ["dynamodb:Scan"];
         for action in statement.actions() {
-            let excused = scans || rebuilds && ["dynamodb:DeleteItem", "dynamodb:Scan"].contains(&action);
+            let excused = scans || sweeps && ["dynamodb:DeleteItem", "dynamodb:Scan"].contains(&action);
             if action.starts_with("dynamodb:") && !allowed(action) && !excused {
                 problems.push(format!(
                     "{}: {action} is not among what a function may do to a table",

@@ -117,7 +117,7 @@ fn the_sdk_is_called_in_adapters_only() {
         "shared/executions/src/step_functions.rs",
         "shared/lambda/src/aws.rs",
         "shared/projection/src/dynamo.rs",
-        "shared/projection/src/registry/dynamo.rs",
+        "shared/projection/src/progress/dynamo.rs",
     ];
     let mut callers: Vec<String> = sources("shared")
         .into_iter()

@@ -29,11 +29,11 @@ fn definition(kind: Kind) -> Value {
     sagas().into_iter().find_map(of_kind).expect("a definition of this kind")
 }
 
-/// Every state machine under `infra/` but `rebuild-view`, which has nothing to undo.
+/// Every state machine under `infra/` but `sweep-view`, which has nothing to undo.
 fn sagas() -> Vec<(PathBuf, Value)> {
     let files = infra().read_dir().expect("infra/").flatten().map(|entry| entry.path());
     let machines = files.filter(|path| path.to_string_lossy().ends_with(".asl.json"));
-    let mut paths: Vec<PathBuf> = machines.filter(|path| !path.ends_with("rebuild-view.asl.json")).collect();
+    let mut paths: Vec<PathBuf> = machines.filter(|path| !path.ends_with("sweep-view.asl.json")).collect();
     paths.sort();
     paths.into_iter().map(|path| (path.clone(), definition_at(&path))).collect()
 }

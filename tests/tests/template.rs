@@ -53,16 +53,11 @@ fn no_role_can_change_or_delete_what_happened() {
 }
 
 #[test]
-fn no_rebuild_reads_or_feeds_a_table_that_others_do_not_know_of() {
-    holds(template::generations_are_twins);
-}
-
-#[test]
-fn no_view_is_without_a_worker_that_builds_it_anew() {
+fn no_view_is_without_a_worker_that_sweeps_it() {
     holds(template::views_are_listed);
 }
 
-/// The registry knows views by their names alone, and the tool knows those that the root template lists.
+/// Sweeps are recorded by the names of views alone, and the tool knows those that the root template lists.
 #[test]
 fn no_view_shares_its_name_with_another_or_is_unknown_to_the_tool() {
     let templates = templates_of(repository());
@@ -167,8 +162,8 @@ fn a_saga_may_run_its_steps_and_nothing_else() {
     let templates = templates_of(repository());
     let machines = templates.iter().flat_map(|template| template.of_kind("AWS::Serverless::StateMachine"));
     let mut checked = 0;
-    // What rebuilds views invokes a worker of every context, by name: see below.
-    for machine in machines.filter(|machine| machine.id != "RebuildView") {
+    // What sweeps views invokes a worker of every context, by name: see below.
+    for machine in machines.filter(|machine| machine.id != "SweepView") {
         let given = machine.properties["DefinitionSubstitutions"].as_object().expect("substitutions");
         let uri = machine.properties["DefinitionUri"].as_str().expect("a path");
         let definition = definition_at(&repository().join("infra").join(uri)).to_string();
@@ -200,11 +195,10 @@ fn a_saga_may_run_its_steps_and_nothing_else() {
 }
 
 #[test]
-fn the_rebuild_may_invoke_the_workers_and_nothing_else() {
+fn a_sweep_may_invoke_the_workers_and_nothing_else() {
     let templates = templates_of(repository());
-    let rebuild =
-        templates.iter().find(|template| template.context == "rebuild").expect("infra/rebuild.yaml");
-    let role = rebuild.of_kind("AWS::IAM::Role").next().expect("a role");
+    let sweep = templates.iter().find(|template| template.context == "sweep").expect("infra/sweep.yaml");
+    let role = sweep.of_kind("AWS::IAM::Role").next().expect("a role");
     let statement = &role.properties["Policies"][0]["PolicyDocument"]["Statement"][0];
     assert_eq!(statement["Action"], "lambda:InvokeFunction");
     let allowed: Vec<String> = statement["Resource"]
@@ -215,13 +209,13 @@ fn the_rebuild_may_invoke_the_workers_and_nothing_else() {
         .collect();
     let mut workers: Vec<String> = templates
         .iter()
-        .filter(|template| template::handlers(template).contains(&"rebuild-view"))
-        .map(|template| format!("${{Prefix}}-{}-rebuild-view", template.context))
+        .filter(|template| template::handlers(template).contains(&"sweep-view"))
+        .map(|template| format!("${{Prefix}}-{}-sweep-view", template.context))
         .collect();
     workers.sort();
     assert_eq!(allowed, workers);
-    let definition = definition_at(&repository().join("infra/rebuild-view.asl.json")).to_string();
-    let named = "States.Format('${Prefix}-{}-rebuild-view', $.context)";
+    let definition = definition_at(&repository().join("infra/sweep-view.asl.json")).to_string();
+    let named = "States.Format('${Prefix}-{}-sweep-view', $.context)";
     assert_eq!(definition.matches("FunctionName").count(), definition.matches(named).count());
 }
 
@@ -350,8 +344,7 @@ fn refuses(rule: Rule, from: &str, to: &str, about: &str) {
 
 #[test]
 fn the_rules_find_nothing_wrong_with_a_sound_template() {
-    let rules: [Rule; 18] = [
-        template::generations_are_twins,
+    let rules: [Rule; 17] = [
         template::views_are_listed,
         template::event_table_is_append_only,
         template::no_updates_and_no_deletes,
@@ -386,7 +379,7 @@ fn a_role_that_can_do_more_to_the_event_table_is_found() {
 }
 
 #[test]
-fn only_the_roles_of_rebuilds_may_scan_the_event_table() {
+fn only_the_roles_of_sweepers_may_scan_the_event_table() {
     let scan =
         "            Condition: {\"ForAllValues:StringLike\": {\"dynamodb:LeadingKeys\": [\"toys.*\"]}}
           - {Effect: Allow, Action: dynamodb:Scan, Resource: !Ref EventTableArn}
@@ -395,7 +388,7 @@ fn only_the_roles_of_rebuilds_may_scan_the_event_table() {
         "            Condition: {\"ForAllValues:StringLike\": {\"dynamodb:LeadingKeys\": [\"toys.*\"]}}\n";
     refuses(template::event_table_is_append_only, fence, scan, "may scan the event table");
     refuses(template::no_updates_and_no_deletes, fence, scan, "dynamodb:Scan");
-    let rebuilds = SOUND.replace("Handler: buy", "Handler: rebuild-view").replacen(
+    let sweeps = SOUND.replace("Handler: buy", "Handler: sweep-view").replacen(
         "Resource: !GetAtt BuyLog.Arn}\n",
         "Resource: !GetAtt BuyLog.Arn}
               - {Effect: Allow, Action: dynamodb:Scan, Resource: !Ref EventTableArn}
@@ -403,7 +396,7 @@ fn only_the_roles_of_rebuilds_may_scan_the_event_table() {
         1,
     );
     for rule in [template::event_table_is_append_only, template::no_updates_and_no_deletes] {
-        assert_eq!(rule(&toys(&rebuilds)), Vec::<String>::new());
+        assert_eq!(rule(&toys(&sweeps)), Vec::<String>::new());
     }
 }
 
@@ -480,7 +473,6 @@ fn a_role_that_can_change_or_delete_is_found() {
 /// What a context with a view adds to the sound template.
 const WITH_A_VIEW: &str = r#"
   ToysTable: {Type: AWS::DynamoDB::Table, Properties: {KeySchema: [{AttributeName: id, KeyType: HASH}]}}
-  ToysTableEven: {Type: AWS::DynamoDB::Table, Properties: {KeySchema: [{AttributeName: id, KeyType: HASH}]}}
   ProjectToysQueue:
     Type: AWS::SQS::Queue
     Properties:
@@ -492,22 +484,21 @@ const WITH_A_VIEW: &str = r#"
       Handler: list
       Timeout: 10
       Role: !GetAtt ListRole.Arn
-      Environment: {Variables: {TOYS_TABLE: !Ref ToysTable, TOYS_TABLE_EVEN: !Ref ToysTableEven}}
+      Environment: {Variables: {TOYS_TABLE: !Ref ToysTable}}
   ListRole:
     Type: AWS::IAM::Role
     Properties:
       Policies:
         - PolicyDocument:
             Statement:
-              - {Effect: Allow, Action: dynamodb:Query, Resource: [!Sub "${ToysTable.Arn}/index/all", !Sub "${ToysTableEven.Arn}/index/all"]}
-              - {Effect: Allow, Action: dynamodb:GetItem, Resource: !Ref ViewsTableArn}
+              - {Effect: Allow, Action: dynamodb:Query, Resource: !Sub "${ToysTable.Arn}/index/all"}
   WorkerFunction:
     Type: AWS::Serverless::Function
     Properties:
-      Handler: rebuild-view
+      Handler: sweep-view
       Timeout: 60
       Role: !GetAtt WorkerRole.Arn
-      Environment: {Variables: {TOYS_TABLE: !Ref ToysTable, TOYS_TABLE_EVEN: !Ref ToysTableEven}}
+      Environment: {Variables: {TOYS_TABLE: !Ref ToysTable}}
   WorkerRole:
     Type: AWS::IAM::Role
     Properties:
@@ -515,8 +506,8 @@ const WITH_A_VIEW: &str = r#"
         - PolicyDocument:
             Statement:
               - {Effect: Allow, Action: dynamodb:Scan, Resource: !Ref EventTableArn}
-              - {Effect: Allow, Action: [dynamodb:DeleteItem, dynamodb:Scan], Resource: [!GetAtt ToysTable.Arn, !GetAtt ToysTableEven.Arn]}
-              - {Effect: Allow, Action: [dynamodb:GetItem, dynamodb:PutItem], Resource: !Ref ViewsTableArn}
+              - {Effect: Allow, Action: [dynamodb:DeleteItem, dynamodb:Scan], Resource: !GetAtt ToysTable.Arn}
+              - {Effect: Allow, Action: [dynamodb:GetItem, dynamodb:PutItem], Resource: !Ref SweepsTableArn}
 Outputs:
   Views: {Value: toys.toys}
 "#;
@@ -532,43 +523,13 @@ fn refuses_with_a_view(rule: Rule, from: &str, to: &str, about: &str) {
 }
 
 #[test]
-fn tables_of_a_view_that_are_not_treated_alike_are_found() {
-    let rule = template::generations_are_twins;
-    let even = "ToysTableEven: {Type: AWS::DynamoDB::Table, Properties: {KeySchema: [{AttributeName: id,";
-    refuses_with_a_view(rule, even, &even.replace(": id,", ": name,"), "of the same shape");
-    refuses_with_a_view(
-        rule,
-        "  ToysTableEven: {Type: AWS::DynamoDB::Table",
-        "  Other: {Type: AWS::DynamoDB::Table",
-        "even generations",
-    );
-    refuses_with_a_view(rule, ", !Sub \"${ToysTableEven.Arn}/index/all\"", "", "alike");
-    refuses_with_a_view(rule, ", !GetAtt ToysTableEven.Arn]", "]", "alike");
-    refuses_with_a_view(
-        rule,
-        "dynamodb:GetItem, Resource: !Ref ViewsTableArn",
-        "dynamodb:GetItem, Resource: !Ref X",
-        "which is live",
-    );
-    refuses_with_a_view(rule, "Timeout: 10", "Timeout: 11", "ten seconds");
-}
-
-#[test]
 fn a_view_in_a_bucket_is_held_to_the_same_rules() {
-    let in_a_bucket = WITH_A_VIEW
-        .replace("TOYS_TABLE: !Ref ToysTable, TOYS_TABLE_EVEN: !Ref ToysTableEven", "TOYS_BUCKET: !Ref Toys");
+    let in_a_bucket = WITH_A_VIEW.replace("TOYS_TABLE: !Ref ToysTable", "TOYS_BUCKET: !Ref Toys");
     let sound = format!("{SOUND}{in_a_bucket}");
-    let (twins, listed) = (template::generations_are_twins as Rule, template::views_are_listed as Rule);
-    for (rule, from, to, about) in [
-        (
-            twins,
-            "Action: dynamodb:GetItem, Resource: !Ref ViewsTableArn",
-            "Action: s3:GetObject, Resource: x",
-            "which is live",
-        ),
-        (twins, "Timeout: 10", "Timeout: 11", "ten seconds"),
-        (listed, "Value: toys.toys", "Value: toys.boats", "lists the views"),
-        (listed, "-toys-project-toys", "-toys-feed-toys", "no queue"),
+    let rule: Rule = template::views_are_listed;
+    for (from, to, about) in [
+        ("Value: toys.toys", "Value: toys.boats", "lists the views"),
+        ("-toys-project-toys", "-toys-feed-toys", "no queue"),
     ] {
         assert_eq!(rule(&toys(&sound)), Vec::<String>::new());
         assert!(in_a_bucket.contains(from), "{from}");
@@ -578,24 +539,24 @@ fn a_view_in_a_bucket_is_held_to_the_same_rules() {
 }
 
 #[test]
-fn anybody_but_the_rebuild_who_may_remove_rows_or_scan_events_is_found() {
+fn anybody_but_a_sweeper_who_may_remove_rows_or_scan_events_is_found() {
     let rule = template::no_updates_and_no_deletes;
-    refuses_with_a_view(rule, "Handler: rebuild-view", "Handler: cleanup", "dynamodb:DeleteItem");
+    refuses_with_a_view(rule, "Handler: sweep-view", "Handler: cleanup", "dynamodb:DeleteItem");
     refuses_with_a_view(
         rule,
-        "dynamodb:Scan], Resource: [!GetAtt ToysTable.Arn",
-        "dynamodb:Scan], Resource: [!Ref EventTableArn",
+        "dynamodb:Scan], Resource: !GetAtt ToysTable.Arn",
+        "dynamodb:Scan], Resource: !Ref EventTableArn",
         "dynamodb:DeleteItem",
     );
     refuses_with_a_view(rule, "dynamodb:DeleteItem", "dynamodb:UpdateItem", "dynamodb:UpdateItem");
     refuses_with_a_view(
         rule,
-        "dynamodb:PutItem], Resource: !Ref ViewsTableArn",
-        "dynamodb:DeleteItem], Resource: !Ref ViewsTableArn",
+        "dynamodb:PutItem], Resource: !Ref SweepsTableArn",
+        "dynamodb:DeleteItem], Resource: !Ref SweepsTableArn",
         "dynamodb:DeleteItem",
     );
     let rule = template::event_table_is_append_only;
-    refuses_with_a_view(rule, "Handler: rebuild-view", "Handler: cleanup", "may scan the event table");
+    refuses_with_a_view(rule, "Handler: sweep-view", "Handler: cleanup", "may scan the event table");
     refuses_with_a_view(
         rule,
         "dynamodb:Scan, Resource: !Ref EventTableArn",
@@ -605,10 +566,10 @@ fn anybody_but_the_rebuild_who_may_remove_rows_or_scan_events_is_found() {
 }
 
 #[test]
-fn a_view_that_nobody_rebuilds_or_feeds_is_found() {
+fn a_view_that_nobody_sweeps_or_feeds_is_found() {
     let rule = template::views_are_listed;
     refuses_with_a_view(rule, "Value: toys.toys", "Value: toys.boats", "lists the views");
-    refuses_with_a_view(rule, "Handler: rebuild-view", "Handler: cleanup", "lists the views");
+    refuses_with_a_view(rule, "Handler: sweep-view", "Handler: cleanup", "lists the views");
     refuses_with_a_view(rule, "-toys-project-toys", "-toys-feed-toys", "no queue");
 }
 

@@ -385,9 +385,9 @@ pub fn short(name: &str) -> String {
     }
 }
 
-/// `mallard-Ordering-eeebcc1e-OrdersTable-317AE` is `OrdersTable`, and so is the table of a view's even generations.
+/// `mallard-Ordering-eeebcc1e-OrdersTable-317AE` is `OrdersTable`.
 fn short_table(name: &str) -> String {
-    let mut parts = name.split('-').map(|part| part.strip_suffix("Even").unwrap_or(part));
+    let mut parts = name.split('-');
     parts.find(|part| part.ends_with("Table")).unwrap_or(name).to_owned()
 }
 
@@ -643,6 +643,6 @@ mod tests {
         assert_eq!(short("mallard-dev-relay"), "relay");
         assert_eq!(short("other"), "other");
         assert_eq!(short_table("mallard-Ordering-eeebcc1e-f78-OrdersTable-317AE"), "OrdersTable");
-        assert_eq!(short_table("mallard-Ordering-eeebcc1e-f78-OrdersTableEven-317AE"), "OrdersTable");
+        assert_eq!(short_table("mallard-Ordering-eeebcc1e-f78-OrdersTable-317AE"), "OrdersTable");
     }
 }

@@ -1,18 +1,13 @@
-//! How the views are: generation, job, lag, what is parked.
+//! The state of the views: lag, parked events, the last sweep.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
-use projection::{Registry, ViewState};
+use projection::SweepState;
 use serde::Deserialize;
 
 use super::{Mall, View};
-use crate::{
-    consumers,
-    errors::{Error, Result},
-    target::aws,
-    ui,
-};
+use crate::{consumers, errors::Result, target::aws, ui};
 
 /// How far back the last batch is looked for: first where a busy view has it. A log is read from its older end, so a longer
 /// look at a busy one would end before the newest.
@@ -24,7 +19,7 @@ const PAGES: usize = 5;
 /// How a view is.
 struct Health {
     view: View,
-    state: ViewState,
+    sweep: Option<SweepState>,
     /// Messages in its queue: events that it is behind, and those that are being worked on.
     behind: u64,
     /// Messages in its dead-letter queue.
@@ -59,24 +54,16 @@ pub async fn list(mall: &Mall) -> Result<()> {
 
 /// All views, as lines of a table.
 pub async fn table(mall: &Mall) -> Result<Vec<String>> {
-    let failed =
-        |e: projection::ViewError| Error::Aws { operation: "reading the registry", why: e.to_string() };
-    let states = mall.registry.all().await.map_err(failed)?;
-    let mut rows = vec![
-        ["view", "of", "generation", "behind", "last batch", "lag", "parked", "job"]
-            .map(str::to_owned)
-            .to_vec(),
-    ];
+    let mut rows =
+        vec![["view", "of", "behind", "last batch", "lag", "parked", "sweep"].map(str::to_owned).to_vec()];
     for view in &mall.views {
-        let state = states.iter().find(|state| state.view == view.name);
-        let state = state.cloned().unwrap_or_else(|| ViewState::new(&view.name));
         let queue = view.queue(&mall.stack.prefix);
         let health = Health {
             behind: depth(mall, &queue).await?,
             parked: depth(mall, &format!("{queue}-dead")).await?,
             last: last_batch(mall, &queue).await?,
+            sweep: mall.state(view).await?,
             view: view.clone(),
-            state,
         };
         rows.push(health.row(Timestamp::now()));
     }
@@ -99,31 +86,29 @@ impl Health {
         vec![
             self.view.name.clone(),
             self.view.context.clone(),
-            self.state.live.to_string(),
             self.behind.to_string(),
             last,
             lag,
             if self.parked > 0 { ui::bad(parked).to_string() } else { parked },
-            job(&self.state),
+            self.sweep.as_ref().map(sweep).unwrap_or_default(),
         ]
     }
 }
 
-fn job(state: &ViewState) -> String {
-    let Some(job) = &state.job else { return String::new() };
-    if let Some(why) = &job.stopped {
-        return ui::bad(format!("stopped while {}: {why}", job.phase)).to_string();
+fn sweep(state: &SweepState) -> String {
+    let what = if state.sweep.only_compare { "comparison" } else { "sweep" };
+    if !state.is_over() {
+        let progress = format!("{what}: {} rows", state.rows());
+        return match &state.sweep.stopped {
+            Some(why) => ui::bad(format!("{progress}, stopped: {why}")).to_string(),
+            None => ui::warn(progress).to_string(),
+        };
     }
-    let what = if job.task.is_rebuild() { "rebuild" } else { "comparison" };
-    if !job.phase.is_over() {
-        let how_far =
-            format!("{what} of generation {}: {}, {} events", job.generation, job.phase, job.events());
-        return ui::warn(how_far).to_string();
-    }
-    let at = job.updated_at.strftime("%Y-%m-%d %H:%M");
-    let found =
-        if job.differences > 0 { format!(", {} rows differed", job.differences) } else { String::new() };
-    ui::dim(format!("{what} {} {at}{found}", job.phase)).to_string()
+    let (at, report) = (state.updated_at().strftime("%Y-%m-%d %H:%M"), state.report());
+    let counted =
+        |number: u64, what: &str| if number > 0 { format!(", {number} {what}") } else { String::new() };
+    let (differed, left) = (counted(report.differences, "differed"), counted(report.left, "left"));
+    ui::dim(format!("{what} {at}{differed}{left}")).to_string()
 }
 
 async fn depth(mall: &Mall, queue: &str) -> Result<u64> {
@@ -204,13 +189,13 @@ mod tests {
         console::set_colors_enabled(false);
         let health = |behind| Health {
             view: View { context: "ordering".into(), name: "orders".into() },
-            state: ViewState::new("orders"),
+            sweep: None,
             behind,
             parked: 0,
             last: Some((Timestamp::UNIX_EPOCH, Duration::from_secs(2))),
         };
         let now = Timestamp::from_second(30).unwrap();
-        assert_eq!(health(0).row(now)[4..6], ["30.0 s ago", "0 ms"]);
-        assert_eq!(health(4).row(now)[3..6], ["4", "30.0 s ago", "32.0 s"]);
+        assert_eq!(health(0).row(now)[3..5], ["30.0 s ago", "0 ms"]);
+        assert_eq!(health(4).row(now)[2..5], ["4", "30.0 s ago", "32.0 s"]);
     }
 }

@@ -1,57 +1,67 @@
-//! `mall view`: which views there are and how they are, and building one anew while the mall is open.
+//! `mall view`: the state of the views, and sweeps, which put views right while the mall is open.
 //!
-//! What is done is done by the state machine `rebuild-view` and the workers that it calls, on AWS and on the local cloud alike: this starts
-//! it and looks on. How far it is stands in the registry of views, so looking on can stop, and begin again, at any time.
+//! A sweep is the work of the state machine `sweep-view` and of the workers that it calls, on AWS and on the local cloud alike: this starts it
+//! and shows its progress, which is recorded. So showing it can stop, and begin again, at any time.
 
 pub mod health;
-mod job;
+mod sweep;
 
-use projection::{DynamoRegistry, Registry};
+use projection::{DynamoProgress, Order, SweepState, stop_sweep};
 
 use crate::{
     errors::{Error, Result},
     paths::Home,
     stack::Stack,
     target::{Choice, Target},
+    ui,
 };
 
 /// What can be asked about views.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// List all views: generation, what is being done to them, how far they lag, what is parked
+    /// List all views: lag, parked events, the last sweep
     List(Choice),
-    /// Build a view anew from the events, while it is read and fed
+    /// Put a view right from the events, while it is read and fed
     ///
-    /// A new generation is filled beside the live one, takes its place, and the old one is removed. One that stopped, or was
-    /// interrupted, goes on where it was. Ctrl-C only ends looking on.
-    Rebuild {
+    /// Rows that are missing, outdated or different are written, rows without events removed. A row or an event that cannot be helped is
+    /// named and left, and the exit code says so. A sweep that was stopped or interrupted goes on where it was. Ctrl-C only ends showing
+    /// the progress.
+    Sweep {
         /// The view, for example `orders`
         #[arg(required_unless_present = "all")]
         view: Option<String>,
         /// All views, one after the other
         #[arg(long, conflicts_with = "view")]
         all: bool,
-        /// Into how many parts the event table is split
-        #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=16))]
-        segments: u32,
-        /// Events a second at the most, at least one for each segment [default: as many as can be]
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-        rate: Option<u32>,
-        /// Compare every row with the fold of its events before it goes live
-        #[arg(long)]
-        verify: bool,
+        #[command(flatten)]
+        pace: Pace,
         #[command(flatten)]
         choice: Choice,
     },
-    /// Give a rebuild up, and remove what it built
-    Cancel {
+    /// Stop a sweep: its workers end within seconds
+    Stop {
         /// The view
         view: String,
         #[command(flatten)]
         choice: Choice,
     },
-    /// Compare every row of a view, or of all, with the fold of its events
-    Verify(Verify),
+}
+
+/// The pace of a sweep.
+#[derive(Debug, clap::Args)]
+pub struct Pace {
+    /// Into how many parts the event table is split
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=16))]
+    parts: u32,
+    /// Events a second at the most, at least one for each part [default: as many as can be]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+}
+
+impl Pace {
+    fn order(&self, only_compare: bool) -> Order {
+        Order { only_compare, parts: self.parts, rate: self.rate }
+    }
 }
 
 /// Of `mall verify`.
@@ -59,12 +69,11 @@ pub enum Command {
 pub struct Verify {
     /// The view, for example `orders` [default: all views]
     view: Option<String>,
-    /// Put right what differs
+    /// Put right what differs: a sweep
     #[arg(long)]
     repair: bool,
-    /// Into how many parts the event table is split
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=16))]
-    segments: u32,
+    #[command(flatten)]
+    pace: Pace,
     #[command(flatten)]
     choice: Choice,
 }
@@ -73,24 +82,35 @@ pub struct Verify {
 pub async fn run(home: &Home, command: Command) -> Result<()> {
     match command {
         Command::List(choice) => health::list(&Mall::reach(home, &choice).await?).await,
-        Command::Rebuild { view, segments, rate, verify, choice, .. } => {
+        Command::Sweep { view, pace, choice, .. } => {
             let mall = Mall::reach(home, &choice).await?;
-            job::rebuild(&mall, &mall.chosen(view.as_deref())?, segments, rate, verify).await
+            sweep::sweep(&mall, &mall.chosen(view.as_deref())?, &pace.order(false)).await
         }
-        Command::Cancel { view, choice } => {
+        Command::Stop { view, choice } => {
             let mall = Mall::reach(home, &choice).await?;
-            let [view] = &mall.chosen(Some(&view))?[..] else { return Ok(()) };
-            job::cancel(&mall, view).await
+            mall.chosen(Some(&view))?;
+            let ports = lambda::system_ports();
+            let stopped = stop_sweep(&mall.sweeps, &ports, &view, "an operator stopped it");
+            let failed = |e: projection::SweepError| Error::Aws {
+                operation: "stopping the sweep",
+                why: e.to_string(),
+            };
+            ui::line(match stopped.await.map_err(failed)? {
+                true => {
+                    format!("{} The sweep of {view} stops. `mall view sweep` goes on with it.", ui::good("✓"))
+                }
+                false => format!("{} Nothing to do: no sweep of {view} is under way.", ui::good("✓")),
+            });
+            Ok(())
         }
-        Command::Verify(verify) => self::verify(home, verify).await,
     }
 }
 
 /// Compares views with their events.
 pub async fn verify(home: &Home, verify: Verify) -> Result<()> {
-    let Verify { view, repair, segments, choice } = verify;
+    let Verify { view, repair, pace, choice } = verify;
     let mall = Mall::reach(home, &choice).await?;
-    job::verify(&mall, &mall.chosen(view.as_deref())?, segments, repair).await
+    sweep::sweep(&mall, &mall.chosen(view.as_deref())?, &pace.order(!repair)).await
 }
 
 /// A view of the deployed mall.
@@ -109,12 +129,12 @@ impl View {
     }
 }
 
-/// The deployed mall: its views, their registry and what rebuilds them.
+/// The deployed mall: its views, the progress of their sweeps, and the machine that sweeps them.
 pub struct Mall {
     target: Target,
     stack: Stack,
     views: Vec<View>,
-    registry: DynamoRegistry,
+    sweeps: DynamoProgress,
     dynamo: aws_sdk_dynamodb::Client,
     sfn: aws_sdk_sfn::Client,
     sqs: aws_sdk_sqs::Client,
@@ -136,12 +156,12 @@ impl Mall {
         let dynamo = aws_sdk_dynamodb::Client::new(&config);
         Ok(Self {
             views: views(stack.output("Views")?),
-            registry: DynamoRegistry::new(dynamo.clone(), stack.output("ViewsTable")?),
+            sweeps: DynamoProgress::new(dynamo.clone(), stack.output("SweepsTable")?),
             dynamo,
             sfn: aws_sdk_sfn::Client::new(&config),
             sqs: aws_sdk_sqs::Client::new(&config),
             logs: aws_sdk_cloudwatchlogs::Client::new(&config),
-            machine: stack.output("RebuildViewArn")?.to_owned(),
+            machine: stack.output("SweepViewArn")?.to_owned(),
             target,
             stack,
         })
@@ -161,10 +181,13 @@ impl Mall {
         found.cloned().map(|view| vec![view]).ok_or_else(missing)
     }
 
-    async fn state(&self, view: &View) -> Result<projection::ViewState> {
-        let failed =
-            |e: projection::ViewError| Error::Aws { operation: "reading the registry", why: e.to_string() };
-        self.registry.get(&view.name).await.map_err(failed)
+    /// The view's last sweep.
+    async fn state(&self, view: &View) -> Result<Option<SweepState>> {
+        let failed = |e: projection::ViewError| Error::Aws {
+            operation: "reading the progress of sweeps",
+            why: e.to_string(),
+        };
+        SweepState::of(&self.sweeps, &view.name).await.map_err(failed)
     }
 }
 

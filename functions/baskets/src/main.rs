@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use baskets::{Baskets, Shopping, goods::Goods};
 use catalogue::{Catalogue, Products, Stores};
-use lambda::{Function, aws, batch_consumer, rebuild_view, serve, system_ports, use_case};
+use lambda::{Function, aws, batch_consumer, serve, sweep_view, system_ports, use_case};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
@@ -27,10 +27,10 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         let participation = participation.parse().map_err(|e: catalogue::NotASwitch| e.to_string())?;
         Ok::<_, String>(Arc::new(Shopping::new(context(), Goods::new(copy()?, participation))))
     };
-    let rebuilders = || {
+    let sweepers = || {
         Ok::<_, String>(vec![
-            aws::rebuilder::<Products>(&config, "BASKET_PRODUCTS_TABLE", &store, &ports)?,
-            aws::rebuilder::<Stores>(&config, "BASKET_STORES_TABLE", &store, &ports)?,
+            aws::sweeper::<Products>(&config, "BASKET_PRODUCTS_TABLE", &store, &ports)?,
+            aws::sweeper::<Stores>(&config, "BASKET_STORES_TABLE", &store, &ports)?,
         ])
     };
     Ok(Some(match name.as_str() {
@@ -42,7 +42,7 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         "get-basket" => use_case(&baskets(), &ports, Baskets::get_basket),
         "project-basket-products" => batch_consumer(&Arc::new(copy()?), Catalogue::project_products),
         "project-basket-stores" => batch_consumer(&Arc::new(copy()?), Catalogue::project_stores),
-        "rebuild-view" => rebuild_view(rebuilders()?, &ports),
+        "sweep-view" => sweep_view(sweepers()?, &ports),
         _ => return Ok(None),
     }))
 }

@@ -7,7 +7,7 @@ use depot::{
     Depot, Planner,
     views::{BotViews, Bots, ShoppingListViews, ShoppingLists},
 };
-use lambda::{Function, aws, batch_consumer, consumer, rebuild_view, serve, system_ports, use_case};
+use lambda::{Function, aws, batch_consumer, consumer, serve, sweep_view, system_ports, use_case};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
@@ -33,12 +33,12 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         let bots = aws::projector(&config, "BOTS_TABLE", &store, &ports)?;
         Ok::<_, String>(Arc::new(BotViews::new(bots)))
     };
-    let rebuilders = || {
+    let sweepers = || {
         Ok::<_, String>(vec![
-            aws::rebuilder::<ShoppingLists>(&config, "SHOPPING_LISTS_TABLE", &store, &ports)?,
-            aws::rebuilder::<Bots>(&config, "BOTS_TABLE", &store, &ports)?,
-            aws::rebuilder::<Products>(&config, "DEPOT_PRODUCTS_TABLE", &store, &ports)?,
-            aws::rebuilder::<Stores>(&config, "DEPOT_STORES_TABLE", &store, &ports)?,
+            aws::sweeper::<ShoppingLists>(&config, "SHOPPING_LISTS_TABLE", &store, &ports)?,
+            aws::sweeper::<Bots>(&config, "BOTS_TABLE", &store, &ports)?,
+            aws::sweeper::<Products>(&config, "DEPOT_PRODUCTS_TABLE", &store, &ports)?,
+            aws::sweeper::<Stores>(&config, "DEPOT_STORES_TABLE", &store, &ports)?,
         ])
     };
     Ok(Some(match name.as_str() {
@@ -61,7 +61,7 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         "list-bots" => use_case(&bots()?, &ports, BotViews::list_bots),
         "project-depot-products" => batch_consumer(&catalogue()?, Catalogue::project_products),
         "project-depot-stores" => batch_consumer(&catalogue()?, Catalogue::project_stores),
-        "rebuild-view" => rebuild_view(rebuilders()?, &ports),
+        "sweep-view" => sweep_view(sweepers()?, &ports),
         _ => return Ok(None),
     }))
 }

@@ -6,7 +6,7 @@ use inventory::{
     Inventory,
     views::{StockLevels, StockViews},
 };
-use lambda::{Function, aws, batch_consumer, consumer, rebuild_view, serve, system_ports, use_case};
+use lambda::{Function, aws, batch_consumer, consumer, serve, sweep_view, system_ports, use_case};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
@@ -22,9 +22,8 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         let stock = aws::projector(&config, "STOCK_LEVELS_TABLE", &store, &ports)?;
         Ok::<_, String>(Arc::new(StockViews::new(stock)))
     };
-    let rebuilders = || {
-        Ok::<_, String>(vec![aws::rebuilder::<StockLevels>(&config, "STOCK_LEVELS_TABLE", &store, &ports)?])
-    };
+    let sweepers =
+        || Ok::<_, String>(vec![aws::sweeper::<StockLevels>(&config, "STOCK_LEVELS_TABLE", &store, &ports)?]);
     Ok(Some(match name.as_str() {
         "get-stock" => use_case(&inventory(), &ports, Inventory::get_stock),
         "add-stock" => use_case(&inventory(), &ports, Inventory::add_stock),
@@ -39,7 +38,7 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         "project-stock-levels" => batch_consumer(&views()?, StockViews::project_stock_levels),
         "list-stock" => use_case(&views()?, &ports, StockViews::list_stock),
         "list-low-stock" => use_case(&views()?, &ports, StockViews::list_low_stock),
-        "rebuild-view" => rebuild_view(rebuilders()?, &ports),
+        "sweep-view" => sweep_view(sweepers()?, &ports),
         _ => return Ok(None),
     }))
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use executions::StepFunctions;
-use lambda::{Function, aws, batch_consumer, consumer, raw, rebuild_view, serve, system_ports, use_case};
+use lambda::{Function, aws, batch_consumer, consumer, raw, serve, sweep_view, system_ports, use_case};
 use ordering::{
     Ordering,
     saga::Patience,
@@ -38,9 +38,9 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         Ok::<_, String>(Arc::new(Resumer::new(sagas()?, orders()?, rows()?, Duration::from_secs(forgotten))))
     };
     let saga_views = || Ok::<_, String>(Arc::new(SagaViews::new(orders()?, rows()?)));
-    let rebuilders = || {
-        let orders = aws::rebuilder::<Orders>(&config, "ORDERS_TABLE", &store, &ports)?;
-        let sagas = aws::rebuilder::<SagaRows>(&config, "SAGAS_TABLE", &store, &ports)?;
+    let sweepers = || {
+        let orders = aws::sweeper::<Orders>(&config, "ORDERS_TABLE", &store, &ports)?;
+        let sagas = aws::sweeper::<SagaRows>(&config, "SAGAS_TABLE", &store, &ports)?;
         Ok::<_, String>(vec![orders, sagas])
     };
     Ok(Some(match name.as_str() {
@@ -71,7 +71,7 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         "project-orders" => batch_consumer(&views()?, OrderViews::project_orders),
         "get-order-view" => use_case(&views()?, &ports, OrderViews::get_order_view),
         "list-orders" => use_case(&views()?, &ports, OrderViews::list_orders),
-        "rebuild-view" => rebuild_view(rebuilders()?, &ports),
+        "sweep-view" => sweep_view(sweepers()?, &ports),
         _ => return Ok(None),
     }))
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lambda::{Function, aws, batch_consumer, consumer, raw, rebuild_view, serve, system_ports, use_case};
+use lambda::{Function, aws, batch_consumer, consumer, raw, serve, sweep_view, system_ports, use_case};
 use payments::{
     Payments,
     chase::Chase,
@@ -32,8 +32,8 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         let chase = Arc::new(Chase::new(payments.clone(), invoices));
         Ok::<_, String>(raw(move |_: Value, _| chase.clone().chase_payments()))
     };
-    let rebuilders =
-        || Ok::<_, String>(vec![aws::rebuilder::<Invoices>(&config, "INVOICES_TABLE", &store, &ports)?]);
+    let sweepers =
+        || Ok::<_, String>(vec![aws::sweeper::<Invoices>(&config, "INVOICES_TABLE", &store, &ports)?]);
     Ok(Some(match name.as_str() {
         "authorize-payment" => use_case(&payments, &ports, Payments::authorize_payment),
         "get-payment" => use_case(&payments, &ports, Payments::get_payment),
@@ -52,7 +52,7 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         "capture-payment" => consumer(&payments, Payments::capture_payment),
         "project-invoices" => batch_consumer(&views()?, InvoiceViews::project_invoices),
         "list-invoices" => use_case(&views()?, &ports, InvoiceViews::list_invoices),
-        "rebuild-view" => rebuild_view(rebuilders()?, &ports),
+        "sweep-view" => sweep_view(sweepers()?, &ports),
         _ => return Ok(None),
     }))
 }

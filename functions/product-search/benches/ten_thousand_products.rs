@@ -26,7 +26,7 @@ use product_search::{
     index::{ProductIndex, Wanted},
     objects::MemoryObjects,
 };
-use projection::{Limits, Next, Order, Phase, Rebuilder, Task};
+use projection::Limits;
 use stage::{Stage, deliver, money, seen, store, text};
 use testing::Seeded;
 
@@ -124,7 +124,7 @@ fn sku(name: &str, n: usize) -> String {
 async fn measure(products: usize) {
     let (stage, names) = mall(products).await;
     println!("\n## {products} products in {STORES} stores\n");
-    let index = rebuilt(&stage, products).await;
+    let index = swept(&stage, products).await;
 
     println!("| search | results | p50 ms | p99 ms |");
     println!("| --- | --- | --- | --- |");
@@ -171,7 +171,7 @@ async fn measure(products: usize) {
 
     let mut opens = Histogram::<u64>::new(3).unwrap();
     for _ in 0..20 {
-        let reader = stage.live().await;
+        let reader = stage.live();
         let started = Instant::now();
         assert_eq!(reader.search(&text("umbrella")).await.unwrap().products.len(), 20);
         opens.record(started.elapsed().as_nanos() as u64).unwrap();
@@ -189,26 +189,26 @@ async fn measure(products: usize) {
     );
 }
 
-/// Rebuilds the index twice, from nothing and beside the live one, compares it with its events, and checks that it is what the
-/// bus makes of them.
-async fn rebuilt(stage: &Stage, products: usize) -> Arc<Archive> {
-    let rebuilder = stage.rebuilder(stage.twins(stage.objects.clone()), Limits::FUNCTION);
-    println!("| job, 4 segments one after the other, in memory | ms | events/s | objects written |");
+/// Sweeps the index twice, an empty one and a right one, compares it with its events, and checks that it is what the bus makes of them.
+async fn swept(stage: &Stage, products: usize) -> Arc<Archive> {
+    let sweeper = stage.sweeper(&stage.live(), Limits::FUNCTION);
+    println!("| sweep, 3 parts one after the other, in memory | ms | events/s | objects written |");
     println!("| --- | --- | --- | --- |");
-    for (name, task) in [("rebuild", Task::Rebuild), ("again", Task::Rebuild), ("comparison", Task::Verify)] {
+    for (name, only_compare) in [("sweep of an empty index", false), ("again", false), ("comparison", true)] {
         let (before, _) = stage.objects.written();
-        let took = job(stage, &rebuilder, task).await;
-        let job = stage.state().await.job.unwrap();
-        assert_eq!(job.differences, 0, "{:?}", job.examples);
+        let started = Instant::now();
+        let report = stage.sweep(&sweeper, only_compare).await;
+        let took = started.elapsed();
+        assert_eq!(report.left, 0, "{:?}", report.examples);
+        let events = stage.state().await.events();
         println!(
-            "| {name} of {} events | {} | {:.0} | {} |",
-            job.events(),
+            "| {name}, {events} events | {} | {:.0} | {} |",
             took.as_millis(),
-            job.events() as f64 / took.as_secs_f64(),
+            events as f64 / took.as_secs_f64(),
             stage.objects.written().0 - before,
         );
     }
-    let index = stage.live().await;
+    let index = stage.live();
     if products <= 1_000 {
         let same = seen(&index).await == seen(&*stage.indexed().await).await;
         println!(
@@ -217,20 +217,12 @@ async fn rebuilt(stage: &Stage, products: usize) -> Arc<Archive> {
         );
         assert!(same);
     }
-    // The bundles that a rebuild's later pages made superfluous are there for another hour; what counts is what is in use.
+    // The bundles that a sweep's later batches made superfluous are there for another hour; what counts is what is in use.
     let objects = MemoryObjects::new();
     stage.fill(&stage.index(objects.clone())).await;
     let (_, size) = objects.kept();
     println!("\nindex, written at once: {} KB, {} bytes a product\n", size / 1024, size / products);
     index
-}
-
-/// Does a job; how long it took, without the pauses in which everybody hears of a change.
-async fn job(stage: &Stage, rebuilder: &Rebuilder, task: Task) -> Duration {
-    rebuilder.begin(&Order { task, segments: 4, rate: None }).await.unwrap();
-    let started = Instant::now();
-    assert_eq!(stage.drive(rebuilder).await, Next::Over(Phase::Done));
-    started.elapsed()
 }
 
 /// Whether products are found by what people type of their names.

@@ -6,13 +6,12 @@ use catalogue::Participation;
 use contracts::ids::StoreId;
 use kernel::{Money, Uuid, id::derive};
 use lambda::{Answer, Call, Fault};
-use projection::{Generations, sealed};
+use projection::sealed;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     docs::{ProductsFound, SearchedProduct},
-    index::{Place, Wanted},
-    twins::Twins,
+    index::{Place, ProductIndex, Wanted},
 };
 
 /// Products on a page when nothing is said.
@@ -24,8 +23,7 @@ const MAX_TEXT: usize = 200;
 
 /// The search, for shoppers.
 pub struct ProductSearch {
-    generations: Generations,
-    twins: Twins,
+    index: Arc<dyn ProductIndex>,
     participation: Participation,
 }
 
@@ -38,23 +36,22 @@ struct Cursor {
 }
 
 impl ProductSearch {
-    /// The search in the generation of the index that is live.
-    pub fn new(generations: Generations, twins: Twins, participation: Participation) -> Self {
-        Self { generations, twins, participation }
+    /// The search in `index`.
+    pub fn new(index: Arc<dyn ProductIndex>, participation: Participation) -> Self {
+        Self { index, participation }
     }
 
     /// `GET /api/search/products?q=&storeId=&minPrice=&maxPrice=&available=&limit=&cursor=`: see [`Wanted`] for what fits
     /// and in which order. It lags behind the stores by the time events take to travel, and some seconds.
     ///
     /// # Errors
-    /// 400 when a parameter is wrong; 503 when the index does not answer, or nobody knows which generation of it is live.
+    /// 400 when a parameter is wrong; 503 when the index does not answer.
     pub async fn search_products(self: Arc<Self>, call: Call) -> Result<Answer, Fault> {
         let (mut wanted, search) = self.wanted(&call)?;
         if let Some(text) = parameter(&call, "cursor") {
             wanted.after = Some(opened(text, search)?);
         }
-        let live = self.generations.fed().await?.live;
-        let found = self.twins.only(live).await.search(&wanted).await?;
+        let found = self.index.search(&wanted).await?;
         let next = found.next.map(|after| sealed(&Cursor { search, after }));
         let products = found.products.into_iter().map(SearchedProduct::of).collect();
         Answer::view(&ProductsFound { products, next }, None)

@@ -35,7 +35,7 @@ use futures::{
     stream,
 };
 use kernel::{Timestamp, ports::Ports};
-use projection::{Consistency, is_late_to_remove, remove_in_time};
+use projection::Consistency;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
@@ -56,11 +56,8 @@ const GRACE: Duration = Duration::from_secs(3600);
 /// A sweep lists the archive; it is made every so many changes.
 const SWEEP_EVERY: u64 = 64;
 
-/// Bundles that are fetched, or deleted, at a time.
+/// Bundles that are fetched at a time.
 const AT_A_TIME: usize = 8;
-
-/// Objects that a step of [`Archive::clear`](ProductIndex::clear) deletes at most.
-const CLEARED: usize = 500;
 
 /// How long a search waits to hear whether there is a newer edition when it has one. A worker has ten seconds, and the client of the
 /// archive takes eight to give up.
@@ -127,7 +124,7 @@ impl Manifest {
 
 impl Archive {
     /// The index under `prefix`. What it is called has to change with the engine's fields, and with what it makes of texts: newer code then starts with an empty
-    /// index, and a rebuild fills it.
+    /// index, and a sweep fills it.
     pub fn new(objects: Arc<dyn Objects>, ports: Ports, prefix: impl Into<String>) -> Self {
         Self { objects, ports, prefix: prefix.into(), held: Mutex::new(None) }
     }
@@ -368,25 +365,16 @@ impl ProductIndex for Archive {
         self.change(revision, |edition| edition.without(keys)).await
     }
 
-    async fn clear(&self) -> Result<bool, IndexError> {
-        self.rest().await;
-        let read = self.ports.clock.now();
-        let objects = self.objects.list(&format!("{}/", self.prefix)).await?;
-        if objects.is_empty() {
-            return Ok(true);
+    /// Nobody can change a damaged index, so there is nothing to lose between looking and deleting.
+    async fn reset(&self) -> Result<(), IndexError> {
+        let mut held = self.held.lock().await;
+        *held = None;
+        match self.read(None, Consistency::Strong).await {
+            Err(IndexError::Damaged(why)) => {
+                tracing::error!(why, "product index begun anew");
+                self.objects.delete(&self.manifest_name()).await
+            }
+            read => read.map(drop),
         }
-        if is_late_to_remove(&self.ports, read) {
-            return Ok(false);
-        }
-        // The manifest first: bundles that nobody names are no index, but a manifest without its bundles is a damaged one.
-        self.objects.delete(&self.manifest_name()).await?;
-        let deletions =
-            objects.iter().take(CLEARED).map(|object| self.objects.delete(&object.name)).collect();
-        remove_in_time(&self.ports, read, deletions, AT_A_TIME).await?;
-        Ok(false)
-    }
-
-    async fn rest(&self) {
-        *self.held.lock().await = None;
     }
 }

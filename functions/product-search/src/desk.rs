@@ -4,6 +4,7 @@
 //! duplicate, what follows and what has to be healed from the event table. What came of it is then saved at once.
 
 use std::{
+    cmp::Ordering,
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard},
 };
@@ -91,34 +92,43 @@ fn key<P: Indexed>(id: &str) -> Result<Key, ViewError> {
     Ok(Key { kind: P::KIND, id: id.parse().map_err(|e| malformed::<P>(id, e))? })
 }
 
-/// Whether two records hold the same row of the same events. Rows are compared as what they mean, not as they are written.
-pub fn same<P: Indexed>(one: &Record, other: &Record) -> bool {
-    let (a, b) = (row::<P>(one), row::<P>(other));
-    (one.schema, one.applied) == (other.schema, other.applied) && a.is_ok() && a == b
-}
-
 fn row<P: Indexed>(record: &Record) -> Result<Option<P::Row>, String> {
     record.row.clone().map(serde_json::from_value).transpose().map_err(|e| e.to_string())
 }
 
-fn stored<P: Indexed>(id: &str, record: &Record) -> Result<Stored<P::Row>, ViewError> {
+/// The row in a record.
+pub(crate) fn stored<P: Indexed>(record: &Record) -> Stored<P::Row> {
     let stamp = Stamp { schema: record.schema, applied: record.applied };
-    if record.schema > P::SCHEMA {
-        let (schema, known) = (record.schema, P::SCHEMA);
-        return Err(ViewError::FromTheFuture { view: P::NAME, id: id.to_owned(), schema, known });
-    }
-    let content = if record.schema < P::SCHEMA {
-        Content::Outdated
-    } else {
-        row::<P>(record).map_err(|e| malformed::<P>(id, e))?.map_or(Content::Empty, Content::Row)
+    let content = match record.schema.cmp(&P::SCHEMA) {
+        Ordering::Greater => Content::Newer,
+        Ordering::Less => Content::Outdated(None),
+        // What cannot be read is folded anew.
+        Ordering::Equal => match row::<P>(record) {
+            Ok(row) => row.map_or(Content::Empty, Content::Row),
+            Err(error) => {
+                tracing::warn!(key = %record.key, error, "record cannot be read");
+                Content::Outdated(None)
+            }
+        },
     };
-    Ok(Stored { stamp, content })
+    Stored { stamp, content }
+}
+
+/// The record of a row.
+pub(crate) fn record<P: Indexed>(
+    key: Key,
+    row: Option<&P::Row>,
+    applied: Version,
+) -> Result<Record, ViewError> {
+    let row = row.map(serde_json::to_value).transpose();
+    let row = row.map_err(|e| malformed::<P>(&key.to_string(), e))?;
+    Ok(Record { key, schema: P::SCHEMA, applied, row })
 }
 
 #[async_trait]
 impl<P: Indexed> ViewStore<P> for Desk {
     async fn get(&self, id: &str, _: Consistency) -> Result<Option<Stored<P::Row>>, ViewError> {
-        self.record(key::<P>(id)?).map(|record| stored::<P>(id, &record)).transpose()
+        Ok(self.record(key::<P>(id)?).map(|record| stored::<P>(&record)))
     }
 
     async fn put(
@@ -129,8 +139,7 @@ impl<P: Indexed> ViewStore<P> for Desk {
         applied: Version,
     ) -> Result<Put, ViewError> {
         let key = key::<P>(id)?;
-        let value = content.map(serde_json::to_value).transpose().map_err(|e| malformed::<P>(id, e))?;
-        let record = Record { key, schema: P::SCHEMA, applied, row: value };
+        let record = record::<P>(key, content, applied)?;
         let mut slots = self.slots();
         let slot = slots.entry(key).or_default();
         let stamp = slot.now.as_ref().map(|now| Stamp { schema: now.schema, applied: now.applied });

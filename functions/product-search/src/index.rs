@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use contracts::ids::{ProductId, StoreId};
 use event_store::Segment;
 use kernel::{Money, Uuid, Version};
-use projection::{Consistency, DeliverError, RebuildError, ViewError};
+use projection::{Consistency, DeliverError, SweepError, ViewError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -51,21 +51,17 @@ pub trait ProductIndex: Send + Sync {
     /// [`IndexError`]. After [`IndexError::Unavailable`] they may have been saved.
     async fn save(&self, revision: &Revision, records: &[Record]) -> Result<Saved, IndexError>;
 
+    /// Begins an empty index in the place of one that is [damaged](IndexError::Damaged). A sweep fills it.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    async fn reset(&self) -> Result<(), IndexError>;
+
     /// Removes the records under these keys, all of them or none, if nobody saved anything since `revision`.
     ///
     /// # Errors
     /// [`IndexError`]. After [`IndexError::Unavailable`] they may have been removed.
     async fn remove(&self, revision: &Revision, keys: &[Key]) -> Result<Saved, IndexError>;
-
-    /// Removes what is kept, a bounded part of it at a time; says whether nothing was left to remove. Nobody may search or save
-    /// meanwhile.
-    ///
-    /// # Errors
-    /// [`IndexError`].
-    async fn clear(&self) -> Result<bool, IndexError>;
-
-    /// Lets go of what is in this process's memory. What comes next is answered as if it were a new one.
-    async fn rest(&self);
 }
 
 /// What a record is about.
@@ -231,7 +227,7 @@ pub enum IndexError {
         /// What was said.
         why: String,
     },
-    /// What was read makes no sense. A rebuild replaces it.
+    /// What was read makes no sense. A sweep begins it anew.
     #[error("the product index is damaged: {0}")]
     Damaged(String),
 }
@@ -255,7 +251,7 @@ impl From<IndexError> for DeliverError {
     }
 }
 
-impl From<IndexError> for RebuildError {
+impl From<IndexError> for SweepError {
     fn from(error: IndexError) -> Self {
         ViewError::from(error).into()
     }

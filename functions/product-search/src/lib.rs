@@ -8,10 +8,9 @@
 //! | --- | --- |
 //! | [`api`] | the query |
 //! | [`views`] | what keeps the index up to date |
-//! | [`rebuild`] | what makes it anew, and compares it with the events |
+//! | [`sweep`] | the comparison of the index with the events |
 //! | [`rows`] | the rows, and how events change them |
 //! | [`desk`], `writer` | where the events of a batch become rows, and how those get into one index |
-//! | [`twins`] | the index of odd generations, and that of even ones |
 //! | [`index`] | the port: what an index has to be able to do |
 //! | [`engine`] | one edition of the index, with Tantivy |
 //! | [`archive`], [`objects`], [`s3`] | where editions are kept, and how one follows the other |
@@ -24,9 +23,8 @@ pub mod docs;
 pub mod engine;
 pub mod index;
 pub mod objects;
-pub mod rebuild;
 pub mod rows;
 pub mod s3;
-pub mod twins;
+pub mod sweep;
 pub mod views;
 mod writer;

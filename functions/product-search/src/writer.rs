@@ -1,4 +1,4 @@
-//! Who writes one generation of the index: with the events that the bus brings, and with those of the event table.
+//! The writer of the index: folds events into records, and saves those that changed.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -48,19 +48,6 @@ impl Writer {
     /// # Errors
     /// [`DeliverError`], when nothing was saved.
     pub async fn write(&self, events: &[Envelope]) -> Result<BatchOutcome, DeliverError> {
-        self.write_after(None, events).await
-    }
-
-    /// The same for the older of two generations, when the newer one has these events: where a gap is read to the end of a stream
-    /// here, and was none there, the newer one gets what came of it first. Nothing is saved if it cannot take it now.
-    ///
-    /// # Errors
-    /// [`DeliverError`], when nothing was saved.
-    pub async fn write_after(
-        &self,
-        newer: Option<&Writer>,
-        events: &[Envelope],
-    ) -> Result<BatchOutcome, DeliverError> {
         let Patience { pauses, time } = self.patience;
         let (began, mut attempts) = (self.ports.clock.now(), 0);
         while attempts <= pauses.retries && (attempts == 0 || self.since(began) < time) {
@@ -71,16 +58,6 @@ impl Writer {
             let changed = desk.to_save();
             if changed.is_empty() {
                 return Ok(outcome);
-            }
-            if let Some(newer) = newer
-                && outcome.healed > 0
-                && let Err(error) = newer.follow(&self.beyond(&changed, events).await?).await
-            {
-                // What cannot be applied there never comes to it, and the older one is what searches see now.
-                if error.may_pass() {
-                    return Err(error);
-                }
-                tracing::warn!(%error, "what a gap brought cannot be in the newer generation");
             }
             match self.index.save(&revision, &changed).await? {
                 Saved::Saved => {
@@ -95,30 +72,6 @@ impl Writer {
             }
         }
         Err(DeliverError::Contended { view: VIEW, id: "manifest".to_owned(), attempts })
-    }
-
-    /// The events by which these records go beyond a batch.
-    async fn beyond(&self, changed: &[Record], batch: &[Envelope]) -> Result<Vec<Envelope>, DeliverError> {
-        let mut beyond = Vec::new();
-        for Record { key, applied, .. } in changed {
-            let ours = batch.iter().filter(|event| key_of(&event.stream) == Some(*key));
-            let Some(last) = ours.map(|event| event.version).max().filter(|last| last < applied) else {
-                continue;
-            };
-            let events = self.events.events_after(&stream_of(*key)?, last).await?;
-            beyond
-                .extend(events.into_iter().filter(|event| event.version > last && event.version <= *applied));
-        }
-        Ok(beyond)
-    }
-
-    /// Takes in what another generation has.
-    async fn follow(&self, events: &[Envelope]) -> Result<(), DeliverError> {
-        if events.is_empty() {
-            return Ok(());
-        }
-        let outcome = Box::pin(self.write(events)).await?;
-        outcome.failed.into_iter().next().map_or(Ok(()), |failed| Err(failed.error))
     }
 
     fn since(&self, began: Timestamp) -> Duration {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lambda::{Function, aws, batch_consumer, rebuild_view, serve, system_ports, use_case};
+use lambda::{Function, aws, batch_consumer, serve, sweep_view, system_ports, use_case};
 use search::{
     Search,
     views::{CustomerNames, SearchedOrders},
@@ -22,10 +22,10 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         let customers = aws::projector(&config, "CUSTOMER_NAMES_TABLE", &store, &ports)?;
         Ok::<_, String>(Arc::new(Search::new(orders, customers)))
     };
-    let rebuilders = || {
+    let sweepers = || {
         Ok::<_, String>(vec![
-            aws::rebuilder::<SearchedOrders>(&config, "SEARCHED_ORDERS_TABLE", &store, &ports)?,
-            aws::rebuilder::<CustomerNames>(&config, "CUSTOMER_NAMES_TABLE", &store, &ports)?,
+            aws::sweeper::<SearchedOrders>(&config, "SEARCHED_ORDERS_TABLE", &store, &ports)?,
+            aws::sweeper::<CustomerNames>(&config, "CUSTOMER_NAMES_TABLE", &store, &ports)?,
         ])
     };
     Ok(Some(match name.as_str() {
@@ -33,7 +33,7 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         "project-customer-names" => batch_consumer(&search()?, Search::project_customer_names),
         "search-orders" => use_case(&search()?, &ports, Search::search_orders),
         "get-searched-order" => use_case(&search()?, &ports, Search::get_searched_order),
-        "rebuild-view" => rebuild_view(rebuilders()?, &ports),
+        "sweep-view" => sweep_view(sweepers()?, &ports),
         _ => return Ok(None),
     }))
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lambda::{Function, aws, batch_consumer, rebuild_view, serve, system_ports, use_case};
+use lambda::{Function, aws, batch_consumer, serve, sweep_view, system_ports, use_case};
 use stores::{
     Stores,
     views::{Catalogue, CatalogueViews, Mall, MallViews},
@@ -26,10 +26,10 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         let catalogue = aws::projector(&config, "CATALOGUE_TABLE", &store, &ports)?;
         Ok::<_, String>(Arc::new(CatalogueViews::new(catalogue)))
     };
-    let rebuilders = || {
+    let sweepers = || {
         Ok::<_, String>(vec![
-            aws::rebuilder::<Mall>(&config, "MALL_TABLE", &store, &ports)?,
-            aws::rebuilder::<Catalogue>(&config, "CATALOGUE_TABLE", &store, &ports)?,
+            aws::sweeper::<Mall>(&config, "MALL_TABLE", &store, &ports)?,
+            aws::sweeper::<Catalogue>(&config, "CATALOGUE_TABLE", &store, &ports)?,
         ])
     };
     Ok(Some(match name.as_str() {
@@ -49,7 +49,7 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         "list-participating-stores" => use_case(&mall()?, &ports, MallViews::list_participating_stores),
         "project-catalogue" => batch_consumer(&catalogue()?, CatalogueViews::project_catalogue),
         "list-products" => use_case(&catalogue()?, &ports, CatalogueViews::list_products),
-        "rebuild-view" => rebuild_view(rebuilders()?, &ports),
+        "sweep-view" => sweep_view(sweepers()?, &ports),
         _ => return Ok(None),
     }))
 }

@@ -167,7 +167,7 @@ async fn row<P: Projection>(rows: &dyn ViewStore<P>, id: String) -> Option<(P::R
     let stored = rows.get(&id, Consistency::Strong).await.unwrap()?;
     match stored.content {
         Content::Row(row) => Some((row, stored.stamp.applied.get())),
-        Content::Empty | Content::Outdated | Content::Newer => None,
+        Content::Empty | Content::Outdated(_) | Content::Newer => None,
     }
 }
 

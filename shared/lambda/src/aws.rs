@@ -22,8 +22,7 @@ use aws_types::{
 use event_store::{DynamoLog, EventStore};
 use kernel::ports::Ports;
 use projection::{
-    DynamoRegistry, DynamoViews, Generations, Limits, ProjectedView, Projection, Projector, Rebuilder,
-    Registry,
+    DynamoProgress, DynamoViews, Limits, ProjectedView, Projection, Projector, Sweeper, Sweeping, Swept,
 };
 
 /// Time-outs and retries of every call to AWS: three attempts of at most 3 s, 8 s in all, which is
@@ -92,57 +91,52 @@ pub fn event_store(config: &SdkConfig, ports: &Ports) -> Result<EventStore, Stri
     Ok(EventStore::new(Arc::new(log), ports.clone()))
 }
 
-/// The registry of views in the table that `VIEWS_TABLE` names.
+/// Keeper and reader of the view in the table that this setting names; it heals from `store`. The setting gives the view its name,
+/// too: `SHOPPING_LISTS_TABLE` is that of `shopping-lists`.
 ///
 /// # Errors
 /// When the setting is missing.
-pub fn registry(config: &SdkConfig) -> Result<Arc<dyn Registry>, String> {
-    let client = aws_sdk_dynamodb::Client::new(config);
-    Ok(Arc::new(DynamoRegistry::new(client, setting("VIEWS_TABLE")?)))
-}
-
-/// Keeper and reader of the view whose odd generations are in the table that this setting names, and its even ones in that of
-/// `<setting>_EVEN`; it heals from `store`. The setting gives the view its name, too: `SHOPPING_LISTS_TABLE` is that of
-/// `shopping-lists`.
-///
-/// # Errors
-/// When a setting is missing.
 pub fn projector<P: Projection>(
     config: &SdkConfig,
     table: &str,
     store: &EventStore,
     ports: &Ports,
 ) -> Result<Projector<P>, String> {
-    let (odd, even) = tables::<P>(config, table)?;
-    let generations = Generations::new(view_of(table), registry(config)?, ports.clock.clone());
-    let (odd, even) = (Arc::new(odd), Arc::new(even));
-    Ok(Projector::of_generations(generations, odd, even, store.clone(), ports.clone()))
+    let views = Arc::new(views(config, table)?);
+    Ok(Projector::new(views, store.clone(), ports.clone()).named(&view_of(table)))
 }
 
-/// What builds that view anew.
+/// Sweeper of that view.
 ///
 /// # Errors
 /// When a setting is missing.
-pub fn rebuilder<P: Projection>(
+pub fn sweeper<P: Projection>(
     config: &SdkConfig,
     table: &str,
     store: &EventStore,
     ports: &Ports,
-) -> Result<Rebuilder, String> {
-    let (odd, even) = tables::<P>(config, table)?;
-    let view = ProjectedView::new(view_of(table), odd, even, store.clone(), ports.clone());
-    let registry = registry(config)?;
-    Ok(Rebuilder::new(Arc::new(view), registry, store.clone(), ports.clone(), Limits::FUNCTION))
+) -> Result<Box<dyn Sweeping>, String> {
+    let view = ProjectedView::<P>::new(view_of(table), views(config, table)?, store.clone());
+    sweeper_of(config, view, store, ports)
 }
 
-/// The tables of a view: of its odd and of its even generations.
-fn tables<P: Projection>(
+/// Sweeper of a view of any make; its progress is in the table that `SWEEPS_TABLE` names.
+///
+/// # Errors
+/// When the setting is missing.
+pub fn sweeper_of<V: Swept + 'static>(
     config: &SdkConfig,
-    table: &str,
-) -> Result<(DynamoViews<P>, DynamoViews<P>), String> {
+    view: V,
+    store: &EventStore,
+    ports: &Ports,
+) -> Result<Box<dyn Sweeping>, String> {
     let client = aws_sdk_dynamodb::Client::new(config);
-    let odd = DynamoViews::new(client.clone(), setting(table)?);
-    Ok((odd, DynamoViews::new(client, setting(&format!("{table}_EVEN"))?)))
+    let progress = Arc::new(DynamoProgress::new(client, setting("SWEEPS_TABLE")?));
+    Ok(Box::new(Sweeper::new(view, progress, store.clone(), ports.clone(), Limits::FUNCTION)))
+}
+
+fn views<P: Projection>(config: &SdkConfig, table: &str) -> Result<DynamoViews<P>, String> {
+    Ok(DynamoViews::new(aws_sdk_dynamodb::Client::new(config), setting(table)?))
 }
 
 /// `SHOPPING_LISTS_TABLE` to `shopping-lists`.

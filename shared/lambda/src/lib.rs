@@ -19,8 +19,8 @@ pub mod metrics;
 pub mod orders;
 pub mod policy;
 mod queue;
-mod rebuild;
 mod serve;
+mod sweep;
 mod system;
 mod view;
 
@@ -28,7 +28,7 @@ pub use answer::Answer;
 pub use call::Call;
 pub use fault::{Detail, Fault};
 pub use form::Form;
-pub use rebuild::rebuild_view;
 pub use serve::{Function, batch_consumer, consumer, raw, serve, use_case};
+pub use sweep::sweep_view;
 pub use system::system_ports;
 pub use view::settled;

@@ -8,7 +8,7 @@ use crate::{Call, Fault};
 impl From<ViewError> for Fault {
     fn from(error: ViewError) -> Self {
         match error {
-            ViewError::Unavailable { .. } => Fault::unavailable(error),
+            ViewError::Unavailable { .. } | ViewError::AwaitsSweep { .. } => Fault::unavailable(error),
             ViewError::Refused { .. } | ViewError::FromTheFuture { .. } | ViewError::Malformed { .. } => {
                 Fault::internal(error)
             }

@@ -8,8 +8,8 @@ use aws_sdk_dynamodb::{
     error::{BuildError, ProvideErrorMetadata, SdkError},
     types::{
         AttributeDefinition, AttributeValue, BillingMode, ConsumedCapacity, GlobalSecondaryIndex,
-        KeySchemaElement, KeyType, Projection as IndexProjection, ProjectionType, ReturnConsumedCapacity,
-        ScalarAttributeType,
+        KeySchemaElement, KeyType, KeysAndAttributes, Projection as IndexProjection, ProjectionType,
+        ReturnConsumedCapacity, ScalarAttributeType,
     },
 };
 use event_store::{Failure, Meter, Segment};
@@ -19,17 +19,20 @@ use crate::{
     page::{Index, Position},
     projection::Projection,
     store::{
-        APPLIED, Consistency, EMPTY, ID, KeyPage, List, Listed, Put, RowKey, SCHEMA, Stamp, Stored,
-        ViewError, ViewStore, ViewTable, check_fields, content, malformed,
+        APPLIED, Consistency, EMPTY, ID, KeyPage, List, Listed, Put, RowKey, RowResult, SCHEMA, Stamp,
+        Stored, ViewError, ViewStore, ViewTable, check_fields, content, malformed,
     },
 };
 
 type Item = HashMap<String, AttributeValue>;
 
-/// Rows in a DynamoDB table: one table for one generation of one view.
+/// Most items that DynamoDB reads with one request.
+const BATCH: usize = 100;
+
+/// Rows in a DynamoDB table: one table for each view.
 ///
 /// Needs `dynamodb:GetItem` and `dynamodb:PutItem` on the table, and `dynamodb:Query` on an index that is
-/// listed; as a [`ViewTable`] also `dynamodb:Scan` and `dynamodb:DeleteItem`. Time-outs and the SDK's own retries are those of the client that is passed in.
+/// listed; for a sweep also `dynamodb:BatchGetItem`, `dynamodb:Scan` and `dynamodb:DeleteItem`. Time-outs and the SDK's own retries are those of the client that is passed in.
 #[derive(Debug)]
 pub struct DynamoViews<P> {
     client: Client,
@@ -83,6 +86,38 @@ impl<P: Projection> ViewStore<P> for DynamoViews<P> {
             meter.read(units(got.consumed_capacity()));
         }
         got.item.map(|item| decode::<P>(item).map(|(_, stored)| stored)).transpose()
+    }
+
+    async fn get_all(&self, ids: &[&str]) -> Result<Vec<RowResult<P::Row>>, ViewError> {
+        let mut found: HashMap<String, RowResult<P::Row>> = HashMap::new();
+        for ids in ids.chunks(BATCH) {
+            let keys = ids.iter().map(|id| Item::from([(ID.to_owned(), text(id))])).collect();
+            let keys = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
+            let keys = keys.map_err(|e| malformed::<P>("?", e))?;
+            let got = self
+                .client
+                .batch_get_item()
+                .request_items(&self.table, keys)
+                .set_return_consumed_capacity(self.report())
+                .send()
+                .await
+                .map_err(|e| view_error::<P, _>("BatchGetItem", e))?;
+            if let Some(meter) = &self.meter {
+                got.consumed_capacity().iter().for_each(|capacity| meter.read(units(Some(capacity))));
+            }
+            // An answer ends at 16 MB, and earlier when the table is busy: the others are read one by one, with the client's pauses.
+            let left = got.unprocessed_keys.unwrap_or_default().remove(&self.table);
+            for key in left.map(|left| left.keys).unwrap_or_default() {
+                let id = string::<P>(&key, ID)?;
+                let row = self.get(&id, Consistency::Strong).await;
+                found.insert(id, row);
+            }
+            for item in got.responses.unwrap_or_default().remove(&self.table).unwrap_or_default() {
+                let id = string::<P>(&item, ID)?;
+                found.insert(id, decode::<P>(item).map(|(_, stored)| Some(stored)));
+            }
+        }
+        Ok(ids.iter().map(|id| found.remove(*id).unwrap_or(Ok(None))).collect())
     }
 
     async fn put(
@@ -286,9 +321,9 @@ fn decode<P: Projection>(mut item: Item) -> Result<(String, Stored<P::Row>), Vie
     let id = string::<P>(&item, ID)?;
     let stamp = stamp::<P>(&id, &mut item)?;
     let empty = item.remove(EMPTY).is_some();
-    let stored = content::<P>(&id, stamp, empty, || {
-        serde_dynamo::aws_sdk_dynamodb_1::from_item(item).map_err(|e| e.to_string())
-    })?;
+    let row = |item| serde_dynamo::aws_sdk_dynamodb_1::from_item(item).map_err(|e| e.to_string());
+    let value = |item| serde_dynamo::aws_sdk_dynamodb_1::from_item(item).map_err(|e| e.to_string());
+    let stored = content::<P, Item>(&id, stamp, empty, item, row, value);
     Ok((id, stored))
 }
 

@@ -34,23 +34,20 @@
 //! * *Lists* are read from an index, which lags behind the rows and takes no minimum version.
 //! * *Whole commits.* A row may stand inside a commit, after its first event and before its second.
 //! * *Order between rows.* Two rows are never changed together.
-//! * *A shrunken event table.* Rows that are newer than their stream (after a restore from a backup) stay: rebuild the view.
+//! * *A shrunken event table.* Rows that are newer than their stream (after a restore from a backup) stay until the view is swept.
 //!
-//! # Generations
+//! # Sweeps
 //!
-//! A view has two tables of the same shape: odd generations are kept in one, even ones in the other, and the one whose turn it
-//! is not is empty and costs nothing. The [`Registry`] says which is live; a view without an item there is live in its first.
-//! A [`Rebuilder`] fills the next generation from the event table while the bus feeds both, switches, and empties the old one, with
-//! no downtime. [`Generations`] is how a function learns which to read and which to feed: it asks at most every [`CACHE`], and every
-//! change is followed by a pause of [`GRACE`], after which nobody acts on what was before.
+//! A [`Sweeper`] puts any view right in place, from the event table, while it is read and fed: after [`Projection::SCHEMA`] was raised,
+//! after rows were lost or damaged, or when a view is new. A view of another make implements [`Swept`].
 //!
-//! So a new projection is one file with an `impl Projection`, two tables in the template and a line in the context's `main.rs`. A
-//! view of another make implements [`Rebuildable`] and asks [`Generations`] where to write.
+//! So a new projection is one file with an `impl Projection`, a table in the template and a line in the context's `main.rs`. Other keys
+//! or other indexes are a new view with a new name: deployed beside the old one, swept, and read from the next deployment on. Keys of
+//! indexes, and the rows that a sparse index holds, never change within a view.
 //!
 //! # Storage model
 //!
-//! One table holds one generation of one view, and a [`ViewStore`] is made for one table. So a rebuild
-//! fills the next generation beside the live one, with the same projector over another store.
+//! One table holds one view.
 //!
 //! | attribute | meaning |
 //! | --- | --- |
@@ -61,34 +58,31 @@
 //! | all others | the row's own fields, so that indexes can be built on them |
 
 mod dynamo;
-mod generations;
+mod fold;
 mod memory;
 mod page;
+mod progress;
 mod projection;
 mod projector;
-mod rebuild;
-mod registry;
 mod store;
+mod sweep;
 mod table;
 
 pub use dynamo::{DynamoViews, create_table, encode};
-pub use generations::{CACHE, GRACE, Generations, INVOCATION};
+pub use fold::{Folded, Verdict};
 pub use memory::{MemoryViews, in_segment};
 pub use page::{BadRequest, Index, ListRequest, MAX_LIMIT, Page, Position, opened, sealed};
-pub use projection::{ApplyError, Projection, row_id, sortable};
+pub use progress::{
+    At, DynamoProgress, MemoryProgress, Part, Progress, Record, Sweep, SweepState, create_progress,
+    stop_sweep,
+};
+pub use projection::{ApplyError, LONG, Projection, row_id, sortable};
 pub use projector::{
     BatchOutcome, DeliverError, Delivered, Failed, ListError, Listing, Projector, ReadError, Versioned, age,
 };
-pub use rebuild::{
-    Limits, Next, Order, RebuildError, Rebuildable, Rebuilder, Refused, SegmentDone, Stray, Strays,
-    is_late_to_remove, remove_in_time,
-};
-pub use registry::{
-    At, ChangeError, DynamoRegistry, Fed, Generation, Job, MemoryRegistry, Phase, Registry, SegmentState,
-    Task, ViewState, change, create_registry,
-};
 pub use store::{
-    Consistency, Content, KeyPage, List, Listed, Put, Range, RowKey, Stamp, Stored, ViewError, ViewStore,
-    ViewTable,
+    Consistency, Content, KeyPage, List, Listed, Put, Range, RowKey, RowResult, Stamp, Stored, ViewError,
+    ViewStore, ViewTable,
 };
+pub use sweep::{Limits, Order, Report, Slice, Strays, SweepError, Sweeper, Sweeping, Swept};
 pub use table::ProjectedView;

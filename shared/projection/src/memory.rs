@@ -65,18 +65,24 @@ impl<P: Projection> MemoryViews<P> {
     }
 }
 
-fn stored<P: Projection>(id: &str, record: Record) -> Result<Stored<P::Row>, ViewError> {
+fn stored<P: Projection>(id: &str, record: Record) -> Stored<P::Row> {
     let Record { stamp, fields } = record;
-    content::<P>(id, stamp, fields.is_none(), || {
-        serde_json::from_value(Value::Object(fields.unwrap_or_default())).map_err(|e| e.to_string())
-    })
+    let (empty, fields) = (fields.is_none(), Value::Object(fields.unwrap_or_default()));
+    content::<P, Value>(
+        id,
+        stamp,
+        empty,
+        fields,
+        |fields| serde_json::from_value(fields).map_err(|e| e.to_string()),
+        Ok,
+    )
 }
 
 #[async_trait]
 impl<P: Projection> ViewStore<P> for MemoryViews<P> {
     async fn get(&self, id: &str, _: Consistency) -> Result<Option<Stored<P::Row>>, ViewError> {
         let record = self.rows().get(id).cloned();
-        record.map(|record| stored::<P>(id, record)).transpose()
+        Ok(record.map(|record| stored::<P>(id, record)))
     }
 
     async fn put(
@@ -130,8 +136,8 @@ impl<P: Projection> ViewStore<P> for MemoryViews<P> {
         let next = taken.last().filter(|_| more).map(|(position, _)| position.clone());
         let rows = taken
             .into_iter()
-            .map(|(position, record)| Ok((position.id.clone(), stored::<P>(&position.id, record)?)))
-            .collect::<Result<_, ViewError>>()?;
+            .map(|(position, record)| (position.id.clone(), stored::<P>(&position.id, record)))
+            .collect();
         Ok(Listed { rows, next })
     }
 }

@@ -26,7 +26,16 @@ pub trait Projection: Send + Sync + 'static {
     /// # Errors
     /// [`ApplyError`]; the event is then parked.
     fn apply(row: Option<Self::Row>, event: &Envelope) -> Result<Self::Row, ApplyError>;
+
+    /// A row of an older schema as it is to be shown until a sweep replaces it; none to fold it from its events for each reader. Asked only
+    /// for streams of more than [`LONG`] events, of which a fold would take too long. The answer is never written.
+    fn upcast(_schema: u16, _fields: serde_json::Value) -> Option<Self::Row> {
+        None
+    }
 }
+
+/// Events from which on a stream counts as long: some ten pages of a query, a tenth of a second.
+pub const LONG: u64 = 1_000;
 
 /// Why an event cannot be applied. No retry helps; newer code may.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,10 +1,6 @@
 //! Keeps the rows of a view up to date, and reads them.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use contracts::Envelope;
 use event_store::{EventStore, StoreError};
@@ -15,7 +11,6 @@ use kernel::{
 };
 
 use crate::{
-    generations::{Generations, Rows, Stores},
     page::{BadRequest, Index, ListRequest, Page, Position},
     projection::{ApplyError, Projection},
     store::{Consistency, Content, List, Put, Stamp, Stored, ViewError, ViewStore, from_the_future},
@@ -29,9 +24,6 @@ const BACKOFF: Backoff =
 
 /// Rows of one batch that are worked on at a time: a default batch of ten takes two rounds.
 const ROWS_AT_A_TIME: usize = 8;
-
-/// The same while a view is filled, where a batch is a page of the event table and nobody waits for an answer.
-const ROWS_FILLED_AT_A_TIME: usize = 32;
 
 /// A row, and the version of the last event in it.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,21 +79,6 @@ impl BatchOutcome {
     /// What failed is behind as well.
     pub fn lag_of(&self, batch: &[Envelope], now: Timestamp) -> Option<Duration> {
         age(batch, now).filter(|_| self.applied > 0 || !self.failed.is_empty())
-    }
-
-    /// Streams of the batch that were not taken in, and may be when they come again.
-    pub fn missing<'b>(&self, batch: &'b [Envelope]) -> BTreeSet<&'b StreamId> {
-        let failed = self.failed.iter().filter(|failed| failed.error.may_pass());
-        failed.filter_map(|failed| batch.get(failed.index)).map(|event| &event.stream).collect()
-    }
-
-    /// The same, with what failed in another generation: it is not done with either.
-    #[must_use]
-    pub fn and_failed(mut self, other: Self) -> Self {
-        self.failed.extend(other.failed);
-        self.failed.sort_by_key(|failed| failed.index);
-        self.failed.dedup_by_key(|failed| failed.index);
-        self
     }
 }
 
@@ -181,7 +158,10 @@ impl DeliverError {
             Self::Contended { .. } => true,
             Self::Events(StoreError::Unavailable { .. } | StoreError::Refused { .. }) => true,
             Self::View(
-                ViewError::Unavailable { .. } | ViewError::Refused { .. } | ViewError::FromTheFuture { .. },
+                ViewError::Unavailable { .. }
+                | ViewError::Refused { .. }
+                | ViewError::FromTheFuture { .. }
+                | ViewError::AwaitsSweep { .. },
             ) => true,
         }
     }
@@ -232,36 +212,34 @@ pub enum ListError {
 }
 
 /// Keeps the rows of one view up to date, and reads them. Cheap to clone.
-///
-/// A view of two generations is read in the live one. Events go to the other as well while it is being built or somebody may
-/// still read it; an event is done with when it is in both.
 pub struct Projector<P: Projection> {
-    rows: Arc<Rows<P>>,
+    view: Arc<str>,
+    views: Arc<dyn ViewStore<P>>,
     events: EventStore,
     ports: Ports,
 }
 
 impl<P: Projection> Clone for Projector<P> {
     fn clone(&self) -> Self {
-        Self { rows: self.rows.clone(), events: self.events.clone(), ports: self.ports.clone() }
+        Self {
+            view: self.view.clone(),
+            views: self.views.clone(),
+            events: self.events.clone(),
+            ports: self.ports.clone(),
+        }
     }
 }
 
 impl<P: Projection> Projector<P> {
-    /// A projector into `views`, one generation for good; it heals from `events`.
+    /// A projector into `views`, called after its projection; it heals from `events`.
     pub fn new(views: Arc<dyn ViewStore<P>>, events: EventStore, ports: Ports) -> Self {
-        Self { rows: Arc::new(Rows::One(views)), events, ports }
+        Self { view: P::NAME.into(), views, events, ports }
     }
 
-    /// A projector into the generations that `generations` names, odd ones in one store and even ones in the other.
-    pub fn of_generations(
-        generations: Generations,
-        odd: Arc<dyn ViewStore<P>>,
-        even: Arc<dyn ViewStore<P>>,
-        events: EventStore,
-        ports: Ports,
-    ) -> Self {
-        Self { rows: Arc::new(Rows::Two { generations, odd, even }), events, ports }
+    /// Calls the view by another name in metrics and logs: several views may be of one projection.
+    #[must_use]
+    pub fn named(self, view: &str) -> Self {
+        Self { view: view.into(), ..self }
     }
 
     /// Takes in one event.
@@ -269,107 +247,23 @@ impl<P: Projection> Projector<P> {
     /// # Errors
     /// See [`DeliverError`].
     pub async fn deliver(&self, envelope: &Envelope) -> Result<Delivered, DeliverError> {
-        let stores = self.rows.stores().await?;
-        let (newer, older) = stores.newer_first();
-        let (delivered, reached) = self.deliver_to(newer, None, envelope).await?;
-        let Some(older) = older else { return Ok(delivered) };
-        let (of_older, older_reached) = self.deliver_to(older, Some(newer), envelope).await?;
-        if older_reached < reached {
-            self.catch_up(older, envelope.stream.id(), reached).await?;
-        }
-        Ok(if stores.switched { delivered } else { of_older })
-    }
-
-    async fn deliver_to(
-        &self,
-        views: &dyn ViewStore<P>,
-        newer: Option<&dyn ViewStore<P>>,
-        envelope: &Envelope,
-    ) -> Result<(Delivered, Version), DeliverError> {
         let offered = BTreeMap::from([(envelope.version, envelope)]);
-        let progress = self.advance(views, newer, &envelope.stream, &offered, Presumed::Nothing).await?;
+        let progress = self.advance(&envelope.stream, &offered).await?;
         if envelope.version > progress.reached {
             return Err(progress.why(P::NAME, &envelope.stream, envelope.version));
         }
-        let delivered = match progress.healed {
+        Ok(match progress.healed {
             Some(events) => Delivered::Healed { events },
             None if envelope.version > progress.from => Delivered::Applied,
             None => Delivered::Duplicate,
-        };
-        Ok((delivered, progress.reached))
+        })
     }
 
     /// Takes in a batch: each row is read once and written once, however many of its events are in
     /// the batch and in whatever order. A failure concerns the events of one stream only.
-    ///
-    /// Of two generations the newer one gets them first, and the older one only what the newer one has: no query of the older
-    /// one sees what is not in the newer one when that takes over.
     pub async fn deliver_batch(&self, batch: &[Envelope]) -> BatchOutcome {
-        let stores = match self.rows.stores().await {
-            Ok(stores) => stores,
-            Err(error) => {
-                let error = DeliverError::from(error);
-                tracing::error!(view = self.rows.view(), %error, "nobody knows where events go");
-                let failed = |index| Failed { index, error: error.clone() };
-                let failed = (0..batch.len()).map(failed).collect();
-                return self.told(batch, BatchOutcome { failed, ..BatchOutcome::default() });
-            }
-        };
-        let (newer, older) = stores.newer_first();
-        let (mut outcome, beyond) = self.batch_to(newer, None, batch, Presumed::Nothing).await;
-        if let Some(older) = older {
-            let missing = outcome.missing(batch);
-            let ahead = Ahead { newer, missing: &missing };
-            let (mut of_older, _) = self.batch_to(older, Some(ahead), batch, Presumed::Nothing).await;
-            // A gap is read to the end of the stream, and only one of the two may have had one. Those who do not know yet that
-            // the newer one took over are not to go back either.
-            for (stream, reached) in beyond {
-                if let Err(error) = self.catch_up(older, stream.id(), reached).await {
-                    let of_it = batch.iter().enumerate().filter(|(_, event)| event.stream == *stream);
-                    of_older.failed.extend(of_it.map(|(index, _)| Failed { index, error: error.clone() }));
-                }
-            }
-            outcome =
-                if stores.switched { outcome.and_failed(of_older) } else { of_older.and_failed(outcome) };
-        }
-        for Failed { index, error } in &outcome.failed {
-            let Envelope { stream, version, .. } = &batch[*index];
-            tracing::error!(view = self.rows.view(), %stream, %version, %error, "event not applied");
-        }
-        self.told(batch, outcome)
-    }
-
-    /// Takes in a page of the event table, in which streams mostly begin: such a row is presumed not to be there, written
-    /// without having been read, and read only when somebody was faster.
-    pub(crate) async fn fill(&self, batch: &[Envelope]) -> BatchOutcome {
-        match self.rows.stores().await {
-            Ok(Stores { live, .. }) => self.batch_to(&*live, None, batch, Presumed::New).await.0,
-            Err(error) => {
-                let failed = Failed { index: 0, error: error.into() };
-                BatchOutcome { failed: vec![failed], ..BatchOutcome::default() }
-            }
-        }
-    }
-
-    /// What is told of a batch: whose it was, and how old.
-    fn told(&self, batch: &[Envelope], outcome: BatchOutcome) -> BatchOutcome {
-        let lag = outcome.lag_of(batch, self.ports.clock.now());
-        BatchOutcome { view: self.rows.view().to_owned(), lag, ..outcome }
-    }
-
-    /// What became of the batch, and which rows came further than it goes, because a gap in them was read from the event table.
-    async fn batch_to<'b>(
-        &self,
-        views: &dyn ViewStore<P>,
-        ahead: Option<Ahead<'_, P>>,
-        batch: &'b [Envelope],
-        presumed: Presumed,
-    ) -> (BatchOutcome, Vec<(&'b StreamId, Version)>) {
         let mut streams: BTreeMap<&StreamId, Offer<'_>> = BTreeMap::new();
-        let newer = ahead.as_ref().map(|ahead| ahead.newer);
-        let is_missing =
-            |stream: &StreamId| ahead.as_ref().is_some_and(|ahead| ahead.missing.contains(stream));
-        for (index, envelope) in batch.iter().enumerate().filter(|(_, event)| !is_missing(&event.stream)) {
+        for (index, envelope) in batch.iter().enumerate() {
             let offer = streams.entry(&envelope.stream).or_default();
             offer.places.push((index, envelope.version));
             let known = offer.events.entry(envelope.version).or_insert(envelope);
@@ -378,35 +272,30 @@ impl<P: Projection> Projector<P> {
                 *known = envelope;
             }
         }
-        let (mut outcome, mut beyond) = (BatchOutcome::default(), Vec::new());
+        let mut outcome = BatchOutcome { view: self.view.to_string(), ..BatchOutcome::default() };
         // Boxed, each with its lifetime spelled out: the compiler cannot prove a stream of plain
         // async blocks over borrowed streams to be Send (rust-lang/rust#102211).
         let work: Vec<BoxFuture<'_, _>> = streams
             .into_iter()
             .map(|(stream, offer)| {
                 let advanced = async move {
-                    let progress = self.advance(views, newer, stream, &offer.events, presumed).await;
+                    let progress = self.advance(stream, &offer.events).await;
                     (stream, offer, progress)
                 };
                 advanced.boxed()
             })
             .collect();
-        let at_a_time = match presumed {
-            Presumed::Nothing => ROWS_AT_A_TIME,
-            Presumed::New => ROWS_FILLED_AT_A_TIME,
-        };
-        let mut worked = stream::iter(work).buffered(at_a_time);
+        let mut worked = stream::iter(work).buffered(ROWS_AT_A_TIME);
         while let Some((stream, offer, progress)) = worked.next().await {
-            let reached = progress.as_ref().map(|progress| progress.reached);
-            if let Ok(reached) = reached
-                && offer.events.keys().next_back().is_some_and(|last| reached > *last)
-            {
-                beyond.push((stream, reached));
-            }
             outcome.count(P::NAME, stream, &offer, progress);
         }
         outcome.failed.sort_by_key(|failed| failed.index);
-        (outcome, beyond)
+        for Failed { index, error } in &outcome.failed {
+            let Envelope { stream, version, .. } = &batch[*index];
+            tracing::error!(view = &*self.view, %stream, %version, %error, "event not applied");
+        }
+        outcome.lag = outcome.lag_of(batch, self.ports.clock.now());
+        outcome
     }
 
     /// Reads a row: at least as new as `minimum`, where there is one. A row that is older is brought to
@@ -420,14 +309,13 @@ impl<P: Projection> Projector<P> {
         minimum: Option<Version>,
     ) -> Result<Option<Versioned<P::Row>>, ReadError> {
         let consistency = if minimum.is_some() { Consistency::Strong } else { Consistency::Eventual };
-        let stores = self.rows.stores().await?;
-        let stored = stores.live.get(id, consistency).await?;
+        let stored = self.views.get(id, consistency).await?;
         if stored.is_none() && minimum.is_none() {
             return Ok(None);
         }
         let row = Row::<P>::of(stored);
         if row.outdated || minimum.is_some_and(|minimum| minimum > row.applied) {
-            return self.repair(&stores, id, row, AtLeast::Version(minimum.unwrap_or_default())).await;
+            return self.repair(id, row, AtLeast::Version(minimum.unwrap_or_default())).await;
         }
         Ok(row.answer())
     }
@@ -438,14 +326,12 @@ impl<P: Projection> Projector<P> {
     /// # Errors
     /// See [`ReadError`]; also when an event on the way cannot be applied.
     pub async fn read_latest(&self, id: &str) -> Result<Option<Versioned<P::Row>>, ReadError> {
-        let stores = self.rows.stores().await?;
-        let row = Row::<P>::of(stores.live.get(id, Consistency::Eventual).await?);
-        self.repair(&stores, id, row, AtLeast::End).await
+        let row = Row::<P>::of(self.views.get(id, Consistency::Eventual).await?);
+        self.repair(id, row, AtLeast::End).await
     }
 
     async fn repair(
         &self,
-        stores: &Stores<P>,
         id: &str,
         row: Row<P>,
         goal: AtLeast,
@@ -462,39 +348,20 @@ impl<P: Projection> Projector<P> {
         }
         // What was folded is the answer, whether it can be written or not.
         if row.is_news() {
-            self.write_back(stores, id, &row).await;
+            match self.views.put(id, row.content.as_ref(), row.stamp, row.applied).await {
+                Ok(Put::Written) => {
+                    tracing::info!(view = &*self.view, id, applied = %row.applied, "row repaired on reading");
+                }
+                Ok(Put::Conflict) => {
+                    tracing::debug!(view = &*self.view, id, "row repaired by another reader");
+                }
+                Err(error) => tracing::warn!(view = &*self.view, id, %error, "repaired row not written"),
+            }
         }
         if row.applied < minimum {
             return Err(ReadError::NotReached { asked: minimum, actual: row.applied });
         }
         Ok(row.answer())
-    }
-
-    /// Writes a row that was brought on for an answer: to the newer generation first, and to the older one only if that worked.
-    async fn write_back(&self, stores: &Stores<P>, id: &str, row: &Row<P>) {
-        if !stores.switched
-            && let Some(next) = &stores.also
-            && let Err(error) = self.catch_up(&**next, id, row.applied).await
-        {
-            tracing::warn!(view = P::NAME, id, %error, "row not repaired: the next generation does not take it");
-            return;
-        }
-        match stores.live.put(id, row.content.as_ref(), row.stamp, row.applied).await {
-            Ok(Put::Written) => {
-                tracing::info!(view = P::NAME, id, applied = %row.applied, "row repaired on reading")
-            }
-            Ok(Put::Conflict) => tracing::debug!(view = P::NAME, id, "somebody else repaired the row"),
-            Err(error) => {
-                tracing::warn!(view = P::NAME, id, %error, "repaired row not written");
-                return;
-            }
-        }
-        if stores.switched
-            && let Some(former) = &stores.also
-            && let Err(error) = self.catch_up(&**former, id, row.applied).await
-        {
-            tracing::warn!(view = P::NAME, id, %error, "row not repaired in the former generation");
-        }
     }
 
     /// Lists rows of one partition of an index. Rows that older or newer code wrote are folded anew for the
@@ -514,7 +381,7 @@ impl<P: Projection> Projector<P> {
     /// # Errors
     /// See [`ListError`].
     pub async fn list_rows(&self, list: &List<'_>) -> Result<Listing<P::Row>, ListError> {
-        let listed = self.rows.stores().await?.live.list(list).await?;
+        let listed = self.views.list(list).await?;
         let folded: Vec<BoxFuture<'_, _>> = listed
             .rows
             .into_iter()
@@ -538,45 +405,19 @@ impl<P: Projection> Projector<P> {
         Ok(row.content)
     }
 
-    /// Brings a row of another generation to `goal`, and not beyond it, from the event table.
-    async fn catch_up(&self, views: &dyn ViewStore<P>, id: &str, goal: Version) -> Result<(), DeliverError> {
-        let row = Row::<P>::to_write(id, views.get(id, Consistency::Strong).await?)?;
-        if row.applied >= goal {
-            return Ok(());
-        }
-        let stream = stream_of::<P>(id).map_err(|e| ViewError::Malformed {
-            view: P::NAME,
-            id: id.to_owned(),
-            why: e.to_string(),
-        })?;
-        let events = self.events.events_after(&stream, row.applied).await?;
-        let (row, stopped) = row.fold(events.iter().filter(|event| event.version <= goal));
-        if row.is_news() && !(row.outdated && stopped.is_some()) {
-            // A conflict means that somebody else brought it on.
-            views.put(id, row.content.as_ref(), row.stamp, row.applied).await?;
-        }
-        Ok(())
-    }
-
-    /// Brings one row as far as the events at hand and the event table allow. What is read beyond the events at hand comes to
-    /// the `newer` generation first.
+    /// Brings one row as far as the events at hand and the event table allow.
     async fn advance(
         &self,
-        views: &dyn ViewStore<P>,
-        newer: Option<&dyn ViewStore<P>>,
         stream: &StreamId,
         offered: &BTreeMap<Version, &Envelope>,
-        presumed: Presumed,
     ) -> Result<Progress, DeliverError> {
         if stream.category() != P::CATEGORY {
             return Err(DeliverError::Misrouted { view: P::NAME, stream: stream.clone() });
         }
         let goal = offered.keys().next_back().copied().unwrap_or_default();
         let id = stream.id();
-        let mut presumed_new = presumed == Presumed::New && offered.contains_key(&Version::FIRST);
         for attempt in 0..=BACKOFF.retries {
-            let stored = if presumed_new { None } else { views.get(id, Consistency::Strong).await? };
-            let row = Row::<P>::to_write(id, stored)?;
+            let row = Row::<P>::to_write(id, self.views.get(id, Consistency::Strong).await?)?;
             let from = row.applied;
             if from >= goal {
                 return Ok(Progress { from, reached: from, healed: None, stopped: None });
@@ -600,19 +441,13 @@ impl<P: Projection> Projector<P> {
             if !row.is_news() {
                 return Ok(progress);
             }
-            if let Some(newer) = newer
-                && row.applied > goal
-            {
-                self.catch_up(newer, id, row.applied).await?;
-            }
-            match views.put(id, row.content.as_ref(), row.stamp, row.applied).await? {
+            match self.views.put(id, row.content.as_ref(), row.stamp, row.applied).await? {
                 Put::Written => {
                     if let Some(events) = healed {
                         tracing::info!(view = P::NAME, %stream, %from, reached = %row.applied, events, "row healed");
                     }
                     return Ok(progress);
                 }
-                Put::Conflict if presumed_new => presumed_new = false,
                 Put::Conflict => {
                     self.ports.timer.sleep(BACKOFF.pause(attempt, &*self.ports.random)).await;
                 }
@@ -627,22 +462,6 @@ impl<P: Projection> Projector<P> {
         let events = self.events.events_after(stream, row.applied).await?;
         Ok(row.fold(events.iter()))
     }
-}
-
-/// The newer generation, of which this one is not to be ahead.
-struct Ahead<'a, P> {
-    newer: &'a dyn ViewStore<P>,
-    /// Streams of which it did not get the events of the batch, and may yet.
-    missing: &'a BTreeSet<&'a StreamId>,
-}
-
-/// What is believed of the rows of a batch before they are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Presumed {
-    /// Nothing.
-    Nothing,
-    /// Those whose first event is in the batch are not there.
-    New,
 }
 
 pub(crate) fn stream_of<P: Projection>(id: &str) -> Result<StreamId, StreamIdError> {
@@ -730,21 +549,25 @@ pub(crate) struct Row<P: Projection> {
     pub stamp: Option<Stamp>,
     /// Whether the stored row does not count: this one starts from nothing to replace it.
     pub outdated: bool,
-    /// Whether newer code wrote the stored row: this one is only for an answer.
-    pub newer: bool,
+    /// Whether this row is only for an answer: newer code wrote the stored one, or a sweep has to.
+    pub only_shown: bool,
 }
 
 impl<P: Projection> Row<P> {
     pub(crate) fn of(stored: Option<Stored<P::Row>>) -> Self {
         let nothing =
-            Self { content: None, applied: Version::NONE, stamp: None, outdated: false, newer: false };
+            Self { content: None, applied: Version::NONE, stamp: None, outdated: false, only_shown: false };
         let Some(Stored { stamp, content }) = stored else { return nothing };
         let nothing = Self { stamp: Some(stamp), ..nothing };
         match content {
             Content::Row(row) => Self { content: Some(row), applied: stamp.applied, ..nothing },
             Content::Empty => Self { applied: stamp.applied, ..nothing },
-            Content::Outdated => Self { outdated: true, ..nothing },
-            Content::Newer => Self { outdated: true, newer: true, ..nothing },
+            // Only to be shown: what follows is applied to it for an answer, and not written.
+            Content::Outdated(Some(row)) => {
+                Self { content: Some(row), applied: stamp.applied, only_shown: true, ..nothing }
+            }
+            Content::Outdated(None) => Self { outdated: true, ..nothing },
+            Content::Newer => Self { outdated: true, only_shown: true, ..nothing },
         }
     }
 
@@ -752,6 +575,9 @@ impl<P: Projection> Row<P> {
     fn to_write(id: &str, stored: Option<Stored<P::Row>>) -> Result<Self, ViewError> {
         match stored {
             Some(Stored { stamp, content: Content::Newer }) => Err(from_the_future::<P>(id, stamp.schema)),
+            Some(Stored { content: Content::Outdated(Some(_)), .. }) => {
+                Err(ViewError::AwaitsSweep { view: P::NAME, id: id.to_owned() })
+            }
             stored => Ok(Self::of(stored)),
         }
     }
@@ -795,7 +621,7 @@ impl<P: Projection> Row<P> {
     /// Whether this row may replace the stored one: it is newer, or as new and of today's schema.
     fn is_news(&self) -> bool {
         match self.stamp {
-            Some(_) if self.newer => false,
+            Some(_) if self.only_shown => false,
             None => self.applied > Version::NONE,
             Some(stamp) => self.applied > stamp.applied || (self.outdated && self.applied == stamp.applied),
         }

@@ -6,10 +6,10 @@ use kernel::Version;
 
 use crate::{
     page::{Index, Position},
-    projection::Projection,
+    projection::{LONG, Projection},
 };
 
-/// Where the rows of one generation of one view are kept. [`crate::DynamoViews`] and
+/// The store of the rows of one view. [`crate::DynamoViews`] and
 /// [`crate::MemoryViews`] implement it; one set of tests holds both to the same behaviour.
 #[async_trait]
 pub trait ViewStore<P: Projection>: Send + Sync {
@@ -18,6 +18,18 @@ pub trait ViewStore<P: Projection>: Send + Sync {
     /// # Errors
     /// [`ViewError`].
     async fn get(&self, id: &str, consistency: Consistency) -> Result<Option<Stored<P::Row>>, ViewError>;
+
+    /// Reads the rows of these ids consistently, in their order; a row that makes no sense fails alone.
+    ///
+    /// # Errors
+    /// [`ViewError`], when no row can be read.
+    async fn get_all(&self, ids: &[&str]) -> Result<Vec<RowResult<P::Row>>, ViewError> {
+        let mut rows = Vec::new();
+        for id in ids {
+            rows.push(self.get(id, Consistency::Strong).await);
+        }
+        Ok(rows)
+    }
 
     /// Writes a row (or that there is none) as of version `applied`, if what is stored is still
     /// `before`: nothing, or exactly this schema and version.
@@ -39,8 +51,7 @@ pub trait ViewStore<P: Projection>: Send + Sync {
     async fn list(&self, list: &List<'_>) -> Result<Listed<P::Row>, ViewError>;
 }
 
-/// A whole table of rows, whatever they hold: what is needed to empty it, and to find rows without events. The stores of this
-/// crate implement it; only a rebuild is given one.
+/// A whole table of rows, whatever they hold, in which a sweep finds rows without events. The stores of this crate implement it.
 #[async_trait]
 pub trait ViewTable: Send + Sync {
     /// One page of the keys in one segment of the table, read consistently. All pages of all segments hold every row that was
@@ -61,6 +72,9 @@ pub trait ViewTable: Send + Sync {
     /// [`ViewError`]. After [`ViewError::Unavailable`] it may have been removed.
     async fn remove(&self, key: &RowKey) -> Result<Put, ViewError>;
 }
+
+/// A stored row, if there is one, or the reason for which it cannot be read.
+pub type RowResult<R> = Result<Option<Stored<R>>, ViewError>;
 
 /// A row's id, and what it is as of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,8 +128,9 @@ pub enum Content<R> {
     Row(R),
     /// Nothing: no event so far was relevant.
     Empty,
-    /// A row that older code wrote, in a shape or with a meaning that no longer counts.
-    Outdated,
+    /// A row that older code wrote, in a shape or with a meaning that no longer counts; and the row to show instead, of a long stream whose
+    /// projection [can say](Projection::upcast).
+    Outdated(Option<R>),
     /// A row that newer code wrote, in a shape that this code does not know: it is not to be replaced, and what it would say here
     /// is what its events say.
     Newer,
@@ -214,6 +229,14 @@ pub enum ViewError {
         /// The newest schema known here.
         known: u16,
     },
+    /// The row is outdated, and its stream too long to be folded for one event: a sweep replaces it.
+    #[error("row {id} of view {view} is of an older schema and waits for a sweep: its stream is long")]
+    AwaitsSweep {
+        /// The view.
+        view: &'static str,
+        /// The row.
+        id: String,
+    },
     /// The row is not one that a projector wrote, or cannot be written as one.
     #[error("row {id} of view {view} makes no sense: {why}")]
     Malformed {
@@ -256,28 +279,32 @@ pub(crate) fn from_the_future<P: Projection>(id: &str, schema: u16) -> ViewError
     ViewError::FromTheFuture { view: P::NAME, id: id.to_owned(), schema, known: P::SCHEMA }
 }
 
-/// The content of a row of `schema`, which `read` decodes when it is of today's.
-pub(crate) fn content<P: Projection>(
+/// The content of a stored row, made of its fields: `row` reads them as a row of today's schema, `value` as they are.
+pub(crate) fn content<P: Projection, F>(
     id: &str,
     stamp: Stamp,
     empty: bool,
-    read: impl FnOnce() -> Result<P::Row, String>,
-) -> Result<Stored<P::Row>, ViewError> {
+    fields: F,
+    row: impl FnOnce(F) -> Result<P::Row, String>,
+    value: impl FnOnce(F) -> Result<serde_json::Value, String>,
+) -> Stored<P::Row> {
     let content = if stamp.schema > P::SCHEMA {
         Content::Newer
     } else if stamp.schema < P::SCHEMA {
-        Content::Outdated
+        let is_long = !empty && stamp.applied.get() > LONG;
+        let value = is_long.then(|| value(fields).ok()).flatten();
+        Content::Outdated(value.and_then(|value| P::upcast(stamp.schema, value)))
     } else if empty {
         Content::Empty
     } else {
-        match read() {
+        match row(fields) {
             Ok(row) => Content::Row(row),
             Err(error) => {
                 // Somebody changed the row's shape and forgot its schema version. The events are the truth.
                 tracing::warn!(view = P::NAME, id, error, "unreadable row will be folded anew");
-                Content::Outdated
+                Content::Outdated(None)
             }
         }
     };
-    Ok(Stored { stamp, content })
+    Stored { stamp, content }
 }

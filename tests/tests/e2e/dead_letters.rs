@@ -134,7 +134,7 @@ async fn view<P: Projection>(stack: &Stack, table: &str, ids: impl Iterator<Item
 }
 
 /// Writes an item into the event table behind everybody's back.
-async fn smuggle(stack: &Stack, stream: &str, version: u64, events: Value) {
+pub async fn smuggle(stack: &Stack, stream: &str, version: u64, events: Value) {
     let text = |text: &str| AttributeValue::S(text.to_owned());
     let number = |number: u64| AttributeValue::N(number.to_string());
     let count = events.as_array().map_or(1, Vec::len) as u64;
@@ -154,7 +154,7 @@ async fn smuggle(stack: &Stack, stream: &str, version: u64, events: Value) {
     put.send().await.expect("an item is written");
 }
 
-fn event(id: &str, event_type: &str, data: Value) -> Value {
+pub fn event(id: &str, event_type: &str, data: Value) -> Value {
     json!([{ "id": id, "type": event_type, "schema": 1, "data": data }])
 }
 

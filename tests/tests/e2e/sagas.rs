@@ -151,7 +151,7 @@ async fn a_rejected_order_says_why_and_its_undo_is_neither_lost_nor_repeated_whe
     for stream in &streams {
         before.push(events(&stack, stream).await);
     }
-    println!("{}", mall(&["view", "rebuild", "sagas", "--verify"]));
+    println!("{}", mall(&["view", "sweep", "sagas"]));
     assert_eq!(until_listed(&stack, "undone", &order).await, listed);
     println!("{}", mall(&["verify", "sagas"]));
     is_refused(&stack, &format!("{}/retry", saga_of(&order)), &["SAGA_NEEDS_NOTHING"]).await;

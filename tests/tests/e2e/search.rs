@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use projection::{DynamoRegistry, Phase, Registry};
+use projection::{DynamoProgress, SweepState};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -91,47 +91,41 @@ async fn shop(stack: Arc<Stack>, path: String, name: String, stop: Arc<AtomicBoo
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a deployed stack"]
-async fn the_product_index_is_rebuilt_and_verified_while_shoppers_search_and_none_of_them_notices() {
+async fn the_product_index_is_swept_and_verified_while_shoppers_search_and_none_of_them_notices() {
     let stack = Stack::deployed().await;
-    let registry = DynamoRegistry::new(stack.dynamo(), stack.output("ViewsTable"));
-    let live = async || registry.get("product-index").await.expect("the registry").live;
+    let progress = DynamoProgress::new(stack.dynamo(), stack.output("SweepsTable"));
+    let state = async || SweepState::of(&progress, "product-index").await.expect("the progress");
     let word: String = id().chars().rev().filter(char::is_ascii_alphanumeric).take(10).collect();
     let name = format!("Medlar {word}");
     let product = sell(&stack, &name, 4.0).await;
     let path = format!("/api/search/products?q=mdelar%20{word}");
     until(&stack, Method::GET, &path, None, |found| names(found) == [name.as_str()]).await;
 
-    let (before, stop) = (live().await, Arc::new(AtomicBool::new(false)));
+    let stop = Arc::new(AtomicBool::new(false));
     let shopper = tokio::spawn(shop(stack.clone(), path.clone(), name.clone(), stop.clone()));
     let operate = |arguments: &'static [&'static str]| tokio::task::spawn_blocking(|| mall(arguments));
-    let rebuild = operate(&["view", "rebuild", "product-index", "--verify"]);
-    // What is done meanwhile is in the new index, too.
+    let sweep = operate(&["view", "sweep", "product-index"]);
+    // Prices change meanwhile.
     let raise = format!("/api/stores/products/{product}/increasePrice");
     let mut price = 4.0;
-    while !rebuild.is_finished() {
+    while !sweep.is_finished() {
         price += 0.25;
         stack.insist(Method::PUT, &raise, &id(), Some(json!({ "price": price }))).await;
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    println!("{}", rebuild.await.expect("the product index is rebuilt"));
-    let state = registry.get("product-index").await.expect("the registry");
-    let job = state.job.expect("a job");
-    assert_eq!(
-        (state.live, job.phase, job.differences),
-        (before.next(), Phase::Done, 0),
-        "{:?}",
-        job.examples
-    );
+    println!("{}", sweep.await.expect("the product index is swept"));
+    let swept = state().await.expect("a sweep");
+    assert!(swept.is_over() && !swept.sweep.only_compare, "{swept:?}");
+    assert_eq!(swept.report().differences, 0, "{:?}", swept.report().examples);
     until(&stack, Method::GET, &path, None, |found| found["products"][0]["price"] == json!(price)).await;
 
     // It fails when anything differs.
     println!("{}", operate(&["verify", "product-index"]).await.expect("nothing differs"));
-    let job = registry.get("product-index").await.expect("the registry").job.expect("a job");
-    assert_eq!((job.generation, job.differences), (before.next(), 0), "{:?}", job.examples);
-    assert!(job.events() > 0, "nothing was compared");
+    let compared = state().await.expect("a sweep");
+    assert!(compared.sweep.only_compare && compared.events() > 0, "nothing was compared");
     let listed = operate(&["view", "list"]).await.expect("the views");
     let line = listed.lines().find(|line| line.contains("product-index")).expect("it is one of them");
-    assert!(line.contains("product-search") && line.contains(&before.next().to_string()), "{line}");
+    assert!(line.contains("product-search") && line.contains("comparison"), "{line}");
     assert!(!line.contains("none in an hour"), "its batches are measured: {line}");
 
     stop.store(true, Relaxed);

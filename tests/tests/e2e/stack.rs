@@ -92,7 +92,7 @@ impl Stack {
         EventStore::new(Arc::new(log), lambda::system_ports())
     }
 
-    /// The rows of the odd generations, the first among them: no test leaves another one live.
+    /// The rows of orders.
     pub fn orders(&self) -> DynamoViews<Orders> {
         DynamoViews::new(aws_sdk_dynamodb::Client::new(&self.config), self.output("OrdersTable"))
     }

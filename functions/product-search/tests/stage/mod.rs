@@ -32,14 +32,12 @@ use product_search::{
     archive::Archive,
     index::{Found, IndexError, Kind, ProductIndex, Record, VIEW, Wanted},
     objects::{Condition, Got, Listed, MemoryObjects, Objects, Tag, Wrote},
-    rebuild::ProductIndexView,
     rows::Stock,
-    twins::Twins,
+    sweep::ProductIndexView,
     views::Indexing,
 };
 use projection::{
-    Consistency, Generation, Generations, Limits, MemoryRegistry, Next, Order, Projection, Rebuildable,
-    Rebuilder, Registry, Task, ViewState,
+    Consistency, Limits, MemoryProgress, Order, Projection, Report, Slice, SweepState, Sweeper, Sweeping,
 };
 use testing::{TestPorts, tell};
 
@@ -47,11 +45,11 @@ pub struct Stage {
     pub world: TestPorts,
     pub store: EventStore,
     pub objects: MemoryObjects,
-    pub registry: Arc<MemoryRegistry>,
+    pub progress: MemoryProgress,
 }
 
-/// Where the index of odd generations is, and that of even ones.
-pub const PLACES: [&str; 2] = ["products/v1", "products/v1-even"];
+/// Place of the index.
+pub const PLACE: &str = "products/v1";
 
 pub fn money(minor: i64) -> Money {
     Money::from_minor(minor).unwrap()
@@ -75,7 +73,7 @@ impl Stage {
         let store = EventStore::new(Arc::new(MemoryLog::new()), world.ports());
         let objects = MemoryObjects::new();
         objects.at(world.now());
-        Self { world, store, objects, registry: Arc::new(MemoryRegistry::new()) }
+        Self { world, store, objects, progress: MemoryProgress::default() }
     }
 
     /// Two stores with some fruit, of which "Late" does not take part.
@@ -196,95 +194,50 @@ impl Stage {
         page.commits.iter().flat_map(|commit| commit.envelopes().collect::<Vec<_>>()).collect()
     }
 
-    /// The index of the first generation over these objects, as another process opens it.
+    /// The index over these objects, as another process opens it.
     pub fn index(&self, objects: impl Objects + 'static) -> Arc<Archive> {
-        Arc::new(Archive::new(Arc::new(objects), self.world.ports(), PLACES[0]))
+        Arc::new(Archive::new(Arc::new(objects), self.world.ports(), PLACE))
     }
 
-    /// Both generations over these objects, as another process opens them.
-    pub fn twins(&self, objects: impl Objects + 'static) -> Twins {
-        let objects = Arc::new(objects);
-        let archive = |place| Arc::new(Archive::new(objects.clone(), self.world.ports(), place));
-        Twins::new(archive(PLACES[0]), archive(PLACES[1]))
+    /// The index that all processes share, as another one opens it.
+    pub fn live(&self) -> Arc<Archive> {
+        self.index(self.objects.clone())
     }
 
-    /// What a function knows of the generations.
-    pub fn generations(&self) -> Generations {
-        Generations::new(VIEW, self.registry.clone(), self.world.ports().clock)
-    }
-
-    fn never_rebuilt(&self) -> Generations {
-        Generations::new(VIEW, Arc::new(MemoryRegistry::new()), self.world.ports().clock)
-    }
-
-    /// Who feeds this index, which is live for good.
+    /// A function that feeds this index.
     pub fn writer(&self, index: &Arc<Archive>) -> Arc<Indexing> {
-        self.writer_of(self.never_rebuilt(), Twins::new(index.clone(), self.index(MemoryObjects::new())))
+        Arc::new(Indexing::new(index.clone(), self.store.clone(), self.world.ports()))
     }
 
-    /// Who feeds these.
-    pub fn writer_of(&self, generations: Generations, twins: Twins) -> Arc<Indexing> {
-        Arc::new(Indexing::new(generations, twins, self.store.clone(), self.world.ports()))
-    }
-
-    /// Who searches this index, which is live for good.
+    /// A function that searches this index.
     pub fn search(&self, index: &Arc<Archive>, participation: Participation) -> Arc<ProductSearch> {
-        let twins = Twins::new(index.clone(), self.index(MemoryObjects::new()));
-        Arc::new(ProductSearch::new(self.never_rebuilt(), twins, participation))
+        Arc::new(ProductSearch::new(index.clone(), participation))
     }
 
-    /// What rebuilds these, and compares them with the events.
-    pub fn view(&self, twins: Twins) -> ProductIndexView {
-        ProductIndexView::new(twins, self.store.clone(), self.world.ports())
+    /// A function that sweeps this index.
+    pub fn sweeper(&self, index: &Arc<Archive>, limits: Limits) -> Sweeper<ProductIndexView> {
+        let (store, ports) = (self.store.clone(), self.world.ports());
+        let view = ProductIndexView::new(index.clone(), store.clone(), ports.clone());
+        Sweeper::new(view, Arc::new(self.progress.clone()), store, ports, limits)
     }
 
-    pub fn rebuilder(&self, twins: Twins, limits: Limits) -> Rebuilder {
-        let (view, registry) = (Arc::new(self.view(twins)), self.registry.clone());
-        Rebuilder::new(view, registry, self.store.clone(), self.world.ports(), limits)
-    }
-
-    /// Does what the state machine does, until the job is over or stopped.
-    pub async fn drive(&self, rebuilder: &Rebuilder) -> Next {
-        loop {
-            match rebuilder.advance().await.unwrap() {
-                Next::Wait(pause) => self.world.advance(pause),
-                Next::Again => {}
-                Next::Segments(segments) => {
-                    for segment in segments {
-                        rebuilder.segment(segment).await.unwrap();
-                    }
-                }
-                over @ (Next::Over(_) | Next::Stopped(_)) => return over,
-            }
+    /// Sweeps to the end, as the state machine does, in three parts.
+    pub async fn sweep(&self, sweeper: &dyn Sweeping, only_compare: bool) -> Report {
+        let parts = sweeper.begin(&Order { only_compare, parts: 3, rate: None }).await.unwrap().parts;
+        for part in 0..parts {
+            while sweeper.slice(part).await.unwrap() == Slice::More {}
         }
+        self.state().await.report()
     }
 
-    /// Has a job done from its beginning, in three segments.
-    pub async fn job(&self, rebuilder: &Rebuilder, task: Task) -> Next {
-        rebuilder.begin(&Order { task, segments: 3, rate: None }).await.unwrap();
-        self.drive(rebuilder).await
+    pub async fn state(&self) -> SweepState {
+        SweepState::of(&self.progress, VIEW).await.unwrap().unwrap()
     }
 
-    pub async fn state(&self) -> ViewState {
-        self.registry.get(VIEW).await.unwrap()
-    }
-
-    /// The place of the live generation, and that of the other one.
-    pub async fn places(&self) -> [&'static str; 2] {
-        let [odd, even] = PLACES;
-        if self.state().await.live.is_odd() { [odd, even] } else { [even, odd] }
-    }
-
-    /// The live index, as another process opens it.
-    pub async fn live(&self) -> Arc<Archive> {
-        let [live, _] = self.places().await;
-        Arc::new(Archive::new(Arc::new(self.objects.clone()), self.world.ports(), live))
-    }
-
-    /// Brings everything that happened into an index at once, as a page of the event table.
+    /// Brings everything that happened into an index at once.
     pub async fn fill(&self, index: &Arc<Archive>) {
-        let view = self.view(Twins::new(index.clone(), self.index(MemoryObjects::new())));
-        view.fill(Generation::FIRST, &self.history().await).await.unwrap();
+        let report = self.sweep(&self.sweeper(index, Limits::FUNCTION), false).await;
+        assert_eq!(report.left, 0, "{:?}", report.examples);
     }
 
     /// An index of everything that happened, delivered in order.

@@ -1,11 +1,11 @@
-//! What a rebuild costs: `cargo bench --workspace --bench rebuild` prints two tables.
+//! The cost of a sweep: `cargo bench --workspace --bench sweep` prints two tables.
 //!
-//! The first is of one core and memory: the rebuilder as it is, over a log that makes its commits as they are asked for, into a
-//! store that encodes each row as the item of a table and forgets it. So what is measured is scan, fold and encode, and a
-//! time per event that grew with the number of events would be the rebuilder's own doing.
+//! The first is of one core and memory: the sweeper as it is, over a log that makes its commits as they are asked for, into a
+//! store that encodes each row as the item of a table and forgets it. So scan, fold and encode are measured, and a time per event
+//! that grew with the number of events would be the sweeper's own doing.
 //!
-//! The second is of the embedded DynamoDB, through the real SDK: a table of 50,000 events, rebuilt in four segments. Capacity
-//! is what DynamoDB reports as consumed; events/s are the embedded one's, and the machine's.
+//! The second is of the embedded DynamoDB, through the real SDK: a table of 50,000 events, swept in four parts into an empty view, and
+//! again when every row is right. Capacity is what DynamoDB reports as consumed; events/s are the embedded one's, and the machine's.
 
 #![allow(clippy::disallowed_methods, reason = "a bench measures time")]
 #![allow(clippy::unwrap_used, reason = "a bench that cannot set its stage should stop")]
@@ -26,9 +26,9 @@ use event_store::{
 use futures::{StreamExt, stream};
 use kernel::{Event, StreamId, Version};
 use projection::{
-    ApplyError, Consistency, DynamoViews, KeyPage, Limits, List, Listed, MemoryRegistry, Next, Order, Phase,
-    ProjectedView, Projection, Put, Rebuilder, Registry, RowKey, Stamp, Stored, Task, ViewError, ViewStore,
-    ViewTable, create_table, encode,
+    ApplyError, Consistency, DynamoViews, KeyPage, Limits, List, Listed, MemoryProgress, Order,
+    ProjectedView, Projection, Put, RowKey, Slice, Stamp, Stored, SweepState, Sweeper, Sweeping, ViewError,
+    ViewStore, ViewTable, create_table, encode,
 };
 use serde::{Deserialize, Serialize};
 use testing::{EmbeddedDynamo, RecordingLog, TestPorts, tell};
@@ -210,26 +210,17 @@ impl ViewTable for Encoder {
     }
 }
 
-/// Does what the state machine does, all segments at a time; gives how long filling took, by the clock on the wall.
-async fn drive(rebuilder: &Rebuilder, world: &TestPorts, registry: &MemoryRegistry) -> (Duration, u64) {
-    let mut took = Duration::ZERO;
-    loop {
-        match rebuilder.advance().await.unwrap() {
-            Next::Again => {}
-            Next::Wait(pause) => world.advance(pause),
-            Next::Segments(segments) => {
-                let began = Instant::now();
-                futures::future::join_all(segments.into_iter().map(|segment| rebuilder.segment(segment)))
-                    .await;
-                took += began.elapsed();
-            }
-            Next::Over(phase) => {
-                assert_eq!(phase, Phase::Done);
-                return (took, registry.get("orders").await.unwrap().job.unwrap().events());
-            }
-            Next::Stopped(why) => panic!("{why}"),
-        }
-    }
+/// Sweeps as the state machine does, all parts at a time; gives the time by the clock on the wall.
+async fn sweep(sweeper: &dyn Sweeping, progress: &MemoryProgress, parts: u32) -> (Duration, SweepState) {
+    sweeper.begin(&Order { only_compare: false, parts, rate: None }).await.unwrap();
+    let began = Instant::now();
+    let parts =
+        (0..parts).map(|part| async move { while sweeper.slice(part).await.unwrap() == Slice::More {} });
+    futures::future::join_all(parts).await;
+    let took = began.elapsed();
+    let state = SweepState::of(progress, "orders").await.unwrap().unwrap();
+    assert_eq!((state.is_over(), state.report().left), (true, 0));
+    (took, state)
 }
 
 async fn in_memory() {
@@ -242,26 +233,19 @@ async fn in_memory() {
     let mut first = None;
     // The first round warms up.
     for (round, events) in [10_000_u64, 10_000, 100_000, 1_000_000].into_iter().enumerate() {
-        // The best of some: what the machine does besides is not the rebuilder's.
+        // The best of some: what the machine does besides is not the sweeper's.
         let repeats = (300_000 / events).clamp(1, 10);
         let mut best = Duration::MAX;
         for _ in 0..repeats {
             let tape = Tape { pattern: pattern.clone(), commits: events, given: AtomicU64::new(0) };
             let store = EventStore::new(Arc::new(tape), world.ports());
             let rows = Encoder::default();
-            let view =
-                ProjectedView::<Orders>::new("orders", rows.clone(), rows, store.clone(), world.ports());
-            let registry = MemoryRegistry::new();
-            let rebuilder = Rebuilder::new(
-                Arc::new(view),
-                Arc::new(registry.clone()),
-                store,
-                world.ports(),
-                Limits::FUNCTION,
-            );
-            rebuilder.begin(&Order { task: Task::Rebuild, segments: 1, rate: None }).await.unwrap();
-            let (took, seen) = drive(&rebuilder, &world, &registry).await;
-            assert_eq!(seen, events);
+            let view = ProjectedView::<Orders>::new("orders", rows, store.clone());
+            let progress = MemoryProgress::default();
+            let sweeper =
+                Sweeper::new(view, Arc::new(progress.clone()), store, world.ports(), Limits::FUNCTION);
+            let (took, state) = sweep(&sweeper, &progress, 1).await;
+            assert_eq!((state.events(), state.report().written), (events, events / EVENTS_PER_STREAM));
             best = best.min(took);
         }
         if round == 0 {
@@ -292,38 +276,36 @@ async fn in_dynamo() {
     stream::iter(appends).buffer_unordered(16).collect::<Vec<()>>().await;
     meter.take();
 
-    create_table::<Orders>(&dynamo.client(), "odd", &[]).await.unwrap();
-    create_table::<Orders>(&dynamo.client(), "even", &[]).await.unwrap();
+    create_table::<Orders>(&dynamo.client(), "orders", &[]).await.unwrap();
     let of_rows = Arc::new(Meter::default());
-    let rows = |table| DynamoViews::<Orders>::new(dynamo.client(), table).metered(of_rows.clone());
+    let rows = DynamoViews::<Orders>::new(dynamo.client(), "orders").metered(of_rows.clone());
     let store = EventStore::new(log, world.ports());
-    let view = ProjectedView::new("orders", rows("odd"), rows("even"), store.clone(), world.ports());
-    let registry = MemoryRegistry::new();
-    let rebuilder =
-        Rebuilder::new(Arc::new(view), Arc::new(registry.clone()), store, world.ports(), Limits::FUNCTION);
-    rebuilder.begin(&Order { task: Task::Rebuild, segments: 4, rate: None }).await.unwrap();
-    let (took, events) = drive(&rebuilder, &world, &registry).await;
-    let (read, written) = (meter.take(), of_rows.take());
-    assert_eq!(events, EVENTS);
-    let per_event = |units: f64| units / events as f64;
+    let view = ProjectedView::new("orders", rows, store.clone());
+    let progress = MemoryProgress::default();
+    let sweeper = Sweeper::new(view, Arc::new(progress.clone()), store, world.ports(), Limits::FUNCTION);
     println!(
-        "\n{events} events of {} streams on the embedded DynamoDB, four segments\n",
+        "\n{EVENTS} events of {} streams on the embedded DynamoDB, four parts\n",
         EVENTS / EVENTS_PER_STREAM
     );
-    println!("| what | measured |");
-    println!("| --- | --- |");
-    println!("| filling | {took:.1?}, {:.0} events/s |", events as f64 / took.as_secs_f64());
     println!(
-        "| reading the event table | {:.2} RRU per event, {} requests |",
-        per_event(read.read_units),
-        read.requests
+        "| sweep | time | events/s | of the event table: RRU per event, requests | of the view: RRU | WRU per event, requests |"
     );
-    println!("| reading rows | {:.2} RRU per event |", per_event(written.read_units));
-    println!(
-        "| writing rows | {:.2} WRU per event, {} requests |",
-        per_event(written.write_units),
-        written.requests
-    );
+    println!("| --- | --- | --- | --- | --- | --- |");
+    for name in ["of an empty view", "of one that is right"] {
+        let (took, state) = sweep(&sweeper, &progress, 4).await;
+        let (read, rows) = (meter.take(), of_rows.take());
+        let events = state.events() as f64;
+        assert_eq!(state.events(), EVENTS);
+        println!(
+            "| {name} | {took:.1?} | {:.0} | {:.2}, {} | {:.2} | {:.2}, {} |",
+            events / took.as_secs_f64(),
+            read.read_units / events,
+            read.requests,
+            rows.read_units / events,
+            rows.write_units / events,
+            rows.requests,
+        );
+    }
 }
 
 fn main() {
