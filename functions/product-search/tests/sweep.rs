@@ -46,7 +46,7 @@ async fn open_shop() -> Stage {
 
 /// The index is as the catalogue is.
 async fn is_whole(stage: &Stage) {
-    assert_eq!(seen(&*stage.live()).await, orderly(stage).await);
+    assert_eq!(seen(&stage.live()).await, orderly(stage).await);
 }
 
 fn key(kind: Kind, id: Uuid) -> Key {
@@ -118,13 +118,13 @@ async fn every_way_in_which_a_record_can_be_wrong_is_found_and_put_right_once() 
     ] {
         assert!(told.examples.iter().any(|example| example.contains(part)), "{part}: {:#?}", told.examples);
     }
-    assert_eq!(names(&*stage.live(), &text("orange")).await, ["Orange"], "nothing was written");
+    assert_eq!(names(&stage.live(), &text("orange")).await, ["Orange"], "nothing was written");
     let swept = stage.sweep(&sweeper(), false).await;
     assert_eq!((swept.differences, swept.written, swept.left), (damaged, damaged + 1, 0));
     is_whole(&stage).await;
     assert_eq!(stage.sweep(&sweeper(), false).await, Report::default());
-    assert_eq!(names(&*stage.live(), &text("orange")).await, Vec::<String>::new());
-    assert_eq!(names(&*stage.live(), &text("pear")).await, ["Pear"]);
+    assert_eq!(names(&stage.live(), &text("orange")).await, Vec::<String>::new());
+    assert_eq!(names(&stage.live(), &text("pear")).await, ["Pear"]);
 }
 
 #[tokio::test]
