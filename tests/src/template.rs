@@ -509,14 +509,51 @@ pub fn queues_lose_nothing(templates: &[Template]) -> Vec<String> {
                 if dead_letters.is_none_or(|q| q.kind != "AWS::SQS::Queue" || consumed.contains(&q.id)) {
                     problems.push(format!("{queue}: no dead-letter queue"));
                 }
-                if !redrive["maxReceiveCount"].as_u64().is_some_and(|count| (3..=100).contains(&count)) {
+                if redrive["maxReceiveCount"] != 100 {
                     problems.push(format!(
-                        "{queue}: maxReceiveCount must be 3 to 100: patient with crashes and an hour of trouble, but not for ever"
+                        "{queue}: maxReceiveCount must be 100: patient with hours of trouble, but not for ever"
                     ));
+                }
+                let name =
+                    |queue: &Value| queue["QueueName"]["Fn::Sub"].as_str().unwrap_or_default().to_owned();
+                if dead_letters
+                    .is_some_and(|q| name(q.properties) != format!("{}-dead", name(queue.properties)))
+                {
+                    problems
+                        .push(format!("{queue}: its dead-letter queue must be called like it, with -dead"));
                 }
             } else if !alarmed.contains(&queue.id) {
                 problems
                     .push(format!("{queue}: nobody works on it and no alarm tells when something is in it"));
+            }
+        }
+    }
+    problems
+}
+
+/// Every consumer may let a message of its queue wait, delete it, and park it in the dead-letter queue of its queue.
+pub fn consumers_can_park(templates: &[Template]) -> Vec<String> {
+    let mut problems = vec![];
+    for template in templates {
+        for function in template.functions() {
+            for queue in events(function).filter(|event| event.kind == "SQS").map(|event| event.source) {
+                let Some(role) = template.target(&function.properties["Role"]) else { continue };
+                let may = |action: &str, on: &Value| {
+                    template.statements().any(|statement| {
+                        statement.holder.id == role.id
+                            && statement.actions().contains(&action)
+                            && statement.resources().any(|resource| resource == on)
+                    })
+                };
+                for action in ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage"] {
+                    if !may(action, queue) {
+                        problems.push(format!("{function}: {action} on its queue is missing"));
+                    }
+                }
+                let dead = template.target(queue).map(|queue| &queue.properties["RedrivePolicy"]);
+                if dead.is_none_or(|dead| !may("sqs:SendMessage", &dead["deadLetterTargetArn"])) {
+                    problems.push(format!("{function}: sqs:SendMessage to its dead-letter queue is missing"));
+                }
             }
         }
     }
@@ -550,6 +587,8 @@ const HARMLESS: &[&str] = &[
     "logs:PutLogEvents",
     "sqs:ReceiveMessage",
     "sqs:DeleteMessage",
+    "sqs:ChangeMessageVisibility",
+    "sqs:SendMessage",
     "sqs:GetQueueAttributes",
     "dynamodb:GetItem",
     "dynamodb:PutItem",
@@ -601,6 +640,10 @@ fn harms(template: &Template, function: Resource<'_>) -> Vec<String> {
     for statement in documents.flat_map(|document| items(&document["Statement"])) {
         for action in items(&statement["Action"]).filter_map(Value::as_str) {
             let appends = action == "dynamodb:PutItem" && is_event_table(&statement["Resource"]);
+            let parks = referred(&statement["Resource"]).is_some_and(|id| id.ends_with("DeadLetters"));
+            if action == "sqs:SendMessage" && !parks {
+                harms.push("send messages".to_owned());
+            }
             if appends || !HARMLESS.contains(&action) {
                 harms.push(if appends { "append events".to_owned() } else { action.to_owned() });
             }
@@ -679,10 +722,12 @@ pub fn visibility_outlasts_the_function(templates: &[Template]) -> Vec<String> {
                 .template
                 .target(event.source)
                 .and_then(|q| q.properties["VisibilityTimeout"].as_u64());
-            let timeout = function.properties["Timeout"].as_u64().unwrap_or(u64::MAX / 6);
-            if visibility.is_none_or(|visibility| visibility < 6 * timeout) {
-                problems
-                    .push(format!("{function}: the visibility of its queue must be six times its timeout"));
+            let timeout = function.properties["Timeout"].as_u64().unwrap_or(u64::MAX / 8);
+            let window = event.properties["MaximumBatchingWindowInSeconds"].as_u64().unwrap_or(0);
+            if visibility.is_none_or(|visibility| visibility < 6 * timeout + window) {
+                problems.push(format!(
+                    "{function}: the visibility of its queue must be six times its timeout and its batching window"
+                ));
             }
         }
     }

@@ -48,6 +48,11 @@ fn no_context_writes_another_ones_events_or_reads_what_is_not_named() {
 }
 
 #[test]
+fn no_consumer_is_without_a_way_to_park_or_to_let_a_message_wait() {
+    holds(template::consumers_can_park);
+}
+
+#[test]
 fn no_role_can_change_or_delete_what_happened() {
     holds(template::no_updates_and_no_deletes);
 }
@@ -280,7 +285,7 @@ Resources:
     Properties:
       VisibilityTimeout: 60
       MessageRetentionPeriod: 1209600
-      RedrivePolicy: {deadLetterTargetArn: !GetAtt BuyDeadLetters.Arn, maxReceiveCount: 5}
+      RedrivePolicy: {deadLetterTargetArn: !GetAtt BuyDeadLetters.Arn, maxReceiveCount: 100}
   BuyDeadLetters:
     Type: AWS::SQS::Queue
     Properties: {MessageRetentionPeriod: 1209600}
@@ -344,7 +349,7 @@ fn refuses(rule: Rule, from: &str, to: &str, about: &str) {
 
 #[test]
 fn the_rules_find_nothing_wrong_with_a_sound_template() {
-    let rules: [Rule; 17] = [
+    let rules: [Rule; 18] = [
         template::views_are_listed,
         template::event_table_is_append_only,
         template::no_updates_and_no_deletes,
@@ -355,6 +360,7 @@ fn the_rules_find_nothing_wrong_with_a_sound_template() {
         template::logs_forget,
         template::queues_lose_nothing,
         template::consumers_share_no_queue,
+        template::consumers_can_park,
         template::replays_do_no_harm,
         template::mappings_are_bounded,
         template::visibility_outlasts_the_function,
@@ -477,7 +483,7 @@ const WITH_A_VIEW: &str = r#"
     Type: AWS::SQS::Queue
     Properties:
       QueueName: !Sub ${Prefix}-toys-project-toys
-      RedrivePolicy: {deadLetterTargetArn: !GetAtt BuyDeadLetters.Arn, maxReceiveCount: 5}
+      RedrivePolicy: {deadLetterTargetArn: !GetAtt BuyDeadLetters.Arn, maxReceiveCount: 100}
   ListFunction:
     Type: AWS::Serverless::Function
     Properties:
@@ -671,7 +677,7 @@ fn a_log_that_is_kept_for_ever_is_found() {
 #[test]
 fn a_queue_that_loses_messages_is_found() {
     let rule = template::queues_lose_nothing;
-    let redrive = "RedrivePolicy: {deadLetterTargetArn: !GetAtt BuyDeadLetters.Arn, maxReceiveCount: 5}";
+    let redrive = "RedrivePolicy: {deadLetterTargetArn: !GetAtt BuyDeadLetters.Arn, maxReceiveCount: 100}";
     refuses(rule, redrive, "", "no dead-letter queue");
     refuses(
         rule,
@@ -679,7 +685,7 @@ fn a_queue_that_loses_messages_is_found() {
         "deadLetterTargetArn: !GetAtt BuyQueue.Arn",
         "no dead-letter",
     );
-    refuses(rule, "maxReceiveCount: 5", "maxReceiveCount: 1", "maxReceiveCount");
+    refuses(rule, "maxReceiveCount: 100", "maxReceiveCount: 5", "maxReceiveCount");
     refuses(rule, "{MessageRetentionPeriod: 1209600}", "{MessageRetentionPeriod: 60}", "fourteen days");
     refuses(rule, "BuyDeadLetters.QueueName", "BuyQueue.QueueName", "no alarm");
 }

@@ -18,6 +18,8 @@ pub struct Letter {
     /// How often it was received, looks like this one included.
     pub received: u32,
     pub body: String,
+    /// The reason with which its consumer parked it.
+    pub reason: Option<String>,
     pub content: Content,
 }
 

@@ -145,6 +145,7 @@ fn letter(message: Message) -> Letter {
         receipt: message.receipt_handle.unwrap_or_default(),
         sent: sent.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
         received: received.unwrap_or(0),
+        reason: noted("reason"),
         body,
     }
 }

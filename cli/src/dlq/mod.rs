@@ -633,7 +633,7 @@ mod tests {
         });
         let body = json!({ "detail": detail }).to_string();
         let content = Content::of(&body, None);
-        Letter { id: id.into(), receipt: String::new(), sent: None, received: 1, body, content }
+        Letter { id: id.into(), receipt: String::new(), sent: None, received: 1, body, reason: None, content }
     }
 
     #[test]
@@ -691,7 +691,15 @@ mod tests {
     fn about(body: &Value) -> Letter {
         let body = body.to_string();
         let content = Content::of(&body, None);
-        Letter { id: "m".into(), receipt: String::new(), sent: None, received: 1, body, content }
+        Letter {
+            id: "m".into(),
+            receipt: String::new(),
+            sent: None,
+            received: 1,
+            body,
+            reason: None,
+            content,
+        }
     }
 
     #[test]

@@ -309,6 +309,7 @@ mod tests {
                 self.receipts.set(self.receipts.get() + 1);
                 (message.receipt, message.visible) = (self.receipts.get(), now + HIDDEN);
                 letters.push(Letter {
+                    reason: None,
                     id: message.id.clone(),
                     receipt: format!("{index} {}", message.receipt),
                     sent: Some(message.sent),

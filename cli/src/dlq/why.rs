@@ -12,8 +12,11 @@ const PAGES: usize = 3;
 /// Messages whose reason is looked up in one go: each costs a search in the log, or two.
 pub const LOOKED_UP: usize = 20;
 
-/// The last error that the consumer logged about this message, if it can be found.
+/// The reason with which the consumer parked this message, or the last error that it logged about it.
 pub async fn logged(mall: &Deployed, consumer: &str, letter: &Letter) -> Result<Option<String>> {
+    if letter.reason.is_some() {
+        return Ok(letter.reason.clone());
+    }
     for id in ids(letter) {
         let why = about(mall, consumer, &id, letter.sent).await?;
         if why.is_some() {

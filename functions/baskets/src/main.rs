@@ -33,6 +33,7 @@ async fn function(name: String) -> Result<Option<Function>, String> {
             aws::sweeper::<Stores>(&config, "BASKET_STORES_TABLE", &store, &ports)?,
         ])
     };
+    let messages = aws::messages(&config, &ports);
     Ok(Some(match name.as_str() {
         "start-basket" => use_case(&baskets(), &ports, Baskets::start_basket),
         "add-item" => use_case(&shopping()?, &ports, Shopping::add_item),
@@ -40,8 +41,10 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         "checkout-basket" => use_case(&shopping()?, &ports, Shopping::checkout_basket),
         "cancel-basket" => use_case(&baskets(), &ports, Baskets::cancel_basket),
         "get-basket" => use_case(&baskets(), &ports, Baskets::get_basket),
-        "project-basket-products" => batch_consumer(&Arc::new(copy()?), Catalogue::project_products),
-        "project-basket-stores" => batch_consumer(&Arc::new(copy()?), Catalogue::project_stores),
+        "project-basket-products" => {
+            batch_consumer(&Arc::new(copy()?), &messages, Catalogue::project_products)
+        }
+        "project-basket-stores" => batch_consumer(&Arc::new(copy()?), &messages, Catalogue::project_stores),
         "sweep-view" => sweep_view(sweepers()?, &ports),
         _ => return Ok(None),
     }))

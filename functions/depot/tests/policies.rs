@@ -13,7 +13,9 @@ use contracts::{
 use depot::{Depot, Planner};
 use hall::{Goods, Hall, approved, cancelled, path, rejected};
 use kernel::{Uuid, Version};
-use lambda::consumer;
+use std::sync::Arc;
+
+use lambda::{MemoryQueue, Messages, consumer};
 use serde_json::{Value, json};
 use testing::faulty::OnAppend;
 
@@ -354,7 +356,7 @@ async fn an_event_that_no_policy_answers_is_a_mistake_in_the_template() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_answered_goes_back_to_the_queue_alone() {
+async fn what_can_never_be_answered_is_parked_alone() {
     let (hall, apple, bot) = hall().await;
     let order = list_in(&hall, "assigned", apple, &bot).await;
     hall.undo(order).await;
@@ -362,7 +364,10 @@ async fn what_cannot_be_answered_goes_back_to_the_queue_alone() {
     let poison = Envelope { data: Some(json!("noise")), ..event.clone() };
     let message = |id: &str, event: &Envelope| json!({ "messageId": id, "body": json!({ "detail": event }).to_string(), "eventSource": "aws:sqs" });
     let batch = json!({ "Records": [message("poison", &poison), message("good", &event)] });
-    let answer = consumer(&hall.depot(), Depot::free_bot).invoke(batch).await.unwrap();
-    assert_eq!(answer["batchItemFailures"], json!([{ "itemIdentifier": "poison" }]));
+    let queue = MemoryQueue::default();
+    let messages = Messages::new(Arc::new(queue.clone()), hall.world.ports());
+    let answer = consumer(&hall.depot(), &messages, Depot::free_bot).invoke(batch).await.unwrap();
+    assert_eq!(answer["batchItemFailures"], json!([]));
+    assert_eq!(queue.asked().parked.into_keys().collect::<Vec<_>>(), ["poison"]);
     assert_eq!(hall.bot_status(&bot).await, ("idle".into(), None));
 }

@@ -25,6 +25,8 @@ use projection::{
     DynamoProgress, DynamoViews, Limits, ProjectedView, Projection, Projector, Sweeper, Sweeping, Swept,
 };
 
+use crate::{consumer::Messages, sqs::Sqs};
+
 /// Time-outs and retries of every call to AWS: three attempts of at most 3 s, 8 s in all, which is
 /// less than any function's own time-out. DynamoDB answers within 10 ms; what takes longer is a lost
 /// packet or a dead connection (a frozen environment's pool), and a fresh attempt beats waiting.
@@ -80,6 +82,11 @@ impl LoadServiceConfig for Environment {
 pub fn setting(name: &str) -> Result<String, String> {
     std::env::var(name)
         .map_err(|_| format!("environment variable {name} is not set: the template must set it"))
+}
+
+/// The queues from which a consumer gets its messages.
+pub fn messages(config: &SdkConfig, ports: &Ports) -> Messages {
+    Messages::new(Arc::new(Sqs::new(config)), ports.clone())
 }
 
 /// The event store in the table that `EVENT_TABLE` names.

@@ -39,6 +39,8 @@ const UNAVAILABLE: &str = "Unavailable";
 const CONFLICT: &str = "Conflict";
 /// Codes that mean "others were faster, try again".
 const CONTENDED: &str = "CONTENDED";
+/// The code of what no repeat helps with.
+const POISON: &str = "POISON";
 
 impl Fault {
     /// A fault with this status, code and message.
@@ -65,6 +67,11 @@ impl Fault {
         }
     }
 
+    /// 500: an event, or the data that it is about, makes no sense to this code. No repeat helps, so a consumer parks the event at once.
+    pub fn poison(cause: impl fmt::Display) -> Self {
+        Self { code: POISON.into(), ..Self::internal(cause) }
+    }
+
     /// 503: try again later.
     pub fn unavailable(cause: impl fmt::Display) -> Self {
         Self {
@@ -86,6 +93,11 @@ impl Fault {
     /// answer, or others were faster. Data that makes no sense and missing permissions stay as they are.
     pub fn may_pass(&self) -> bool {
         self.is_technical() && self.status != 500
+    }
+
+    /// Returns true if no repeat of the same event helps, whoever repeats it.
+    pub fn is_poison(&self) -> bool {
+        self.code == POISON
     }
 
     /// The error's name for Step Functions, where it decides between retry and compensation.
@@ -145,7 +157,8 @@ impl From<StoreError> for Fault {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable { .. } => Fault::unavailable(error),
-            StoreError::Refused { .. } | StoreError::Corrupt { .. } => Fault::internal(error),
+            StoreError::Refused { .. } => Fault::internal(error),
+            StoreError::Corrupt { .. } => Fault::poison(error),
         }
     }
 }

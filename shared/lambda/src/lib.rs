@@ -11,6 +11,7 @@
 mod answer;
 pub mod aws;
 mod call;
+mod consumer;
 mod edge;
 mod fault;
 mod form;
@@ -20,15 +21,18 @@ pub mod orders;
 pub mod policy;
 mod queue;
 mod serve;
+mod sqs;
 mod sweep;
 mod system;
 mod view;
 
 pub use answer::Answer;
 pub use call::Call;
+pub use consumer::{Messages, batch_consumer, consumer};
 pub use fault::{Detail, Fault};
 pub use form::Form;
-pub use serve::{Function, batch_consumer, consumer, raw, serve, use_case};
+pub use queue::{Asked, MemoryQueue, Message, Queue};
+pub use serve::{Function, raw, serve, use_case};
 pub use sweep::sweep_view;
 pub use system::system_ports;
 pub use view::settled;

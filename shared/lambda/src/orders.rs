@@ -19,7 +19,7 @@ use crate::Fault;
 pub async fn placed(store: &EventStore, id: OrderId) -> Result<OrderCreated, Fault> {
     let stream: StreamId = format!("ordering.Order/{id}").parse().map_err(Fault::internal)?;
     let first = store.event(&stream, Version::FIRST).await?.ok_or_else(|| Fault::not_found("order", id))?;
-    match first.event::<OrderEvent>().map_err(Fault::internal)? {
+    match first.event::<OrderEvent>().map_err(Fault::poison)? {
         OrderEvent::OrderCreated(created) => Ok(created),
         OrderEvent::OrderApproved(_)
         | OrderEvent::OrderRejected(_)
@@ -54,7 +54,7 @@ pub async fn standing(store: &EventStore, id: OrderId) -> Result<(OrderCreated, 
     let stream: StreamId = format!("ordering.Order/{id}").parse().map_err(Fault::internal)?;
     let (mut placed, mut standing) = (None, Standing::Pending);
     for event in &store.events_after(&stream, Version::NONE).await? {
-        match event.event::<OrderEvent>().map_err(Fault::internal)? {
+        match event.event::<OrderEvent>().map_err(Fault::poison)? {
             OrderEvent::OrderCreated(created) => placed = Some(created),
             OrderEvent::OrderApproved(_) | OrderEvent::OrderReadied(_) => standing = Standing::Placed,
             OrderEvent::OrderCompleted(_) => standing = Standing::Completed,

@@ -12,11 +12,11 @@ use crate::Fault;
 /// When the event table fails, or the event is not one of these.
 pub async fn whole<E: Event>(store: &EventStore, event: &Envelope) -> Result<E, Fault> {
     if event.data.is_some() {
-        return event.event().map_err(Fault::internal);
+        return event.event().map_err(Fault::poison);
     }
     let fetched = store.event(&event.stream, event.version).await?;
-    let missing = || Fault::internal(format!("{} has no version {}", event.stream, event.version));
-    fetched.ok_or_else(missing)?.event().map_err(Fault::internal)
+    let missing = || Fault::poison(format!("{} has no version {}", event.stream, event.version));
+    fetched.ok_or_else(missing)?.event().map_err(Fault::poison)
 }
 
 /// The id of what the event happened to.
@@ -24,10 +24,10 @@ pub async fn whole<E: Event>(store: &EventStore, event: &Envelope) -> Result<E, 
 /// # Errors
 /// When the stream's id is no UUID, which the writers rule out.
 pub fn subject<K>(event: &Envelope) -> Result<Id<K>, Fault> {
-    event.stream.id().parse().map_err(|e| Fault::internal(format!("{}: {e}", event.stream)))
+    event.stream.id().parse().map_err(|e| Fault::poison(format!("{}: {e}", event.stream)))
 }
 
 /// The bus rule lets through what a policy answers; anything else is a mistake in the template.
 pub fn unexpected<E: Event>(event: &E) -> Fault {
-    Fault::internal(format!("{} is not what this policy answers: check its rule", event.event_type()))
+    Fault::poison(format!("{} is not what this policy answers: check its rule", event.event_type()))
 }

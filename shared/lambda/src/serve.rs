@@ -2,8 +2,6 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use aws_lambda_events::sqs::SqsEvent;
-use contracts::Envelope;
 use kernel::ports::Ports;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent, service_fn};
 use serde::{Serialize, de::DeserializeOwned};
@@ -13,7 +11,7 @@ use tracing::Instrument;
 use crate::{
     Answer, Call, Fault,
     edge::{self, Door},
-    log, queue,
+    log,
 };
 
 type Running = Pin<Box<dyn Future<Output = Result<Value, Diagnostic>> + Send>>;
@@ -77,78 +75,6 @@ where
             .await
         })
     }))
-}
-
-/// Handles the events of a queue one by one. What fails goes back to the queue alone, and after the
-/// queue's maximum number of receives to its dead-letter queue.
-pub fn consumer<S, F, Fut>(state: &Arc<S>, run: F) -> Function
-where
-    S: Send + Sync + 'static,
-    F: Fn(Arc<S>, Envelope) -> Fut + Send + Sync + Copy + 'static,
-    Fut: Future<Output = Result<(), Fault>> + Send + 'static,
-{
-    batch_consumer(state, move |state, envelopes| async move {
-        let mut results = Vec::with_capacity(envelopes.len());
-        for envelope in envelopes {
-            let span = tracing::info_span!(
-                "event", id = %envelope.id, r#type = %envelope.event_type, stream = %envelope.stream,
-                version = envelope.version.get(), correlation = %envelope.correlation,
-                causation = ?envelope.causation, trace = envelope.trace.as_ref().map(|t| t.as_str()),
-            );
-            results.push(run(state.clone(), envelope).instrument(span).await);
-        }
-        results
-    })
-}
-
-/// Handles the events of a queue batch by batch; the answer has one result per event, in order.
-pub fn batch_consumer<S, F, Fut>(state: &Arc<S>, run: F) -> Function
-where
-    S: Send + Sync + 'static,
-    F: Fn(Arc<S>, Vec<Envelope>) -> Fut + Send + Sync + Copy + 'static,
-    Fut: Future<Output = Vec<Result<(), Fault>>> + Send + 'static,
-{
-    let state = state.clone();
-    raw(move |event: SqsEvent, _context| {
-        let state = state.clone();
-        async move {
-            let mut failed = Vec::new();
-            let (mut messages, mut envelopes) = (Vec::new(), Vec::new());
-            for delivery in queue::deliveries::<Envelope>(event) {
-                match delivery.detail {
-                    Ok(envelope) => {
-                        messages.push((delivery.message, envelope.clone()));
-                        envelopes.push(envelope);
-                    }
-                    Err(error) => {
-                        tracing::error!(message = %delivery.message, %error, "not an event: left to the dead-letter queue");
-                        failed.push(delivery.message);
-                    }
-                }
-            }
-            let mut results = run(state, envelopes).await.into_iter();
-            for (message, event) in messages {
-                let result =
-                    results.next().unwrap_or_else(|| Err(Fault::internal("the consumer did not answer")));
-                let (kind, stream, version) = (&event.event_type, &event.stream, event.version.get());
-                let (correlation, trace) = (event.correlation, event.trace.as_ref().map(|t| t.as_str()));
-                let causation = event.causation.map(|c| c.to_string());
-                match result {
-                    Ok(()) => tracing::info!(
-                        event = %event.id, r#type = %kind, %stream, version, %correlation, causation, trace, "handled"
-                    ),
-                    Err(error) => {
-                        tracing::error!(
-                            event = %event.id, r#type = %kind, %stream, version, %correlation, causation, trace,
-                            code = %error.code, %error, "not handled: left to the queue"
-                        );
-                        failed.push(message);
-                    }
-                }
-            }
-            Ok::<_, Fault>(queue::failures(failed))
-        }
-    })
 }
 
 /// A function over some other kind of event.

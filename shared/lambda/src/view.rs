@@ -42,7 +42,9 @@ pub fn settled(events: &[Envelope], outcome: BatchOutcome) -> Vec<Result<(), Fau
     crate::metrics::batch(events, &outcome);
     let mut results: Vec<Result<(), Fault>> = events.iter().map(|_| Ok(())).collect();
     for failed in outcome.failed {
-        results[failed.index] = Err(Fault::internal(&failed.error));
+        let error = &failed.error;
+        results[failed.index] =
+            Err(if error.may_pass() { Fault::unavailable(error) } else { Fault::poison(error) });
     }
     results
 }
