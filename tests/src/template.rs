@@ -343,6 +343,43 @@ pub fn views_are_listed(templates: &[Template]) -> Vec<String> {
     problems
 }
 
+/// A role that lists by an index of keys may read the rows of its table in batches, and no other role may.
+pub fn lists_of_keys_read_rows(templates: &[Template]) -> Vec<String> {
+    let mut problems = vec![];
+    for template in templates {
+        let keys_only = |table: &str, index: &str| {
+            let of_keys = |found: &Value| {
+                found["IndexName"] == index && found["Projection"]["ProjectionType"] == "KEYS_ONLY"
+            };
+            items(&template.document["Resources"][table]["Properties"]["GlobalSecondaryIndexes"]).any(of_keys)
+        };
+        let statements: Vec<Statement<'_>> = template.statements().collect();
+        let mut roles: BTreeMap<&str, [BTreeSet<&str>; 2]> = BTreeMap::new();
+        for statement in &statements {
+            let [listed, read] = roles.entry(statement.holder.id).or_default();
+            if statement.actions().contains(&"dynamodb:Query") {
+                let indexes = statement.resources().filter_map(|resource| {
+                    resource["Fn::Sub"].as_str()?.strip_prefix("${")?.split_once(".Arn}/index/")
+                });
+                let of_keys = indexes.filter(|(table, index)| keys_only(table, index));
+                listed.extend(of_keys.map(|(table, _)| table));
+            }
+            if statement.actions().contains(&"dynamodb:BatchGetItem") {
+                read.extend(statement.resources().map(|resource| referred(resource).unwrap_or("?")));
+            }
+        }
+        for (role, [listed, read]) in roles {
+            problems.extend(listed.difference(&read).map(|table| {
+                format!("{role} in {}: lists keys of {table} and may not read the rows", template.context)
+            }));
+            problems.extend(read.difference(&listed).map(|table| {
+                format!("{role} in {}: may read rows of {table} and lists no keys of it", template.context)
+            }));
+        }
+    }
+    problems
+}
+
 /// No function may change or remove an item of any table by more than a conditional put. Only a worker that
 /// rebuilds views removes rows, and of views only.
 pub fn no_updates_and_no_deletes(templates: &[Template]) -> Vec<String> {

@@ -8,8 +8,8 @@ use aws_sdk_dynamodb::{
     error::{BuildError, ProvideErrorMetadata, SdkError},
     types::{
         AttributeDefinition, AttributeValue, BillingMode, ConsumedCapacity, GlobalSecondaryIndex,
-        KeySchemaElement, KeyType, Projection as IndexProjection, ProjectionType, ReturnConsumedCapacity,
-        ScalarAttributeType,
+        KeySchemaElement, KeyType, KeysAndAttributes, Projection as IndexProjection, ProjectionType,
+        ReturnConsumedCapacity, ScalarAttributeType,
     },
 };
 use event_store::{Failure, Meter, Segment};
@@ -19,8 +19,8 @@ use crate::{
     page::{Index, Position},
     projection::Projection,
     store::{
-        APPLIED, Consistency, EMPTY, ID, KeyPage, List, Listed, Put, RowKey, SCHEMA, Stamp, Stored,
-        ViewError, ViewStore, ViewTable, check_fields, content, malformed,
+        APPLIED, Batch, Consistency, EMPTY, Entry, ID, KeyPage, List, Listed, Put, RowKey, SCHEMA, Stamp,
+        Stored, ViewError, ViewStore, ViewTable, check_fields, content, malformed,
     },
 };
 
@@ -29,7 +29,7 @@ type Item = HashMap<String, AttributeValue>;
 /// Rows in a DynamoDB table: one table for one generation of one view.
 ///
 /// Needs `dynamodb:GetItem` and `dynamodb:PutItem` on the table, and `dynamodb:Query` on an index that is
-/// listed; as a [`ViewTable`] also `dynamodb:Scan` and `dynamodb:DeleteItem`. Time-outs and the SDK's own retries are those of the client that is passed in.
+/// listed, with `dynamodb:BatchGetItem` on the table if the index holds keys only; as a [`ViewTable`] also `dynamodb:Scan` and `dynamodb:DeleteItem`. Time-outs and the SDK's own retries are those of the client that is passed in.
 #[derive(Debug)]
 pub struct DynamoViews<P> {
     client: Client,
@@ -130,7 +130,7 @@ impl<P: Projection> ViewStore<P> for DynamoViews<P> {
             return Ok(Listed { rows: Vec::new(), next: None });
         }
         let mut names = HashMap::from([("#partition".to_owned(), list.index.partition.to_owned())]);
-        let mut values = Item::from([(":partition".to_owned(), text(list.partition))]);
+        let mut values = Item::from([(":partition".to_owned(), text(&list.key()))]);
         let condition = match (&list.range.from, &list.range.to) {
             (None, None) => "#partition = :partition",
             (Some(_), None) => "#partition = :partition AND #sort >= :from",
@@ -144,7 +144,7 @@ impl<P: Projection> ViewStore<P> for DynamoViews<P> {
             }
         }
         let mut start = list.after.as_ref().map(|position| key(list, position));
-        let mut found: Vec<(Position, Stored<P::Row>)> = Vec::new();
+        let mut found: Vec<Entry<P::Row>> = Vec::new();
         loop {
             // One row more than asked for tells whether there is a next page.
             let wanted = list.limit + 1 - found.len();
@@ -159,13 +159,17 @@ impl<P: Projection> ViewStore<P> for DynamoViews<P> {
                 .scan_index_forward(!list.descending)
                 .set_exclusive_start_key(start)
                 .limit(i32::try_from(wanted).unwrap_or(i32::MAX))
+                .set_return_consumed_capacity(self.report())
                 .send()
                 .await
                 .map_err(|e| view_error::<P, _>("Query", e))?;
+            if let Some(meter) = &self.meter {
+                meter.read(units(page.consumed_capacity()));
+            }
             for item in page.items.unwrap_or_default() {
-                let sort = string::<P>(&item, list.index.sort)?;
-                let (id, stored) = decode::<P>(item)?;
-                found.push((Position { id, sort }, stored));
+                let (id, sort) = (string::<P>(&item, ID)?, string::<P>(&item, list.index.sort)?);
+                let stored = if list.index.keys_only { None } else { Some(decode::<P>(item)?.1) };
+                found.push(Entry { at: Position { id, sort }, stored });
             }
             // DynamoDB also ends a page at 1 MB.
             start = page.last_evaluated_key.filter(|key| !key.is_empty());
@@ -175,8 +179,36 @@ impl<P: Projection> ViewStore<P> for DynamoViews<P> {
         }
         let more = found.len() > list.limit;
         found.truncate(list.limit);
-        let next = found.last().filter(|_| more).map(|(position, _)| position.clone());
-        Ok(Listed { rows: found.into_iter().map(|(position, stored)| (position.id, stored)).collect(), next })
+        let next = found.last().filter(|_| more).map(|entry| entry.at.clone());
+        Ok(Listed { rows: found, next })
+    }
+
+    async fn rows(&self, ids: Vec<String>) -> Result<Batch<P::Row>, ViewError> {
+        let keys = ids.iter().map(|id| Item::from([(ID.to_owned(), text(id))])).collect();
+        let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).build();
+        let refused = |e: BuildError| ViewError::Refused {
+            view: P::NAME,
+            operation: "BatchGetItem",
+            why: e.to_string(),
+        };
+        let read = self
+            .client
+            .batch_get_item()
+            .request_items(&self.table, wanted.map_err(refused)?)
+            .set_return_consumed_capacity(self.report())
+            .send()
+            .await
+            .map_err(|e| view_error::<P, _>("BatchGetItem", e))?;
+        if let Some(meter) = &self.meter {
+            read.consumed_capacity().iter().for_each(|capacity| meter.read(units(Some(capacity))));
+        }
+        let items = read.responses.unwrap_or_default().into_values().flatten();
+        let left = read.unprocessed_keys.unwrap_or_default();
+        let left = left.values().flat_map(KeysAndAttributes::keys);
+        Ok(Batch {
+            rows: items.map(decode::<P>).collect::<Result<_, _>>()?,
+            unread: left.map(|key| string::<P>(key, ID)).collect::<Result<_, _>>()?,
+        })
     }
 }
 
@@ -255,7 +287,7 @@ fn number(value: u64) -> AttributeValue {
 fn key(list: &List<'_>, position: &Position) -> Item {
     Item::from([
         (ID.to_owned(), text(&position.id)),
-        (list.index.partition.to_owned(), text(list.partition)),
+        (list.index.partition.to_owned(), text(&list.key())),
         (list.index.sort.to_owned(), text(&position.sort)),
     ])
 }
@@ -365,10 +397,11 @@ fn key_element(name: &str, key_type: KeyType) -> Result<KeySchemaElement, BuildE
 }
 
 fn global_index(index: &Index) -> Result<GlobalSecondaryIndex, BuildError> {
+    let copied = if index.keys_only { ProjectionType::KeysOnly } else { ProjectionType::All };
     GlobalSecondaryIndex::builder()
         .index_name(index.name)
         .key_schema(key_element(index.partition, KeyType::Hash)?)
         .key_schema(key_element(index.sort, KeyType::Range)?)
-        .projection(IndexProjection::builder().projection_type(ProjectionType::All).build())
+        .projection(IndexProjection::builder().projection_type(copied).build())
         .build()
 }

@@ -9,5 +9,6 @@ mod reading;
 mod rebuilding;
 mod registry;
 mod schemas;
+mod shards;
 mod stage;
 mod stores;
