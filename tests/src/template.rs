@@ -274,6 +274,45 @@ pub fn views_are_listed(templates: &[Template]) -> Vec<String> {
     problems
 }
 
+/// A role that lists by an index of keys may read the rows of its table in batches, and no other role may.
+pub fn lists_of_keys_read_rows(templates: &[Template]) -> Vec<String> {
+    let mut problems = vec![];
+    for template in templates {
+        let keys_only = |table: &str, index: &str| {
+            let of_keys = |found: &Value| {
+                found["IndexName"] == index && found["Projection"]["ProjectionType"] == "KEYS_ONLY"
+            };
+            items(&template.document["Resources"][table]["Properties"]["GlobalSecondaryIndexes"]).any(of_keys)
+        };
+        let statements: Vec<Statement<'_>> = template.statements().collect();
+        let mut roles: BTreeMap<&str, [BTreeSet<&str>; 2]> = BTreeMap::new();
+        for statement in &statements {
+            let [listed, read] = roles.entry(statement.holder.id).or_default();
+            if statement.actions().contains(&"dynamodb:Query") {
+                let indexes = statement.resources().filter_map(|resource| {
+                    resource["Fn::Sub"].as_str()?.strip_prefix("${")?.split_once(".Arn}/index/")
+                });
+                let of_keys = indexes.filter(|(table, index)| keys_only(table, index));
+                listed.extend(of_keys.map(|(table, _)| table));
+            }
+            // A sweep reads rows in batches, too, and lists nothing.
+            if statement.actions().contains(&"dynamodb:BatchGetItem") && !is_of(&statement.holder, &[SWEEPER])
+            {
+                read.extend(statement.resources().map(|resource| referred(resource).unwrap_or("?")));
+            }
+        }
+        for (role, [listed, read]) in roles {
+            problems.extend(listed.difference(&read).map(|table| {
+                format!("{role} in {}: lists keys of {table} and may not read the rows", template.context)
+            }));
+            problems.extend(read.difference(&listed).map(|table| {
+                format!("{role} in {}: may read rows of {table} and lists no keys of it", template.context)
+            }));
+        }
+    }
+    problems
+}
+
 /// No function may change or remove an item of any table by more than a conditional put. Only a worker that
 /// sweeps views removes rows, and of views only.
 pub fn no_updates_and_no_deletes(templates: &[Template]) -> Vec<String> {
@@ -642,7 +681,7 @@ fn harms(template: &Template, function: Resource<'_>) -> Vec<String> {
             let appends = action == "dynamodb:PutItem" && is_event_table(&statement["Resource"]);
             let parks = referred(&statement["Resource"]).is_some_and(|id| id.ends_with("DeadLetters"));
             if action == "sqs:SendMessage" && !parks {
-                harms.push("send messages".to_owned());
+                harms.push(action.to_owned());
             }
             if appends || !HARMLESS.contains(&action) {
                 harms.push(if appends { "append events".to_owned() } else { action.to_owned() });

@@ -116,6 +116,7 @@ fn the_sdk_is_called_in_adapters_only() {
         "shared/event-store/src/failure.rs",
         "shared/executions/src/step_functions.rs",
         "shared/lambda/src/aws.rs",
+        "shared/lambda/src/sqs.rs",
         "shared/projection/src/dynamo.rs",
         "shared/projection/src/progress/dynamo.rs",
     ];

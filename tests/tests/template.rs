@@ -277,6 +277,8 @@ Resources:
             Statement:
               - {Effect: Allow, Action: [logs:CreateLogStream, logs:PutLogEvents], Resource: !GetAtt BuyLog.Arn}
               - {Effect: Allow, Action: dynamodb:ListStreams, Resource: "*"}
+              - {Effect: Allow, Action: [sqs:DeleteMessage, sqs:ChangeMessageVisibility], Resource: !GetAtt BuyQueue.Arn}
+              - {Effect: Allow, Action: sqs:SendMessage, Resource: !GetAtt BuyDeadLetters.Arn}
   BuyLog:
     Type: AWS::Logs::LogGroup
     Properties: {LogGroupName: !Sub "/aws/lambda/${Prefix}-toys-buy", RetentionInDays: !Ref LogRetentionDays}
@@ -284,11 +286,12 @@ Resources:
     Type: AWS::SQS::Queue
     Properties:
       VisibilityTimeout: 60
+      QueueName: !Sub "${Prefix}-toys-buy"
       MessageRetentionPeriod: 1209600
       RedrivePolicy: {deadLetterTargetArn: !GetAtt BuyDeadLetters.Arn, maxReceiveCount: 100}
   BuyDeadLetters:
     Type: AWS::SQS::Queue
-    Properties: {MessageRetentionPeriod: 1209600}
+    Properties: {MessageRetentionPeriod: 1209600, QueueName: !Sub "${Prefix}-toys-buy-dead"}
   BuyAlarm:
     Type: AWS::CloudWatch::Alarm
     Properties:
@@ -372,6 +375,30 @@ fn the_rules_find_nothing_wrong_with_a_sound_template() {
     for rule in rules {
         assert_eq!(rule(&toys(SOUND)), Vec::<String>::new());
     }
+}
+
+#[test]
+fn a_consumer_that_can_neither_wait_nor_park_is_found() {
+    let rule = template::consumers_can_park;
+    refuses(
+        rule,
+        "sqs:DeleteMessage, sqs:ChangeMessageVisibility",
+        "sqs:DeleteMessage",
+        "ChangeMessageVisibility",
+    );
+    refuses(
+        rule,
+        "sqs:DeleteMessage, sqs:ChangeMessageVisibility",
+        "sqs:ChangeMessageVisibility",
+        "DeleteMessage",
+    );
+    refuses(
+        rule,
+        "sqs:SendMessage, Resource: !GetAtt BuyDeadLetters",
+        "sqs:SendMessage, Resource: !GetAtt BuyQueue",
+        "to its dead-letter",
+    );
+    refuses(template::queues_lose_nothing, "-toys-buy-dead", "-toys-lost", "with -dead");
 }
 
 #[test]
@@ -686,7 +713,7 @@ fn a_queue_that_loses_messages_is_found() {
         "no dead-letter",
     );
     refuses(rule, "maxReceiveCount: 100", "maxReceiveCount: 5", "maxReceiveCount");
-    refuses(rule, "{MessageRetentionPeriod: 1209600}", "{MessageRetentionPeriod: 60}", "fourteen days");
+    refuses(rule, "{MessageRetentionPeriod: 1209600,", "{MessageRetentionPeriod: 60}", "fourteen days");
     refuses(rule, "BuyDeadLetters.QueueName", "BuyQueue.QueueName", "no alarm");
 }
 

@@ -20,20 +20,17 @@ use crate::{bot::Bot, shopping_list::ShoppingList};
 pub struct ShoppingLists;
 
 /// The only partition of [`ALL_LISTS`] and [`ALL_BOTS`].
-///
-/// One partition takes 1,000 write units a second: a thousand changes of lists, hundreds of orders a second. Should writes
-/// ever exceed it, the index pushes back on the row's write, which the queue repeats: the view falls behind and loses
-/// nothing. Beyond that, shard it by a prefix of the id and merge the shards' pages.
 const DEPOT: &str = "depot";
 
 /// The status of lists that wait for a bot.
 const AVAILABLE: &str = "available";
 
 /// All lists, in the order in which they were made, which never changes: pages neither skip nor repeat one.
-pub const ALL_LISTS: Index = Index { name: "all-lists", partition: "listed", sort: "createdAt" };
+pub const ALL_LISTS: Index = Index::new("all-lists", "listed", "createdAt").keys_only().sharded();
 
-/// Lists of one status, in the order in which they were made. The available ones are the work queue.
-pub const LISTS_BY_STATUS: Index = Index { name: "lists-by-status", partition: "shown", sort: "createdAt" };
+/// Lists of one status, in the order in which they were made. The available ones are the work queue. Each event of a list changes
+/// its status, so that keys alone would be written as often as rows.
+pub const LISTS_BY_STATUS: Index = Index::new("lists-by-status", "shown", "createdAt").sharded();
 
 /// A shopping list, without what is on it: that is read from the list's own stream.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,24 +56,25 @@ pub struct ShoppingListRow {
     pub created_at: String,
     /// When it last changed.
     pub changed_at: String,
-    /// Where [`ALL_LISTS`] has it; nowhere when it was never made.
+    /// The place in [`ALL_LISTS`]; none when it was never made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     listed: Option<String>,
-    /// Where [`LISTS_BY_STATUS`] has it; nowhere when it was never made.
+    /// The place in [`LISTS_BY_STATUS`]; none when it was never made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     shown: Option<String>,
 }
 
 impl ShoppingListRow {
     fn turned(self, status: &str, at: String) -> Self {
-        let shown = self.listed.as_ref().map(|_| status.to_owned());
+        let shown = self.listed.as_ref().map(|_| LISTS_BY_STATUS.place(status, self.id));
         Self { status: status.to_owned(), shown, changed_at: at, ..self }
     }
 }
 
 impl Projection for ShoppingLists {
     const NAME: &'static str = "shopping-lists";
-    const SCHEMA: u16 = 1;
+    /// 2: sharded as in [`projection::SHARDS`].
+    const SCHEMA: u16 = 2;
     const CATEGORY: &'static str = "depot.ShoppingList";
     type Row = ShoppingListRow;
 
@@ -94,8 +92,8 @@ impl Projection for ShoppingLists {
                 reason: None,
                 created_at: at.clone(),
                 changed_at: at,
-                listed: Some(DEPOT.to_owned()),
-                shown: Some("pending".to_owned()),
+                listed: Some(ALL_LISTS.place(DEPOT, row_id::<()>(event)?)),
+                shown: Some(LISTS_BY_STATUS.place("pending", row_id::<()>(event)?)),
             }),
             ShoppingListEvent::ShoppingListInitiated(_) => Ok(made(row)?.turned(AVAILABLE, at)),
             ShoppingListEvent::ShoppingListAssigned(assigned) => {
@@ -135,11 +133,11 @@ fn pieces(stops: &[Stop]) -> u64 {
 /// The view of all bots: one row for each.
 pub struct Bots;
 
-/// All bots, in the order in which they were registered.
-pub const ALL_BOTS: Index = Index { name: "all-bots", partition: "listed", sort: "registeredAt" };
+/// All bots, in the order in which they were registered. A bot is written here once, and by no order.
+pub const ALL_BOTS: Index = Index::new("all-bots", "listed", "registeredAt").keys_only();
 
 /// Bots of one status, in the order in which they were registered.
-pub const BOTS_BY_STATUS: Index = Index { name: "bots-by-status", partition: "status", sort: "registeredAt" };
+pub const BOTS_BY_STATUS: Index = Index::new("bots-by-status", "shown", "registeredAt").sharded();
 
 /// A bot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -156,13 +154,23 @@ pub struct BotRow {
     pub shopping_list_id: Option<ShoppingListId>,
     /// When it was registered: RFC 3339 with all nine places, so that text sorts as time does.
     pub registered_at: String,
-    /// Where [`ALL_BOTS`] has it.
+    /// The place in [`ALL_BOTS`].
     listed: String,
+    /// The place in [`BOTS_BY_STATUS`].
+    shown: String,
+}
+
+impl BotRow {
+    fn turned(self, status: &str, shopping_list_id: Option<ShoppingListId>) -> Self {
+        let shown = BOTS_BY_STATUS.place(status, self.id);
+        Self { status: status.to_owned(), shown, shopping_list_id, ..self }
+    }
 }
 
 impl Projection for Bots {
     const NAME: &'static str = "bots";
-    const SCHEMA: u16 = 1;
+    /// 2: sharded as in [`projection::SHARDS`].
+    const SCHEMA: u16 = 2;
     const CATEGORY: &'static str = "depot.Bot";
     type Row = BotRow;
 
@@ -175,16 +183,13 @@ impl Projection for Bots {
                 status: "idle".to_owned(),
                 shopping_list_id: None,
                 registered_at: sortable(event.at),
-                listed: DEPOT.to_owned(),
+                listed: ALL_BOTS.place(DEPOT, row_id::<()>(event)?),
+                shown: BOTS_BY_STATUS.place("idle", row_id::<()>(event)?),
             }),
-            BotEvent::BotActivated(activated) => Ok(BotRow {
-                status: "active".to_owned(),
-                shopping_list_id: Some(activated.shopping_list_id),
-                ..row()?
-            }),
-            BotEvent::BotIdled(_) => {
-                Ok(BotRow { status: "idle".to_owned(), shopping_list_id: None, ..row()? })
+            BotEvent::BotActivated(activated) => {
+                Ok(row()?.turned("active", Some(activated.shopping_list_id)))
             }
+            BotEvent::BotIdled(_) => Ok(row()?.turned("idle", None)),
         }
     }
 }

@@ -22,14 +22,14 @@ pub struct StockLevels;
 /// The tracked products of one store, in the order in which their counts began. A product that is not tracked has no `shelf` and is not
 /// in the index.
 ///
-/// A store is one partition: a thousand changes of its stock a second, which is more than its products' streams take.
-pub const BY_STORE: Index = Index { name: "by-store", partition: "shelf", sort: "trackedAt" };
+/// A product is written here when its count begins and when it ends. No order writes anything.
+pub const BY_STORE: Index = Index::new("by-store", "shelf", "trackedAt").keys_only();
 
 /// What is low, longest first. Only these rows have `warned` and `lowSince` and are in the index.
 ///
-/// One partition for the whole mall takes a thousand changes of *low* products a second. Should writes ever exceed it, the
-/// index pushes back on the row's write, which the queue repeats: the view falls behind and loses nothing.
-pub const LOW: Index = Index { name: "low", partition: "warned", sort: "lowSince" };
+/// A product is written here when it becomes low and when it no longer is, and not when its stock changes between: far less than
+/// once an order. So one partition will do for the mall.
+pub const LOW: Index = Index::new("low", "warned", "lowSince").keys_only();
 
 /// The only partition of [`LOW`].
 const MALL: &str = "mall";

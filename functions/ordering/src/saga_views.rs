@@ -32,17 +32,19 @@ use crate::{
     saga::Saga,
     sagas::name_of,
     timeline::{History, TimelineView},
-    views::{BY_STAGE, COMPLETED, OrderRow, Orders, PENDING, PLACED, shards},
+    views::{BY_STAGE, COMPLETED, OrderRow, Orders, PENDING, PLACED},
 };
 
 /// The view of sagas that have a stream: one row for each.
 pub struct SagaRows;
 
-/// Sagas of one stage, by the time their stream began. One partition takes 1,000 write units a second and a
-/// saga takes three, so some 300 undos a second.
-pub const BY_STATUS: Index = Index { name: "by-status", partition: "status", sort: "startedAt" };
-/// Sagas that are looked at again when their time is over. Only these rows have `due`.
-pub const DUE: Index = Index { name: "due", partition: "due", sort: "dueAt" };
+/// Sagas of one status, by the time their stream began. An undo takes three write units.
+pub const BY_STATUS: Index = Index::new("by-status", "shown", "startedAt").sharded();
+/// Sagas that are looked at again when their time is over. Only these rows have `due`. An undo takes two write
+/// units, and one more for each further attempt.
+pub const DUE: Index = Index::new("due", "due", "dueAt").sharded();
+/// The only partition of [`DUE`].
+pub(crate) const SAGAS: &str = "sagas";
 
 /// Rows that are read at a time.
 const AT_A_TIME: usize = 8;
@@ -71,7 +73,9 @@ pub struct SagaRow {
     cause: Option<String>,
     started_at: String,
     changed_at: String,
-    /// The partition of [`DUE`] that has the row.
+    /// The place in [`BY_STATUS`].
+    shown: String,
+    /// The place in [`DUE`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     due: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,7 +91,8 @@ impl SagaRow {
 
 impl Projection for SagaRows {
     const NAME: &'static str = "sagas";
-    const SCHEMA: u16 = 1;
+    /// 2: sharded as in [`projection::SHARDS`].
+    const SCHEMA: u16 = 2;
     const CATEGORY: &'static str = Saga::CATEGORY;
     type Row = SagaRow;
 
@@ -100,6 +105,7 @@ impl Projection for SagaRows {
         let mut row = SagaRow {
             id: row_id(event)?,
             status: String::new(),
+            shown: String::new(),
             attempts,
             origin,
             reason,
@@ -130,7 +136,7 @@ impl Projection for SagaRows {
             }
             SagaEvent::SagaSettled(_) => "settled",
         };
-        Ok(SagaRow { status: status.to_owned(), ..row })
+        Ok(SagaRow { status: status.to_owned(), shown: BY_STATUS.place(status, row.id), ..row })
     }
 }
 
@@ -138,7 +144,7 @@ impl SagaRow {
     /// An attempt began that is looked at again when its time is over.
     fn is_due(&mut self, until: Timestamp) {
         self.attempts += 1;
-        (self.due, self.due_at) = (Some(DUE.partition.to_owned()), Some(sortable(until)));
+        (self.due, self.due_at) = (Some(DUE.place(SAGAS, self.id)), Some(sortable(until)));
     }
 }
 
@@ -173,10 +179,9 @@ impl Status {
 
     /// Returns the partitions that list it.
     fn lists(self) -> Vec<Source> {
-        let orders = |stage| shards(stage).map(Source::Orders);
         match self {
-            Self::Running => orders(PENDING).collect(),
-            Self::Succeeded => orders(PLACED).chain(orders(COMPLETED)).collect(),
+            Self::Running => vec![Source::Orders(PENDING)],
+            Self::Succeeded => vec![Source::Orders(PLACED), Source::Orders(COMPLETED)],
             Self::Undoing => vec![Source::Sagas("undoing")],
             Self::Undone => vec![Source::Sagas("undone")],
             Self::Stuck => vec![Source::Sagas("stuck")],
@@ -186,7 +191,7 @@ impl Status {
 
 /// A partition of an index that has sagas.
 enum Source {
-    Orders(String),
+    Orders(&'static str),
     Sagas(&'static str),
 }
 
@@ -197,12 +202,14 @@ enum Found {
 }
 
 impl Found {
-    /// Place in a list: time, then id.
-    fn place(&self) -> (&str, OrderId) {
-        match self {
+    /// Place in a list: time, then shard, as in the merged list of each index, then id.
+    fn place(&self) -> (&str, u32, OrderId) {
+        let (at, id) = match self {
             Self::Order(order) => (&order.placed_at, order.id),
             Self::Saga(saga) => (&saga.started_at, saga.id),
-        }
+        };
+        // The indexes of both views have as many shards.
+        (at, BY_STAGE.shard_of(&id.to_string()), id)
     }
 }
 
@@ -255,7 +262,7 @@ impl SagaViews {
         let more = found.len() > limit;
         found.truncate(limit);
         let last = found.last().filter(|_| more).map(Found::place);
-        let next = last.map(|(at, id)| format!("{at}_{id}"));
+        let next = last.map(|(at, _, id)| format!("{at}_{id}"));
         let shown: Vec<_> = found.into_iter().map(|found| self.shown(found, &wanted)).collect();
         let shown: Vec<_> = stream::iter(shown).buffered(AT_A_TIME).try_collect().await?;
         Answer::view(&ListedSagas { sagas: shown.into_iter().flatten().collect(), next }, None)
@@ -263,11 +270,12 @@ impl SagaViews {
 
     /// Reads the sagas of one partition that come after `after`, newest first.
     async fn page(&self, source: Source, after: Option<Position>, limit: usize) -> Result<Vec<Found>, Fault> {
-        let (index, partition) = match &source {
-            Source::Orders(partition) => (&BY_STAGE, partition.as_str()),
-            Source::Sagas(status) => (&BY_STATUS, *status),
+        let (index, partition) = match source {
+            Source::Orders(stage) => (&BY_STAGE, stage),
+            Source::Sagas(status) => (&BY_STATUS, status),
         };
-        let list = List { index, partition, range: Range::default(), descending: true, after, limit };
+        let list =
+            List { index, partition, shard: None, range: Range::default(), descending: true, after, limit };
         match source {
             Source::Orders(_) => {
                 let rows = self.orders.list_rows(&list).await?.rows;
@@ -283,7 +291,7 @@ impl SagaViews {
     /// Shows a saga with the row that the other view has of it. A saga may be in an index of each view: it is
     /// shown from the one that its status goes by.
     async fn shown(&self, found: Found, wanted: &[Status]) -> Result<Option<SagaView>, Fault> {
-        let id = found.place().1.to_string();
+        let id = found.place().2.to_string();
         let (order, saga, by_order) = match found {
             Found::Order(order) => (order, self.rows.read(&id, None).await?.map(|read| read.row), true),
             Found::Saga(saga) => match self.orders.read(&id, None).await? {

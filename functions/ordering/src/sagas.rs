@@ -38,7 +38,7 @@ use lambda::{
     Answer, Call, Fault, Form, metrics,
     policy::{subject, unexpected, whole},
 };
-use projection::{List, Position, Projector, Range, sortable};
+use projection::{List, Position, Projector, Range, SHARDS, sortable};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -46,9 +46,9 @@ use crate::{
     events_of,
     order::{Order, OrderCommand},
     saga::{Next, Patience, Saga, SagaCommand, Stage, Undo, next},
-    saga_views::{DUE, SagaRows},
+    saga_views::{DUE, SAGAS, SagaRows},
     timeline::read_order,
-    views::{BY_STAGE, Orders, PENDING, PLACED, shards},
+    views::{BY_STAGE, Orders, PENDING, PLACED},
 };
 
 // Reasons of orders that are undone, unless a step of the placement gave one.
@@ -630,21 +630,16 @@ impl Resumer {
     /// Handles what a list has up to a sort value, until the clock says that this has to end.
     async fn walk(&self, listed: Listed, until: String, ends: Timestamp) -> Vec<Result<Taken, Fault>> {
         let has_time = || self.sagas.ports.clock.now() < ends;
-        let partitions: Vec<String> = match listed {
-            Listed::Due => vec![DUE.partition.to_owned()],
-            Listed::Pending => shards(PENDING).collect(),
-            Listed::Placed => shards(PLACED).collect(),
-        };
-        // Another one comes first in each run, so that a long one does not keep the others from their turn.
-        let first = self.sagas.ports.random.bits() as usize % partitions.len();
+        // Another shard comes first in each run, so that a long one does not keep the others from their turn.
+        let first = self.sagas.ports.random.bits() as u32 % SHARDS;
         let mut results = Vec::new();
-        for partition in partitions.iter().cycle().skip(first).take(partitions.len()) {
+        for shard in (0..SHARDS).map(|number| (first + number) % SHARDS) {
             let mut after = None;
             while has_time() {
-                let page = match self.page(listed, up_to(listed, partition, until.clone(), after)).await {
+                let page = match self.page(listed, up_to(listed, shard, until.clone(), after)).await {
                     Ok(page) => page,
                     Err(error) => {
-                        tracing::error!(?listed, partition, %error, "list of sagas not read: the next run tries again");
+                        tracing::error!(?listed, shard, %error, "list of sagas not read: the next run tries again");
                         results.push(Err(Fault::internal(error)));
                         break;
                     }
@@ -705,12 +700,13 @@ impl Resumer {
     }
 }
 
-/// A page of a list's index, oldest first, up to this sort value.
-fn up_to(listed: Listed, partition: &str, until: String, after: Option<Position>) -> List<'_> {
-    let index = match listed {
-        Listed::Due => &DUE,
-        Listed::Pending | Listed::Placed => &BY_STAGE,
+/// A page of one shard of a list's index, oldest first, up to this sort value.
+fn up_to(listed: Listed, shard: u32, until: String, after: Option<Position>) -> List<'static> {
+    let (index, partition) = match listed {
+        Listed::Due => (&DUE, SAGAS),
+        Listed::Pending => (&BY_STAGE, PENDING),
+        Listed::Placed => (&BY_STAGE, PLACED),
     };
     let range = Range { from: None, to: Some(until) };
-    List { index, partition, range, descending: false, after, limit: PAGE }
+    List { index, partition, shard: Some(shard), range, descending: false, after, limit: PAGE }
 }

@@ -33,8 +33,6 @@
 //!   A run passes over [`READ_AHEAD`] times [`PER_RUN`] such rows and no more.
 //! * Silence after the order's end. An order that is cancelled may be reminded of until its undo has canceled
 //!   the invoice.
-//! * Reminders for rows that an older version of the code wrote: they are not in [`CHASED`] until the view is
-//!   rebuilt, or the invoice has another event. They are given up in time.
 //!
 //! [`InvoiceCanceled`]: contracts::payments::InvoiceCanceled
 
@@ -49,13 +47,13 @@ use futures::{
 };
 use kernel::{Actor, CommandId, CommandMeta, Reason, StreamId, Timestamp};
 use lambda::Fault;
-use projection::{Index, List, Listing, Projector, Range, sortable};
+use projection::{Index, List, Listing, Projector, Range, SHARDS, sortable};
 use serde::Serialize;
 
 use crate::{
     Payments,
     invoice::{Invoice, InvoiceCommand, InvoiceRefusal},
-    invoices::{CHASED, Invoices, MALL, OPEN, SHARDS, shard},
+    invoices::{CHASED, Invoices, MALL, OPEN},
     record::Record,
 };
 
@@ -110,7 +108,8 @@ enum Done {
 /// The rows of an index that a walk takes up.
 struct Walk {
     index: &'static Index,
-    partition: String,
+    /// One shard of the index; `None` for all, merged.
+    shard: Option<u32>,
     /// The end of the walk: rows with a later sort value are not due.
     to: Timestamp,
     /// Invoices that were made at this time or earlier are passed over: another walk takes them up.
@@ -147,7 +146,7 @@ impl Chase {
         let overdue = before(terms.deadline);
         let open = Walk {
             index: &OPEN,
-            partition: MALL.to_owned(),
+            shard: None,
             to: overdue,
             past: None,
             most: PER_RUN,
@@ -158,10 +157,10 @@ impl Chase {
         let shards = (0..SHARDS).map(|number| {
             self.walk(Walk {
                 index: &CHASED,
-                partition: shard(number),
+                shard: Some(number),
                 to: before(terms.reminder),
                 past: Some(overdue),
-                most: PER_RUN / SHARDS,
+                most: PER_RUN / SHARDS as usize,
                 at_once: 1,
                 until,
             })
@@ -180,7 +179,7 @@ impl Chase {
         }
     }
 
-    /// Takes up the rows of one partition, oldest first.
+    /// Takes up the rows of an index or one of its shards, oldest first.
     async fn walk(&self, walk: Walk) -> Result<Walked, Fault> {
         let past = walk.past.map(sortable);
         let (mut walked, mut seen, mut after) = (Walked::default(), 0, None);
@@ -193,7 +192,8 @@ impl Chase {
             }
             let list = List {
                 index: walk.index,
-                partition: &walk.partition,
+                partition: MALL,
+                shard: walk.shard,
                 range: Range { from: None, to: Some(sortable(walk.to)) },
                 descending: false,
                 after: after.take(),

@@ -43,36 +43,20 @@ pub struct Invoices;
 
 /// Invoices of one customer, by the time they were made, which never changes: pages neither skip nor repeat one that is paid
 /// meanwhile. An invoice that was never made has no `customerId` and is not in this index.
-pub const BY_CUSTOMER: Index = Index { name: "by-customer", partition: "customerId", sort: "createdAt" };
+pub const BY_CUSTOMER: Index = Index::new("by-customer", "customerId", "createdAt");
 
-/// What is still to be paid, longest first. Only these rows have `owed` and are in the index.
-pub const OPEN: Index = Index { name: "pending", partition: "owed", sort: "createdAt" };
+/// What is still to be paid, longest first. Only these rows have `owed` and are in the index. An invoice takes
+/// a write unit when it is made, one when it is paid or canceled, and one for each adjustment and reminder
+/// between.
+pub const OPEN: Index = Index::new("pending", "owed", "createdAt").sharded();
 
-/// Pending invoices by the time since which their customer was left in peace, over [`SHARDS`] partitions: see
-/// [`crate::chase`]. Only these rows have `chase` and `since`.
-pub const CHASED: Index = Index { name: "chased", partition: "chase", sort: "since" };
+/// Pending invoices by the time since which their customer was left in peace: see [`crate::chase`]. Only these
+/// rows have `chase` and `since`. An invoice takes as many write units as in [`OPEN`], and one more for each
+/// reminder.
+pub const CHASED: Index = Index::new("chased", "chase", "since").sharded();
 
-/// The only partition of [`OPEN`].
-///
-/// One partition takes 1,000 write units a second. An invoice takes one when it is made, one when it is paid or canceled, and
-/// one for each adjustment and reminder between: some 400 orders a second. Should writes ever exceed it, the index pushes back
-/// on the row's write, which the queue repeats: the view falls behind and loses nothing. Beyond that, shard it by a prefix of the
-/// id and merge the shards' pages.
+/// The only partition of [`OPEN`] and [`CHASED`].
 pub(crate) const MALL: &str = "mall";
-
-/// The number of partitions of [`CHASED`]. Each reminder takes two write units there, and a partition takes
-/// 1,000 a second.
-pub(crate) const SHARDS: usize = 8;
-
-/// Names a partition of [`CHASED`].
-pub(crate) fn shard(number: usize) -> String {
-    format!("chase-{number}")
-}
-
-/// Picks the partition of an invoice by the last bits of its id, which are random in every kind of id.
-fn shard_of(id: InvoiceId) -> String {
-    shard(usize::from(id.uuid().as_bytes()[15]) % SHARDS)
-}
 
 /// An invoice, for its customer and for those who look after what is owed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -106,10 +90,10 @@ pub struct InvoiceRow {
     /// When it was canceled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canceled_at: Option<String>,
-    /// Where [`OPEN`] has it; nowhere when there is nothing to pay any more.
+    /// The place in [`OPEN`]; none when there is nothing to pay any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     owed: Option<String>,
-    /// The partition of [`CHASED`] that has the row, as long as the invoice is pending.
+    /// The place in [`CHASED`], as long as the invoice is pending.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     chase: Option<String>,
     /// The time of the last reminder, or of the invoice, as long as it is pending.
@@ -140,8 +124,9 @@ impl InvoiceRow {
 
     /// The row in every index of pending invoices.
     fn opened(self) -> Self {
-        let (chase, since) = (Some(shard_of(self.id)), Some(self.created_at.clone()));
-        Self { owed: Some(MALL.to_owned()), chase, since, ..self }
+        let (owed, chase) = (OPEN.place(MALL, self.id), CHASED.place(MALL, self.id));
+        let since = Some(self.created_at.clone());
+        Self { owed: Some(owed), chase: Some(chase), since, ..self }
     }
 
     /// The row in no index of pending invoices.
@@ -152,8 +137,8 @@ impl InvoiceRow {
 
 impl Projection for Invoices {
     const NAME: &'static str = "invoices";
-    /// 2: pending invoices are in [`CHASED`].
-    const SCHEMA: u16 = 2;
+    /// 3: sharded as in [`projection::SHARDS`].
+    const SCHEMA: u16 = 3;
     const CATEGORY: &'static str = "payments.Invoice";
     type Row = InvoiceRow;
 
@@ -240,6 +225,7 @@ impl InvoiceViews {
             let list = List {
                 index: question.index,
                 partition: &question.partition,
+                shard: None,
                 range: Range::default(),
                 descending: question.descending,
                 after: after.take(),

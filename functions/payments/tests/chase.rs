@@ -13,13 +13,13 @@ use contracts::{
     payments::{InvoiceCreated, InvoiceEvent, InvoicePaid},
 };
 use desk::{Desk, TERMS, cents, customer};
-use kernel::{Id, Version};
+use kernel::Id;
 use payments::{
     chase::{Chased, PER_RUN, READ_AHEAD, RUN_TIME},
     invoice::Terms,
     invoices::{BY_CUSTOMER, CHASED, Invoices, OPEN},
 };
-use projection::{ApplyError, DynamoViews, MemoryViews, Projection, ViewStore};
+use projection::{DynamoViews, MemoryViews, ViewStore};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use testing::{
@@ -443,36 +443,6 @@ async fn a_reminder_and_an_expiry_are_a_part_of_their_orders_story() {
 fn a_summary_says_what_was_done_and_whether_there_is_more() {
     let summary = Chased { reminded: 1, expired: 2, failed: 3, more: true };
     assert_eq!(json!(summary), json!({ "reminded": 1, "expired": 2, "failed": 3, "more": true }));
-}
-
-/// The view as an older release wrote it: without the attributes by which invoices are chased.
-struct OlderInvoices;
-
-impl Projection for OlderInvoices {
-    const NAME: &'static str = Invoices::NAME;
-    const SCHEMA: u16 = 1;
-    const CATEGORY: &'static str = Invoices::CATEGORY;
-    type Row = Value;
-
-    fn apply(_: Option<Value>, event: &Envelope) -> Result<Value, ApplyError> {
-        Err(ApplyError::without_row(event))
-    }
-}
-
-#[tokio::test]
-async fn an_invoice_that_an_older_release_wrote_is_given_up_in_time() {
-    let (mut desk, order, _) = Desk::invoiced().await;
-    let rows = MemoryViews::<Invoices>::new();
-    let created = desk.of_invoice(order, "InvoiceCreated").await.unwrap();
-    let row = json!({
-        "id": order, "orderId": order, "status": "pending", "reminders": 0, "owed": "mall",
-        "createdAt": projection::sortable(created.at),
-    });
-    let older = rows.seen_by::<OlderInvoices>();
-    older.put(&order.to_string(), Some(&row), None, Version::FIRST).await.unwrap();
-    desk.rows = Arc::new(rows);
-    desk.world.advance(7 * DAY);
-    assert_eq!(desk.chase().await.unwrap(), EXPIRED);
 }
 
 // ---- everything at once

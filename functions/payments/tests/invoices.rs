@@ -19,7 +19,7 @@ use payments::{
     invoices::{BY_CUSTOMER, CHASED, CHUNK, InvoiceRow, InvoiceViews, Invoices, OPEN, READS},
 };
 use projection::{
-    Consistency, Content, DeliverError, DynamoViews, List, MemoryViews, Projection, Projector, Range,
+    Consistency, Content, DeliverError, DynamoViews, ListRequest, MemoryViews, Projection, Projector,
     ViewStore, opened, sealed, sortable,
 };
 use serde_json::{Value, json};
@@ -147,20 +147,11 @@ impl Stage {
     /// The orders whose invoices are chased, and since when; longest first.
     async fn chased(&self) -> Vec<(String, OrderId)> {
         let mut found = Vec::new();
-        for shard in 0..8 {
-            let partition = format!("chase-{shard}");
-            let (range, after) = (Range::default(), None);
-            let list =
-                List { index: &CHASED, partition: &partition, range, descending: false, after, limit: 100 };
-            for (_, stored) in self.rows.list(&list).await.unwrap().rows {
-                let Content::Row(row) = stored.content else { panic!("{stored:?}") };
-                found.push((
-                    serde_json::to_value(&row).unwrap()["since"].as_str().unwrap().to_owned(),
-                    row.order_id,
-                ));
-            }
+        let request = ListRequest { partition: "mall".into(), limit: Some(100), ..ListRequest::default() };
+        for row in self.projector().list(&CHASED, &request).await.unwrap().rows {
+            let since = serde_json::to_value(&row).unwrap()["since"].as_str().unwrap().to_owned();
+            found.push((since, row.order_id));
         }
-        found.sort();
         found
     }
 

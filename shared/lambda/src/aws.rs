@@ -123,7 +123,7 @@ pub fn sweeper<P: Projection>(
     store: &EventStore,
     ports: &Ports,
 ) -> Result<Box<dyn Sweeping>, String> {
-    let view = ProjectedView::<P>::new(view_of(table), views(config, table)?, store.clone());
+    let view = ProjectedView::<P>::new(view_of(table), views(config, table)?, store.clone(), ports.clone());
     sweeper_of(config, view, store, ports)
 }
 

@@ -101,7 +101,7 @@ mod tests {
             name: "Fruit".to_owned(),
         });
         tell(&store, &stream, &event, &world.command("test")).await;
-        let view = ProjectedView::<Stores>::new("stores", MemoryViews::new(), store.clone());
+        let view = ProjectedView::<Stores>::new("stores", MemoryViews::new(), store.clone(), world.ports());
         let progress = Arc::new(MemoryProgress::default());
         let sweeper = Sweeper::new(view, progress, store, world.ports(), Limits::FUNCTION);
         sweep_view(vec![Box::new(sweeper)], &world.ports())

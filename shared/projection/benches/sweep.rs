@@ -240,7 +240,7 @@ async fn in_memory() {
             let tape = Tape { pattern: pattern.clone(), commits: events, given: AtomicU64::new(0) };
             let store = EventStore::new(Arc::new(tape), world.ports());
             let rows = Encoder::default();
-            let view = ProjectedView::<Orders>::new("orders", rows, store.clone());
+            let view = ProjectedView::<Orders>::new("orders", rows, store.clone(), world.ports());
             let progress = MemoryProgress::default();
             let sweeper =
                 Sweeper::new(view, Arc::new(progress.clone()), store, world.ports(), Limits::FUNCTION);
@@ -280,7 +280,7 @@ async fn in_dynamo() {
     let of_rows = Arc::new(Meter::default());
     let rows = DynamoViews::<Orders>::new(dynamo.client(), "orders").metered(of_rows.clone());
     let store = EventStore::new(log, world.ports());
-    let view = ProjectedView::new("orders", rows, store.clone());
+    let view = ProjectedView::new("orders", rows, store.clone(), world.ports());
     let progress = MemoryProgress::default();
     let sweeper = Sweeper::new(view, Arc::new(progress.clone()), store, world.ports(), Limits::FUNCTION);
     println!(

@@ -19,20 +19,18 @@ use crate::{
     page::{Index, Position},
     projection::Projection,
     store::{
-        APPLIED, Consistency, EMPTY, ID, KeyPage, List, Listed, Put, RowKey, RowResult, SCHEMA, Stamp,
+        APPLIED, Batch, Consistency, EMPTY, Entry, ID, KeyPage, List, Listed, Put, RowKey, SCHEMA, Stamp,
         Stored, ViewError, ViewStore, ViewTable, check_fields, content, malformed,
     },
 };
 
 type Item = HashMap<String, AttributeValue>;
 
-/// Most items that DynamoDB reads with one request.
-const BATCH: usize = 100;
-
 /// Rows in a DynamoDB table: one table for each view.
 ///
 /// Needs `dynamodb:GetItem` and `dynamodb:PutItem` on the table, and `dynamodb:Query` on an index that is
-/// listed; for a sweep also `dynamodb:BatchGetItem`, `dynamodb:Scan` and `dynamodb:DeleteItem`. Time-outs and the SDK's own retries are those of the client that is passed in.
+/// listed, with `dynamodb:BatchGetItem` on the table if the index holds keys only; for a sweep also `dynamodb:BatchGetItem`,
+/// `dynamodb:Scan` and `dynamodb:DeleteItem`. Time-outs and the SDK's own retries are those of the client that is passed in.
 #[derive(Debug)]
 pub struct DynamoViews<P> {
     client: Client,
@@ -88,38 +86,6 @@ impl<P: Projection> ViewStore<P> for DynamoViews<P> {
         got.item.map(|item| decode::<P>(item).map(|(_, stored)| stored)).transpose()
     }
 
-    async fn get_all(&self, ids: &[&str]) -> Result<Vec<RowResult<P::Row>>, ViewError> {
-        let mut found: HashMap<String, RowResult<P::Row>> = HashMap::new();
-        for ids in ids.chunks(BATCH) {
-            let keys = ids.iter().map(|id| Item::from([(ID.to_owned(), text(id))])).collect();
-            let keys = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
-            let keys = keys.map_err(|e| malformed::<P>("?", e))?;
-            let got = self
-                .client
-                .batch_get_item()
-                .request_items(&self.table, keys)
-                .set_return_consumed_capacity(self.report())
-                .send()
-                .await
-                .map_err(|e| view_error::<P, _>("BatchGetItem", e))?;
-            if let Some(meter) = &self.meter {
-                got.consumed_capacity().iter().for_each(|capacity| meter.read(units(Some(capacity))));
-            }
-            // An answer ends at 16 MB, and earlier when the table is busy: the others are read one by one, with the client's pauses.
-            let left = got.unprocessed_keys.unwrap_or_default().remove(&self.table);
-            for key in left.map(|left| left.keys).unwrap_or_default() {
-                let id = string::<P>(&key, ID)?;
-                let row = self.get(&id, Consistency::Strong).await;
-                found.insert(id, row);
-            }
-            for item in got.responses.unwrap_or_default().remove(&self.table).unwrap_or_default() {
-                let id = string::<P>(&item, ID)?;
-                found.insert(id, decode::<P>(item).map(|(_, stored)| Some(stored)));
-            }
-        }
-        Ok(ids.iter().map(|id| found.remove(*id).unwrap_or(Ok(None))).collect())
-    }
-
     async fn put(
         &self,
         id: &str,
@@ -165,7 +131,7 @@ impl<P: Projection> ViewStore<P> for DynamoViews<P> {
             return Ok(Listed { rows: Vec::new(), next: None });
         }
         let mut names = HashMap::from([("#partition".to_owned(), list.index.partition.to_owned())]);
-        let mut values = Item::from([(":partition".to_owned(), text(list.partition))]);
+        let mut values = Item::from([(":partition".to_owned(), text(&list.key()))]);
         let condition = match (&list.range.from, &list.range.to) {
             (None, None) => "#partition = :partition",
             (Some(_), None) => "#partition = :partition AND #sort >= :from",
@@ -179,7 +145,7 @@ impl<P: Projection> ViewStore<P> for DynamoViews<P> {
             }
         }
         let mut start = list.after.as_ref().map(|position| key(list, position));
-        let mut found: Vec<(Position, Stored<P::Row>)> = Vec::new();
+        let mut found: Vec<Entry<P::Row>> = Vec::new();
         loop {
             // One row more than asked for tells whether there is a next page.
             let wanted = list.limit + 1 - found.len();
@@ -194,13 +160,17 @@ impl<P: Projection> ViewStore<P> for DynamoViews<P> {
                 .scan_index_forward(!list.descending)
                 .set_exclusive_start_key(start)
                 .limit(i32::try_from(wanted).unwrap_or(i32::MAX))
+                .set_return_consumed_capacity(self.report())
                 .send()
                 .await
                 .map_err(|e| view_error::<P, _>("Query", e))?;
+            if let Some(meter) = &self.meter {
+                meter.read(units(page.consumed_capacity()));
+            }
             for item in page.items.unwrap_or_default() {
-                let sort = string::<P>(&item, list.index.sort)?;
-                let (id, stored) = decode::<P>(item)?;
-                found.push((Position { id, sort }, stored));
+                let (id, sort) = (string::<P>(&item, ID)?, string::<P>(&item, list.index.sort)?);
+                let stored = if list.index.keys_only { None } else { Some(decode::<P>(item)?.1) };
+                found.push(Entry { at: Position { id, sort }, stored });
             }
             // DynamoDB also ends a page at 1 MB.
             start = page.last_evaluated_key.filter(|key| !key.is_empty());
@@ -210,8 +180,37 @@ impl<P: Projection> ViewStore<P> for DynamoViews<P> {
         }
         let more = found.len() > list.limit;
         found.truncate(list.limit);
-        let next = found.last().filter(|_| more).map(|(position, _)| position.clone());
-        Ok(Listed { rows: found.into_iter().map(|(position, stored)| (position.id, stored)).collect(), next })
+        let next = found.last().filter(|_| more).map(|entry| entry.at.clone());
+        Ok(Listed { rows: found, next })
+    }
+
+    async fn rows(&self, ids: Vec<String>, consistency: Consistency) -> Result<Batch<P::Row>, ViewError> {
+        let keys = ids.iter().map(|id| Item::from([(ID.to_owned(), text(id))])).collect();
+        let wanted = KeysAndAttributes::builder().set_keys(Some(keys));
+        let wanted = wanted.consistent_read(consistency == Consistency::Strong).build();
+        let refused = |e: BuildError| ViewError::Refused {
+            view: P::NAME,
+            operation: "BatchGetItem",
+            why: e.to_string(),
+        };
+        let read = self
+            .client
+            .batch_get_item()
+            .request_items(&self.table, wanted.map_err(refused)?)
+            .set_return_consumed_capacity(self.report())
+            .send()
+            .await
+            .map_err(|e| view_error::<P, _>("BatchGetItem", e))?;
+        if let Some(meter) = &self.meter {
+            read.consumed_capacity().iter().for_each(|capacity| meter.read(units(Some(capacity))));
+        }
+        let items = read.responses.unwrap_or_default().into_values().flatten();
+        let left = read.unprocessed_keys.unwrap_or_default();
+        let left = left.values().flat_map(KeysAndAttributes::keys);
+        Ok(Batch {
+            rows: items.filter_map(readable::<P>).collect(),
+            unread: left.map(|key| string::<P>(key, ID)).collect::<Result<_, _>>()?,
+        })
     }
 }
 
@@ -290,7 +289,7 @@ fn number(value: u64) -> AttributeValue {
 fn key(list: &List<'_>, position: &Position) -> Item {
     Item::from([
         (ID.to_owned(), text(&position.id)),
-        (list.index.partition.to_owned(), text(list.partition)),
+        (list.index.partition.to_owned(), text(&list.key())),
         (list.index.sort.to_owned(), text(&position.sort)),
     ])
 }
@@ -314,6 +313,13 @@ pub fn encode<P: Projection>(id: &str, row: Option<&P::Row>, applied: Version) -
     item.insert(APPLIED.to_owned(), number(applied.get()));
     item.insert(SCHEMA.to_owned(), number(u64::from(P::SCHEMA)));
     Ok(item)
+}
+
+/// A row of a batch. One that makes no sense is left out, so that it does not keep the others from being read.
+fn readable<P: Projection>(item: Item) -> Option<(String, Stored<P::Row>)> {
+    decode::<P>(item)
+        .inspect_err(|error| tracing::error!(view = P::NAME, %error, "row left out of a batch"))
+        .ok()
 }
 
 fn decode<P: Projection>(mut item: Item) -> Result<(String, Stored<P::Row>), ViewError> {
@@ -400,10 +406,11 @@ fn key_element(name: &str, key_type: KeyType) -> Result<KeySchemaElement, BuildE
 }
 
 fn global_index(index: &Index) -> Result<GlobalSecondaryIndex, BuildError> {
+    let copied = if index.keys_only { ProjectionType::KeysOnly } else { ProjectionType::All };
     GlobalSecondaryIndex::builder()
         .index_name(index.name)
         .key_schema(key_element(index.partition, KeyType::Hash)?)
         .key_schema(key_element(index.sort, KeyType::Range)?)
-        .projection(IndexProjection::builder().projection_type(ProjectionType::All).build())
+        .projection(IndexProjection::builder().projection_type(copied).build())
         .build()
 }

@@ -31,7 +31,8 @@
 //!
 //! * *Freshness.* A read without a minimum version may be behind: by the time that events take to
 //!   travel, and for as long as the last event of a stream is lost. The next event, or a read with a minimum, heals it.
-//! * *Lists* are read from an index, which lags behind the rows and takes no minimum version.
+//! * *Lists* are read from an index, which lags behind the rows and takes no minimum version. Rows of an index that holds keys
+//!   only come from the table: such a row may be newer than its place, and one that is a moment old may be left out.
 //! * *Whole commits.* A row may stand inside a commit, after its first event and before its second.
 //! * *Order between rows.* Two rows are never changed together.
 //! * *A shrunken event table.* Rows that are newer than their stream (after a restore from a backup) stay until the view is swept.
@@ -59,6 +60,7 @@
 
 mod dynamo;
 mod fold;
+mod listing;
 mod memory;
 mod page;
 mod progress;
@@ -71,7 +73,7 @@ mod table;
 pub use dynamo::{DynamoViews, create_table, encode};
 pub use fold::{Folded, Verdict};
 pub use memory::{MemoryViews, in_segment};
-pub use page::{BadRequest, Index, ListRequest, MAX_LIMIT, Page, Position, opened, sealed};
+pub use page::{BadRequest, Index, ListRequest, MAX_LIMIT, Page, Position, SHARDS, opened, sealed};
 pub use progress::{
     At, DynamoProgress, MemoryProgress, Part, Progress, Record, Sweep, SweepState, create_progress,
     stop_sweep,
@@ -81,8 +83,8 @@ pub use projector::{
     BatchOutcome, DeliverError, Delivered, Failed, ListError, Listing, Projector, ReadError, Versioned, age,
 };
 pub use store::{
-    Consistency, Content, KeyPage, List, Listed, Put, Range, RowKey, RowResult, Stamp, Stored, ViewError,
-    ViewStore, ViewTable,
+    BATCH, Batch, Consistency, Content, Entry, KeyPage, List, Listed, Put, Range, RowKey, Stamp, Stored,
+    ViewError, ViewStore, ViewTable,
 };
 pub use sweep::{Limits, Order, Report, Slice, Strays, SweepError, Sweeper, Sweeping, Swept};
 pub use table::ProjectedView;

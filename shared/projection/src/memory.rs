@@ -16,8 +16,8 @@ use crate::{
     page::Position,
     projection::Projection,
     store::{
-        Consistency, ID, KeyPage, List, Listed, Put, RowKey, Stamp, Stored, ViewError, ViewStore, ViewTable,
-        check_fields, content, malformed,
+        Consistency, Entry, ID, KeyPage, List, Listed, Put, RowKey, Stamp, Stored, ViewError, ViewStore,
+        ViewTable, check_fields, content, malformed,
     },
 };
 
@@ -110,12 +110,12 @@ impl<P: Projection> ViewStore<P> for MemoryViews<P> {
     }
 
     async fn list(&self, list: &List<'_>) -> Result<Listed<P::Row>, ViewError> {
-        let rows = self.rows();
+        let (rows, partition) = (self.rows(), list.key());
         let mut found: Vec<(Position, Record)> = rows
             .iter()
             .filter_map(|(id, record)| {
                 let field = |name| record.fields.as_ref()?.get(name)?.as_str();
-                (field(list.index.partition)? == list.partition).then_some(())?;
+                (field(list.index.partition)? == partition).then_some(())?;
                 let sort = field(list.index.sort)?.to_owned();
                 list.range.contains(&sort).then_some(())?;
                 Some((Position { id: id.clone(), sort }, record.clone()))
@@ -136,7 +136,10 @@ impl<P: Projection> ViewStore<P> for MemoryViews<P> {
         let next = taken.last().filter(|_| more).map(|(position, _)| position.clone());
         let rows = taken
             .into_iter()
-            .map(|(position, record)| (position.id.clone(), stored::<P>(&position.id, record)))
+            .map(|(at, record)| {
+                let stored = (!list.index.keys_only).then(|| stored::<P>(&at.id, record));
+                Entry { at, stored }
+            })
             .collect();
         Ok(Listed { rows, next })
     }

@@ -11,9 +11,10 @@ use kernel::{
 };
 
 use crate::{
+    listing::{merged, read},
     page::{BadRequest, Index, ListRequest, Page, Position},
     projection::{ApplyError, Projection},
-    store::{Consistency, Content, List, Put, Stamp, Stored, ViewError, ViewStore, from_the_future},
+    store::{Consistency, Content, List, Listed, Put, Stamp, Stored, ViewError, ViewStore, from_the_future},
 };
 
 /// Pauses between attempts on a row that others write at the same time. A lost race means that somebody
@@ -381,15 +382,15 @@ impl<P: Projection> Projector<P> {
     /// # Errors
     /// See [`ListError`].
     pub async fn list_rows(&self, list: &List<'_>) -> Result<Listing<P::Row>, ListError> {
-        let listed = self.views.list(list).await?;
-        let folded: Vec<BoxFuture<'_, _>> = listed
-            .rows
+        let Listed { rows, next } = merged(&*self.views, list).await?;
+        let folded: Vec<BoxFuture<'_, _>> = read(&*self.views, rows, &self.ports)
+            .await?
             .into_iter()
             .map(|(id, stored)| self.listed(id, Row::of(Some(stored))).boxed())
             .collect();
         let folded: Vec<Option<P::Row>> = stream::iter(folded).buffered(ROWS_AT_A_TIME).try_collect().await?;
         let rows = folded.into_iter().flatten().collect();
-        Ok(Listing { rows, next: listed.next })
+        Ok(Listing { rows, next })
     }
 
     /// What a list shows of a row. One that cannot be folded is left out: the others are not to be missed for it.

@@ -1,5 +1,7 @@
 //! The port behind a view: rows with the version they have applied, written conditionally.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use event_store::Segment;
 use kernel::Version;
@@ -19,18 +21,6 @@ pub trait ViewStore<P: Projection>: Send + Sync {
     /// [`ViewError`].
     async fn get(&self, id: &str, consistency: Consistency) -> Result<Option<Stored<P::Row>>, ViewError>;
 
-    /// Reads the rows of these ids consistently, in their order; a row that makes no sense fails alone.
-    ///
-    /// # Errors
-    /// [`ViewError`], when no row can be read.
-    async fn get_all(&self, ids: &[&str]) -> Result<Vec<RowResult<P::Row>>, ViewError> {
-        let mut rows = Vec::new();
-        for id in ids {
-            rows.push(self.get(id, Consistency::Strong).await);
-        }
-        Ok(rows)
-    }
-
     /// Writes a row (or that there is none) as of version `applied`, if what is stored is still
     /// `before`: nothing, or exactly this schema and version.
     ///
@@ -44,11 +34,28 @@ pub trait ViewStore<P: Projection>: Send + Sync {
         applied: Version,
     ) -> Result<Put, ViewError>;
 
-    /// A page of one partition of an index, in the order of its sort attribute. Eventually consistent.
+    /// A page of one partition of an index, or of one shard of it if it is sharded, in the order of its sort
+    /// attribute. Eventually consistent. [`crate::Projector::list_rows`] merges shards and reads rows that the
+    /// index does not hold.
     ///
     /// # Errors
     /// [`ViewError`].
     async fn list(&self, list: &List<'_>) -> Result<Listed<P::Row>, ViewError>;
+
+    /// Rows by their ids, which are different and at most [`BATCH`]. Under load some may be left unread. A row that makes no sense is left
+    /// out.
+    ///
+    /// # Errors
+    /// [`ViewError`].
+    async fn rows(&self, ids: Vec<String>, consistency: Consistency) -> Result<Batch<P::Row>, ViewError> {
+        let mut rows = BTreeMap::new();
+        for id in ids {
+            if let Some(stored) = self.get(&id, consistency).await? {
+                rows.insert(id, stored);
+            }
+        }
+        Ok(Batch { rows, unread: Vec::new() })
+    }
 }
 
 /// A whole table of rows, whatever they hold, in which a sweep finds rows without events. The stores of this crate implement it.
@@ -72,9 +79,6 @@ pub trait ViewTable: Send + Sync {
     /// [`ViewError`]. After [`ViewError::Unavailable`] it may have been removed.
     async fn remove(&self, key: &RowKey) -> Result<Put, ViewError>;
 }
-
-/// A stored row, if there is one, or the reason for which it cannot be read.
-pub type RowResult<R> = Result<Option<Stored<R>>, ViewError>;
 
 /// A row's id, and what it is as of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,8 +154,10 @@ pub enum Put {
 pub struct List<'a> {
     /// The index.
     pub index: &'a Index,
-    /// Value of its partition attribute.
+    /// The partition.
     pub partition: &'a str,
+    /// One shard of the partition, for callers that walk them one by one; `None` for all of them, merged.
+    pub shard: Option<u32>,
     /// Which sort values count.
     pub range: Range,
     /// Whether the highest sort values come first.
@@ -183,13 +189,41 @@ impl Range {
     }
 }
 
+impl List<'_> {
+    /// Value of the index's partition attribute.
+    pub(crate) fn key(&self) -> String {
+        self.index.key(self.partition, self.shard)
+    }
+}
+
 /// What [`ViewStore::list`] found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listed<R> {
-    /// Ids and rows.
-    pub rows: Vec<(String, Stored<R>)>,
+    /// Places and rows.
+    pub rows: Vec<Entry<R>>,
     /// Where to go on; `None` at the end.
     pub next: Option<Position>,
+}
+
+/// A row in an index.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry<R> {
+    /// Its place.
+    pub at: Position,
+    /// The row; `None` in an index of keys.
+    pub stored: Option<Stored<R>>,
+}
+
+/// Most rows that [`ViewStore::rows`] reads. Source: "BatchGetItem" in the DynamoDB API reference.
+pub const BATCH: usize = 100;
+
+/// What [`ViewStore::rows`] found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch<R> {
+    /// The rows that there are, by id.
+    pub rows: BTreeMap<String, Stored<R>>,
+    /// Ids that are to be asked for again.
+    pub unread: Vec<String>,
 }
 
 /// The view could not be read or written.

@@ -6,10 +6,11 @@ use async_trait::async_trait;
 use contracts::Envelope;
 use event_store::{EventStore, Segment};
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
-use kernel::{StreamId, Timestamp, Version};
+use kernel::{StreamId, Timestamp, Version, ports::Ports};
 
 use crate::{
     fold::{Folded, Verdict},
+    listing::rows_of,
     projection::Projection,
     projector::stream_of,
     store::{Consistency, Put, RowKey, Stored, ViewError, ViewStore, ViewTable},
@@ -31,6 +32,7 @@ pub struct ProjectedView<P: Projection> {
     rows: Arc<dyn ViewStore<P>>,
     table: Arc<dyn ViewTable>,
     events: EventStore,
+    ports: Ports,
 }
 
 impl<P: Projection> ProjectedView<P> {
@@ -39,9 +41,10 @@ impl<P: Projection> ProjectedView<P> {
         view: impl Into<String>,
         table: T,
         events: EventStore,
+        ports: Ports,
     ) -> Self {
         let table = Arc::new(table);
-        Self { view: view.into(), rows: table.clone(), table, events }
+        Self { view: view.into(), rows: table.clone(), table, events, ports }
     }
 
     /// Compares one row with the fold of its stream, and puts it right.
@@ -49,14 +52,10 @@ impl<P: Projection> ProjectedView<P> {
         &self,
         stream: StreamId,
         mut fold: Folded<P>,
-        stored: Result<Option<Stored<P::Row>>, ViewError>,
+        mut stored: Option<Stored<P::Row>>,
         only_compare: bool,
     ) -> Result<Report, SweepError> {
         let (id, mut report) = (stream.id(), Report::default());
-        let mut stored = match stored {
-            Ok(stored) => stored,
-            Err(error) => return self.leave(report, error),
-        };
         let mut is_named = false;
         for _ in 0..ATTEMPTS {
             let applied = stored.as_ref().map_or(Version::NONE, |stored| stored.stamp.applied);
@@ -142,12 +141,14 @@ impl<P: Projection> Swept for ProjectedView<P> {
         folds: Vec<(StreamId, Folded<P>)>,
         only_compare: bool,
     ) -> Result<Report, SweepError> {
-        let ids: Vec<&str> = folds.iter().map(|(stream, _)| stream.id()).collect();
-        let stored = self.rows.get_all(&ids).await?;
+        let ids: Vec<String> = folds.iter().map(|(stream, _)| stream.id().to_owned()).collect();
+        let mut stored = rows_of(&*self.rows, &ids, Consistency::Strong, &self.ports).await?;
         let work: Vec<BoxFuture<'_, _>> = folds
             .into_iter()
-            .zip(stored)
-            .map(|((stream, fold), stored)| self.settle_row(stream, fold, stored, only_compare).boxed())
+            .map(|(stream, fold)| {
+                let stored = stored.remove(stream.id());
+                self.settle_row(stream, fold, stored, only_compare).boxed()
+            })
             .collect();
         let mut worked = stream::iter(work).buffer_unordered(ROWS_AT_A_TIME);
         let mut report = Report::default();

@@ -139,7 +139,8 @@ async fn a_range_holds_its_bounds_and_nothing_beyond_them_on_every_page() {
                 let (mut read, mut after) = (Vec::new(), None);
                 loop {
                     let (index, partition, range) = (&BY_OWNER, "mine", range.clone());
-                    let list = List { index, partition, range, descending, after, limit: 2 };
+                    let shard = None;
+                    let list = List { index, partition, shard, range, descending, after, limit: 2 };
                     let Listing { rows, next } = stage.projector.list_rows(&list).await.unwrap();
                     read.extend(rows.into_iter().map(|row| row.opened_at));
                     after = next;

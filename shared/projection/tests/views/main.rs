@@ -7,6 +7,7 @@ mod lists;
 mod orders_of_delivery;
 mod reading;
 mod schemas;
+mod shards;
 mod stage;
 mod stores;
 mod sweeping;

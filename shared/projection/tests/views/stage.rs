@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use testing::{EmbeddedDynamo, TestPorts};
 
-pub const BY_OWNER: Index = Index { name: "by-owner", partition: "ownerId", sort: "openedAt" };
+pub const BY_OWNER: Index = Index::new("by-owner", "ownerId", "openedAt");
 
 /// A row that shows every event that was lost, repeated or out of order.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -69,7 +69,7 @@ impl Site {
         limits: Limits,
     ) -> Box<dyn Sweeping> {
         let (store, ports) = (self.stage.store.clone(), self.stage.world.ports());
-        let view = ProjectedView::<P>::new("ledgers", table, store.clone());
+        let view = ProjectedView::<P>::new("ledgers", table, store.clone(), ports.clone());
         Box::new(Sweeper::new(view, self.progress.clone(), store, ports, limits))
     }
 
@@ -493,7 +493,8 @@ async fn a_stream_that_the_scan_does_not_show_in_one_piece_is_queried() {
             testing::tell(&ordered, &stream(&id), &crate::stage::LedgerEvent::Noted(noted), &meta).await;
         }
     }
-    let view = ProjectedView::<Ledgers>::new("ledgers", rows.clone(), jumbled.clone());
+    let view =
+        ProjectedView::<Ledgers>::new("ledgers", rows.clone(), jumbled.clone(), site.stage.world.ports());
     let ports = site.stage.world.ports();
     let sweeper = Sweeper::new(view, site.progress.clone(), jumbled, ports, Limits::FUNCTION);
     let report = site.sweep(&sweeper, &order(false)).await;
@@ -519,7 +520,7 @@ struct LedgerOfState {
     entries: u32,
 }
 
-const BY_STATE: Index = Index { name: "by-state", partition: "state", sort: "openedAt" };
+const BY_STATE: Index = Index::new("by-state", "state", "openedAt");
 
 impl Projection for LedgersByState {
     const NAME: &'static str = "ledgers-2";
@@ -551,7 +552,12 @@ async fn another_index_is_a_new_view_that_is_swept_beside_the_old_one_and_then_r
     create_table::<LedgersByState>(&client, "ledgers-2", &[BY_STATE]).await.unwrap();
     let table = DynamoViews::<LedgersByState>::new(client, "ledgers-2");
     let new = site.stage.projector_of::<LedgersByState>(Arc::new(table.clone()));
-    let view = ProjectedView::<LedgersByState>::new("ledgers-2", table, site.stage.store.clone());
+    let view = ProjectedView::<LedgersByState>::new(
+        "ledgers-2",
+        table,
+        site.stage.store.clone(),
+        site.stage.world.ports(),
+    );
     let (store, ports) = (site.stage.store.clone(), site.stage.world.ports());
     let sweeper = Sweeper::new(view, site.progress.clone(), store, ports, SMALL);
     let listed = async |state: &str| {
