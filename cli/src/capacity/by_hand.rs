@@ -12,8 +12,9 @@ use super::{
     settings::{Machine, Mapping, Settings, Spread},
 };
 
-/// Counts and settings of commit 9e6cb96. The counts are those of its docs/COSTS.md: requests were computed back from the
-/// dollars of each function, the writes of indexes split by hand (a pending invoice comes and goes, in two writes).
+/// Counts and settings of commit 9e6cb96. The counts are those of its docs/COSTS.md: requests were computed
+/// back from the dollars of each function, the writes of indexes split by hand (a pending invoice comes and
+/// goes, in two writes).
 #[derive(Deserialize)]
 struct Fixture {
     counts: Counts,
@@ -24,8 +25,8 @@ fn fixture() -> Fixture {
     serde_json::from_str(include_str!("at_9e6cb96.json")).unwrap()
 }
 
-/// Batches were worked on one message after the other then. One customer in ten never paid within the seven days for
-/// which an execution waited.
+/// Batches were worked on one message after the other then. One customer in ten never paid within the seven
+/// days for which an execution waited.
 const THEN: Assumed = Assumed { at_a_time: 1, ..ASSUMED };
 const NEVER_PAID: f64 = 0.1 * 604_800.0;
 /// As docs/COSTS.md has it: twice the usual times.
@@ -213,6 +214,7 @@ fn each_limit_is_its_quota_divided_by_its_use() {
     let system = system(&counts, &settings);
     let expected: BTreeMap<&str, f64> = [
         ("throttle of the stage", 100.0),
+        ("throttle of the busiest route", 100.0),
         ("throttle of the account", 5_000.0),
         ("deliveries", 18_750.0 / 4.0),
         // 2 calls of 5 entries.

@@ -46,6 +46,8 @@ pub struct Counts {
 pub struct Looks {
     /// Requests to the API; each is an invocation.
     pub requests: f64,
+    /// Requests on the busiest route.
+    pub busiest: f64,
     /// Requests to DynamoDB.
     pub dynamodb: f64,
     /// Read units, by table.
@@ -92,8 +94,9 @@ impl Counts {
         })
     }
 
-    /// Takes the events of a row apart. Where the counted orders were in a hurry, a batch had two events of one row, which
-    /// were one write; on AWS minutes are between them. So each message is a write of its row, in the table and its indexes.
+    /// Takes the events of a row apart. Where the counted orders were in a hurry, a batch had two events of
+    /// one row, which were one write; on AWS minutes are between them. So each message is a write of its row,
+    /// in the table and its indexes.
     pub fn apart(&mut self) {
         for (table, writer) in &self.writers {
             let (Some(units), Some(function)) = (self.tables.get_mut(table), self.functions.get_mut(writer))

@@ -1,4 +1,5 @@
-//! `mall capacity`: the orders a second at which each limit bites, computed from counts, templates and quotas.
+//! `mall capacity`: the orders a second at which each limit bites, computed from counts, templates and
+//! quotas.
 //!
 //! | module | the idea |
 //! | --- | --- |

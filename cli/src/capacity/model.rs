@@ -1,8 +1,8 @@
 //! The arithmetic: at how many orders a second each limit bites. Pure.
 //!
-//! Most limits are proportions: a quota, divided by its use per order. Two are not. The concurrency and the invocations
-//! of all functions together grow more slowly than the orders do, because a consumer never has more workers than its
-//! `MaximumConcurrency`: when all are busy, messages wait and its batches fill.
+//! Most limits are proportions: a quota, divided by its use per order. Two are not. The concurrency and the
+//! invocations of all functions together grow more slowly than the orders do, because a consumer never has
+//! more workers than its `MaximumConcurrency`: when all are busy, messages wait and its batches fill.
 //!
 //! Not in the model: bursts, retries, cold starts, and two limits that meet.
 
@@ -49,7 +49,7 @@ pub const ASSUMED: Assumed = Assumed {
 /// The customers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Load {
-    /// Whether shoppers look around, as docs/COSTS.md has it.
+    /// True for shoppers who look around, as docs/COSTS.md has it; false for orders alone.
     pub looks: bool,
     /// The share of orders that have the best-selling product in them.
     pub hottest: f64,
@@ -141,16 +141,22 @@ impl System<'_> {
         self.settings.warm_writes / PARTITION_WRITES
     }
 
+    /// Counts the requests of an order on the busiest route: one function has one route, and steps have none.
+    fn busiest_route(&self) -> f64 {
+        let busiest = self.called().map(|function| function.invocations).fold(0.0, f64::max);
+        if self.load.looks { busiest.max(self.counts.looks.busiest) } else { busiest }
+    }
+
     fn api(&self) -> Vec<Limit> {
-        let requests = self.requests();
-        let quota = self.quotas.get(Quota::ApiRequests);
+        let of = |name: &str, rate: f64, requests: f64, raise: Raise| {
+            limit(format!("API: throttle of the {name}"), rate / requests, raise)
+        };
+        let (setting, parameter) = (self.settings.requests_per_second, Raise::Parameter("RequestsPerSecond"));
+        let quota = Quota::ApiRequests;
         vec![
-            limit(
-                "API: throttle of the stage".into(),
-                self.settings.requests_per_second / requests,
-                Raise::Parameter("RequestsPerSecond"),
-            ),
-            limit("API: throttle of the account".into(), quota / requests, Raise::Quota(Quota::ApiRequests)),
+            of("stage", setting, self.requests(), parameter),
+            of("busiest route", setting, self.busiest_route(), parameter),
+            of("account", self.quotas.get(quota), self.requests(), Raise::Quota(quota)),
         ]
     }
 
@@ -319,8 +325,8 @@ impl System<'_> {
         )
     }
 
-    /// Lists the tables and indexes of views that a jump from nothing to so many orders a second would throttle: for
-    /// half an hour, until AWS has split them. Their queues keep the events meanwhile.
+    /// Lists the tables and indexes of views that a jump from nothing to so many orders a second would
+    /// throttle: for half an hour, until AWS has split them. Their queues keep the events meanwhile.
     pub fn ramps(&self, orders: f64) -> Vec<(String, f64)> {
         let tables = self.counts.tables.iter().filter(|(name, _)| *name != EVENT_TABLE);
         let tables = tables.map(|(name, units)| (name, units.writes));
@@ -335,8 +341,8 @@ impl System<'_> {
 }
 
 impl Assumed {
-    /// Computes the seconds of a full batch of a function: its requests for each message, so many streams at a time.
-    /// Requests to S3 are made once for a batch, which is then worked on in order.
+    /// Computes the seconds of a full batch of a function: its requests for each message, so many streams at
+    /// a time. Requests to S3 are made once for a batch, which is then worked on in order.
     pub fn batch(&self, function: &Function, size: u32) -> f64 {
         let each = if function.messages > 0.0 { function.messages } else { function.invocations };
         let message = (function.dynamodb * self.dynamodb + function.states * self.states) / each;
@@ -346,7 +352,7 @@ impl Assumed {
 }
 
 impl Function {
-    /// Whether it changes an object in S3, which one worker can do at a time.
+    /// Tells a function that changes an object in S3, which one worker can do at a time.
     pub fn is_one_writer(&self) -> bool {
         self.s3 > 0.0
     }

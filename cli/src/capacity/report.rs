@@ -25,8 +25,8 @@ const FAR: f64 = 5_000.0;
 /// Shares of the best-seller that are looked at.
 const SHARES: [f64; 5] = [0.01, 0.05, 0.1, 0.5, 1.0];
 
-/// A system in three states: as deployed; with parameters for [`scale::ORDERS_PER_SECOND`]; with parameters, consumers and
-/// quotas for [`RAISED_TO`].
+/// A system in three states: as deployed; with parameters for [`scale::ORDERS_PER_SECOND`]; with parameters,
+/// consumers and quotas for [`RAISED_TO`].
 pub struct Report<'a> {
     region: String,
     deployed: System<'a>,

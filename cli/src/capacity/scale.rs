@@ -1,11 +1,12 @@
 //! The scale table: batch size, window and concurrency of every consumer, from one rate and a formula.
 //!
 //! ```text
-//! concurrency = max(2, ceil(MARGIN x ORDERS_PER_SECOND x messages of an order x seconds of a full batch / batch size))
+//! concurrency = max(2, ceil(MARGIN x ORDERS_PER_SECOND x messages of an order x seconds of a full batch /
+//! batch size))
 //! ```
 //!
-//! The numbers are literals in the templates, because a parameter there stops the emulator's polling. A test compares them with
-//! this table, and `cargo mall capacity --scale` writes them.
+//! The numbers are literals in the templates, because a parameter there stops the emulator's polling. A test
+//! compares them with this table, and `cargo mall capacity --scale` writes them.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -23,13 +24,14 @@ use crate::{
 
 /// The rate that the consumers are made for.
 pub const ORDERS_PER_SECOND: f64 = 300.0;
-/// Room for slow requests (docs/COSTS.md bills twice [`ASSUMED`]), for the polls between two batches, and for batches that
-/// are not full. A larger one costs nothing when it is quiet, and makes smaller and so dearer batches under load.
+/// Room for slow requests (docs/COSTS.md bills twice [`ASSUMED`]), for the polls between two batches, and for
+/// batches that are not full. A larger one costs nothing when it is quiet, and makes smaller and so dearer
+/// batches under load.
 pub const MARGIN: f64 = 2.0;
 
 /// Batch size and window of most consumers: ten is the most without a window, and a view should not wait.
 const USUAL: (u32, u32) = (10, 0);
-/// Those of others.
+/// Batch size and window of the other consumers.
 const OTHERS: &[(&str, u32, u32)] = &[
     // Events that come together are one change of the index.
     ("product-search-project-product-index", 10, 1),
@@ -85,7 +87,8 @@ fn concurrency(function: &Function, batch: u32, orders: f64, assumed: Assumed) -
     workers.max(LEAST_CONCURRENCY)
 }
 
-/// Computes the mappings of all consumers of `templates` for a rate. Consumers that nobody counted are left out.
+/// Computes the mappings of all consumers of `templates` for a rate. Consumers that nobody counted are left
+/// out.
 pub fn mappings(
     counts: &Counts,
     consumers: &BTreeMap<String, Mapping>,

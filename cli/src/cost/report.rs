@@ -162,6 +162,7 @@ impl Report {
         for look in &self.looks {
             let times = f64::from(look.times);
             looks.requests += times;
+            looks.busiest = looks.busiest.max(times);
             looks.dynamodb += times * look.bill.asked.values().map(|asked| asked.dynamodb).sum::<f64>();
             for (line, units) in look.bill.lines().filter(|(line, _)| line.unit == Unit::Read) {
                 *looks.reads.entry(line.resource.clone()).or_default() += times * units;
@@ -641,7 +642,12 @@ mod tests {
             orders: 2,
             products: 3,
             requests: 0.5,
-            looks: Looks { requests: 3.0, dynamodb: 3.0, reads: [("EventTable".to_owned(), 1.5)].into() },
+            looks: Looks {
+                requests: 3.0,
+                busiest: 3.0,
+                dynamodb: 3.0,
+                reads: [("EventTable".to_owned(), 1.5)].into(),
+            },
             executions: [("order-placement".to_owned(), 0.5)].into(),
             functions: [("depot-project-bots".to_owned(), function)].into(),
             tables: [
