@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     Result,
     build::{self, Arch, How},
-    cloud, cost, demo, deploy, dlq, docs, logs,
+    capacity, cloud, cost, demo, deploy, dlq, docs, logs,
     paths::Repo,
     replay, saga, shoppers, status, stream,
     target::{Choice, Place, Target},
@@ -106,6 +106,11 @@ enum Command {
     /// Takes whole orders on a cloud of its own that counts every billed unit, and multiplies by AWS's prices. docs/COSTS.md
     /// says how, and how far it can be trusted.
     Cost(cost::Options),
+    /// Compute at how many orders a second each limit bites, the first one first
+    ///
+    /// Arithmetic alone: from docs/counts.json, the templates and AWS's default quotas. docs/CAPACITY.md says how far it can be
+    /// trusted.
+    Capacity(capacity::Options),
     /// Stop the local cloud
     ///
     /// What was deployed to it is gone with it.
@@ -163,6 +168,7 @@ impl Mall {
             Command::Verify(verify) => view::verify(&home, verify).await?,
             Command::Docs => docs::write(&repo).await?,
             Command::Cost(options) => cost::run(&repo, &options).await?,
+            Command::Capacity(options) => capacity::run(&repo, &options)?,
             Command::Down => match cloud::down(&home)? {
                 true => ui::line(format!("{} The local cloud is stopped", ui::good("✓"))),
                 false => ui::line("The local cloud was not running."),

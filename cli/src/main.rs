@@ -18,6 +18,8 @@
 //! | `saga` | sagas of orders: looking, retrying, undoing |
 //! | `docs` | the documents that are made from the code |
 //! | `cost` | what an order costs, counted |
+//! | `capacity` | the orders a second at which each limit bites, computed |
+//! | `tables` | tables in a terminal and in a document |
 //! | `demo` | shoppers walk through it |
 //! | `shoppers` | many of them at once, measured |
 //! | `test` | every check there is, in order |
@@ -29,6 +31,7 @@
 mod api;
 mod args;
 mod build;
+mod capacity;
 mod cloud;
 mod consumers;
 mod cost;
@@ -51,6 +54,7 @@ mod shoppers;
 mod stack;
 mod status;
 mod stream;
+mod tables;
 mod target;
 mod test;
 mod trace;

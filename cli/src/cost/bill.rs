@@ -38,9 +38,15 @@ const PLATFORM_LINES: [&str; 2] = [
 
 const GB: f64 = 1e9;
 
+/// The table of the events.
+pub const EVENT_TABLE: &str = "EventTable";
+
+/// After the name of a table: the resource of a line about all of its indexes.
+pub const INDEXES: &str = ", its indexes";
+
 /// Lambda looks into a stream's shard so often in a second (Developer Guide, "Using Lambda with DynamoDB"). The local cloud looks
 /// at once.
-const POLLS_PER_SECOND: f64 = 4.0;
+pub const POLLS_PER_SECOND: f64 = 4.0;
 /// And hands what it found to so many invocations at the same time: the template's RelayParallelism.
 const PARALLEL: u64 = 2;
 
@@ -67,6 +73,12 @@ pub struct Bill {
     lines: BTreeMap<Line, f64>,
     /// By function.
     pub batches: BTreeMap<String, Batches>,
+    /// Requests to other services, by function.
+    pub asked: BTreeMap<String, Asked>,
+    /// Write units of indexes, by `table/index`.
+    pub indexes: BTreeMap<String, f64>,
+    /// Executions that were started, by state machine.
+    pub started: BTreeMap<String, f64>,
     /// Invocations, and their time on this machine: told, and never billed.
     pub invocations: u64,
     pub seconds_here: f64,
@@ -98,10 +110,39 @@ impl Filled {
     }
 }
 
+/// Requests of a function to other services.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Asked {
+    pub dynamodb: f64,
+    /// Entries of PutEvents.
+    pub events: f64,
+    pub states: f64,
+    pub s3: f64,
+}
+
+impl Asked {
+    fn seconds(self, assumed: Assumed) -> f64 {
+        self.dynamodb * assumed.dynamodb
+            + self.events * assumed.events
+            + self.states * assumed.states
+            + self.s3 * assumed.s3
+    }
+
+    fn divided_by(self, number: f64) -> Self {
+        let Self { dynamodb, events, states, s3 } = self;
+        Self {
+            dynamodb: dynamodb / number,
+            events: events / number,
+            states: states / number,
+            s3: s3 / number,
+        }
+    }
+}
+
 /// What a function waits for.
 #[derive(Default)]
 struct Waits {
-    seconds: f64,
+    asked: Asked,
     invocations: u64,
     memory: u64,
 }
@@ -119,9 +160,9 @@ impl Bill {
                 What::Table { .. } | What::Mapping { .. } => {}
                 What::Dynamodb(request) => {
                     let Some(caller) = &request.caller else { continue };
-                    waits.entry(caller.clone()).or_default().seconds += assumed.dynamodb;
+                    waits.entry(caller.clone()).or_default().asked.dynamodb += 1.0;
                     bill.request(request, caller, run.tables.get(&request.table));
-                    if short_table(&request.table) == "EventTable"
+                    if short_table(&request.table) == EVENT_TABLE
                         && request.op == "PutItem"
                         && request.status == 200
                     {
@@ -152,7 +193,7 @@ impl Bill {
                 }
                 What::Events { caller, event_type, bytes } => {
                     if let Some(caller) = caller {
-                        waits.entry(caller.clone()).or_default().seconds += assumed.events;
+                        waits.entry(caller.clone()).or_default().asked.events += 1.0;
                         let event_type = event_type.clone().unwrap_or_default();
                         bill.add(Unit::BusEvent, &event_type, &short(caller), count(chunks(*bytes)));
                     }
@@ -169,7 +210,7 @@ impl Bill {
                     bill.add(Unit::QueueRequest, &resource, &name, count(chunks(*bytes)));
                 }
                 What::S3 { op, caller } => {
-                    waits.entry(caller.clone()).or_default().seconds += assumed.s3;
+                    waits.entry(caller.clone()).or_default().asked.s3 += 1.0;
                     let unit = match op.as_str() {
                         "GET" | "HEAD" => Unit::ObjectRead,
                         // Free.
@@ -180,6 +221,9 @@ impl Bill {
                 }
                 What::States { event, machine, machine_type } => {
                     let machine = short(machine);
+                    if event == "ExecutionStarted" {
+                        *bill.started.entry(machine.clone()).or_default() += 1.0;
+                    }
                     if machine_type == "EXPRESS" {
                         let (started, steps) = express.entry(machine.clone()).or_default();
                         if event == "ExecutionStarted" {
@@ -199,13 +243,14 @@ impl Bill {
                     bill.add(Unit::Transition, &machine, &machine, transitions);
                 }
                 What::Asked { caller } => {
-                    waits.entry(caller.clone()).or_default().seconds += assumed.states;
+                    waits.entry(caller.clone()).or_default().asked.states += 1.0;
                 }
             }
         }
         bill.polled = polls.into_values().map(|commits| commits.min(PARALLEL)).sum();
         for (function, wait) in waits.into_iter().filter(|(_, wait)| wait.invocations > 0) {
-            let each = assumed.own + wait.seconds / count(wait.invocations);
+            bill.asked.insert(short(&function), wait.asked);
+            let each = assumed.own + wait.asked.seconds(assumed) / count(wait.invocations);
             let memory = count(wait.memory);
             let total = lambda_gb_seconds(each, memory) * count(wait.invocations);
             bill.add(Unit::LambdaGbSecond, &short(&function), &short(&function), total);
@@ -239,7 +284,11 @@ impl Bill {
                 let (own, indexes) = table.write_units(before, after);
                 self.add(Unit::Write, &name, &caller, count(own));
                 if indexes > 0 {
-                    self.add(Unit::Write, &format!("{name}, its indexes"), &caller, count(indexes));
+                    self.add(Unit::Write, &format!("{name}{INDEXES}"), &caller, count(indexes));
+                }
+                for index in &table.indexes {
+                    let units = count(table.index_units(index, before, after));
+                    *self.indexes.entry(format!("{name}/{}", index.name)).or_default() += units;
                 }
                 let kept = |item| {
                     let entries = table.indexes.iter().filter_map(|index| table.entry(index, item));
@@ -247,7 +296,7 @@ impl Bill {
                 };
                 let grown = after.map_or(0.0, kept) - before.map_or(0.0, kept);
                 self.stored += grown;
-                if name == "EventTable" {
+                if name == EVENT_TABLE {
                     self.backed_up += grown;
                 }
             }
@@ -342,7 +391,14 @@ impl Bill {
     /// A part of it: of a number of equal things, one.
     pub fn divided_by(&self, number: f64) -> Self {
         let lines = self.lines().map(|(line, units)| (line.clone(), units / number)).collect();
-        Self { lines, stored: self.stored / number, backed_up: self.backed_up / number, ..self.clone() }
+        let asked = self.asked.iter().map(|(name, asked)| (name.clone(), asked.divided_by(number))).collect();
+        Self {
+            lines,
+            asked,
+            stored: self.stored / number,
+            backed_up: self.backed_up / number,
+            ..self.clone()
+        }
     }
 
     /// Messages in a batch of the queues' consumers.

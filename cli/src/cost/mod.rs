@@ -17,7 +17,7 @@ mod meter;
 pub mod prices;
 mod report;
 mod run;
-mod standing;
+pub mod standing;
 mod units;
 
 use std::{
@@ -27,6 +27,7 @@ use std::{
 
 use tokio::task::LocalSet;
 
+pub use self::bill::{EVENT_TABLE, POLLS_PER_SECOND};
 use self::{
     bill::{ASSUMED, Bill, access_line},
     meter::{Meter, Moment},
@@ -37,6 +38,7 @@ use self::{
 };
 use crate::{
     build::How,
+    capacity::counts,
     cloud::{self, Temporary},
     deploy,
     errors::{Error, Result},
@@ -67,7 +69,7 @@ pub struct Options {
     /// Write the numbers there too, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write the tables into this document, between its marks
+    /// Write the tables into this document, between its marks, and the counts beside it
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
     /// Keep what the meter wrote
@@ -78,8 +80,7 @@ pub struct Options {
 /// Takes the orders and says what they cost.
 pub async fn run(repo: &Repo, options: &Options) -> Result<()> {
     // Before the minutes it takes, not after.
-    let document =
-        options.write.as_deref().map(|path| read_document(path).map(|text| (path, text))).transpose()?;
+    let document = options.write.as_deref().map(|path| report::MARKS.open(path)).transpose()?;
     cloud::sweep_tests(repo);
     let home = repo.test_home(std::process::id());
     files::make_dir(&home.logs())?;
@@ -104,21 +105,11 @@ pub async fn run(repo: &Repo, options: &Options) -> Result<()> {
         files::write(path, report.json().as_bytes())?;
         ui::line(format!("  The same as JSON: {}", path.display()));
     }
-    if let Some((path, text)) = document {
-        let written = report.written_into(&text).ok_or_else(|| no_place(path))?;
-        files::write(path, written.as_bytes())?;
-        ui::line(format!("  Written into {}", path.display()));
+    if let (Some(document), Some(path)) = (document, &options.write) {
+        document.write(&report.markdown())?;
+        files::write_json(&path.with_file_name(counts::FILE), &report.counts())?;
     }
     Ok(())
-}
-
-fn read_document(path: &Path) -> Result<String> {
-    let text = std::fs::read_to_string(path).map_err(Error::file("cannot read", path))?;
-    if Report::has_place_in(&text) { Ok(text) } else { Err(no_place(path)) }
-}
-
-fn no_place(path: &Path) -> Error {
-    Error::NoPlace { path: path.to_owned(), marks: report::MARKS.join(" … ") }
 }
 
 /// When what was done.

@@ -1,15 +1,19 @@
 //! A bill, to be read: in a terminal, in docs/COSTS.md, and by machines.
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
 use serde::Serialize;
 
 use super::{
-    bill::{Bill, Line},
+    bill::{Bill, EVENT_TABLE, INDEXES, Line},
     prices::{AS_OF, PRICES, REGION, Unit},
     standing::Standing,
+    units::count,
 };
-use crate::ui;
+use crate::{
+    capacity::counts::{Counts, Function, Looks, Units},
+    tables::{Marks, Shown},
+};
 
 /// Bill and price are for one; what is told is for so many.
 const MILLION: f64 = 1e6;
@@ -20,11 +24,10 @@ const SMALL: f64 = 0.50;
 /// Messages in a batch that are looked at.
 const BATCHES: [f64; 4] = [1.0, 2.0, 5.0, 10.0];
 
-const BEGIN: &str = "<!-- made by `cargo mall cost --write`: from here -->";
-const END: &str = "<!-- made by `cargo mall cost --write`: to here -->";
-
-/// Between them a document has the tables.
-pub const MARKS: [&str; 2] = [BEGIN, END];
+pub const MARKS: Marks = Marks {
+    begin: "<!-- made by `cargo mall cost --write`: from here -->",
+    end: "<!-- made by `cargo mall cost --write`: to here -->",
+};
 
 /// Orders that were counted, and what they used.
 #[derive(Debug, Clone)]
@@ -69,12 +72,6 @@ pub struct Report {
     pub products: u16,
 }
 
-/// A table with its title.
-struct Shown {
-    title: String,
-    rows: Vec<Vec<String>>,
-}
-
 /// For machines.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -115,40 +112,82 @@ impl Report {
     /// The lines to show in a terminal.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![String::new(), self.headline()];
-        for table in self.tables() {
-            lines.push(String::new());
-            lines.push(format!("  {}", table.title));
-            lines.extend(ui::table(&table.rows));
-        }
+        lines.extend(self.tables().iter().flat_map(Shown::lines));
         lines
     }
 
     /// The same as Markdown.
     pub fn markdown(&self) -> String {
-        let mut text = format!("{}\n", self.headline());
-        for table in self.tables() {
-            let _ = write!(text, "\n### {}\n\n", table.title);
-            for (number, row) in table.rows.iter().enumerate() {
-                let _ = writeln!(text, "| {} |", row.join(" | "));
-                if number == 0 {
-                    let rule: Vec<&str> = row.iter().map(|_| "---").collect();
-                    let _ = writeln!(text, "| {} |", rule.join(" | "));
-                }
+        let tables: String = self.tables().iter().map(Shown::markdown).collect();
+        format!("{}\n{tables}", self.headline())
+    }
+
+    /// Counts an order's use of AWS, for `mall capacity`: of the orders that were taken one at a time.
+    pub fn counts(&self) -> Counts {
+        let run = &self.quiet;
+        let of = |unit: Unit| run.each(run.bill.units(unit));
+        let by = |unit: Unit, key: fn(&Line) -> &str| {
+            let mut sums: BTreeMap<String, f64> = BTreeMap::new();
+            for (line, units) in run.bill.lines().filter(|(line, _)| line.unit == unit) {
+                *sums.entry(key(line).to_owned()).or_default() += run.each(units);
+            }
+            sums
+        };
+        let mut functions: BTreeMap<String, Function> = BTreeMap::new();
+        for (name, invocations) in by(Unit::Invocation, |line| &line.owner) {
+            let asked = run.bill.asked.get(&name).copied().unwrap_or_default();
+            let messages = run.bill.batches.get(&name).map_or(0.0, |batches| count(batches.messages));
+            let function = Function {
+                invocations,
+                messages: run.each(messages),
+                dynamodb: run.each(asked.dynamodb),
+                states: run.each(asked.states),
+                s3: run.each(asked.s3),
+            };
+            functions.insert(name, function);
+        }
+        let mut tables: BTreeMap<String, Units> = BTreeMap::new();
+        for (name, writes) in by(Unit::Write, |line| &line.resource) {
+            if !name.ends_with(INDEXES) {
+                tables.entry(name).or_default().writes = writes;
             }
         }
-        text
-    }
-
-    /// Whether a document has a place for the tables.
-    pub fn has_place_in(document: &str) -> bool {
-        document.split_once(BEGIN).is_some_and(|(_, rest)| rest.contains(END))
-    }
-
-    /// `document` with the made part made anew; none when it has no place for it.
-    pub fn written_into(&self, document: &str) -> Option<String> {
-        let (before, rest) = document.split_once(BEGIN)?;
-        let (_, after) = rest.split_once(END)?;
-        Some(format!("{before}{BEGIN}\n\n{}\n{END}{after}", self.markdown()))
+        for (name, reads) in by(Unit::Read, |line| &line.resource) {
+            tables.entry(name).or_default().reads = reads;
+        }
+        let is_view = |line: &Line| line.unit == Unit::Write && tables.contains_key(&line.resource);
+        let writers = run.bill.lines().filter(|(line, _)| is_view(line) && line.resource != EVENT_TABLE);
+        let writers = writers.map(|(line, _)| (line.resource.clone(), line.owner.clone())).collect();
+        let mut looks = Looks::default();
+        for look in &self.looks {
+            let times = f64::from(look.times);
+            looks.requests += times;
+            looks.busiest = looks.busiest.max(times);
+            looks.dynamodb += times * look.bill.asked.values().map(|asked| asked.dynamodb).sum::<f64>();
+            for (line, units) in look.bill.lines().filter(|(line, _)| line.unit == Unit::Read) {
+                *looks.reads.entry(line.resource.clone()).or_default() += times * units;
+            }
+        }
+        let indexes = run.bill.indexes.iter().map(|(name, units)| (name.clone(), run.each(*units)));
+        Counts {
+            orders: run.orders,
+            products: self.products,
+            requests: of(Unit::HttpRequest),
+            entries: of(Unit::BusEvent),
+            transitions: of(Unit::Transition),
+            callbacks: 0.0,
+            looks,
+            executions: run
+                .bill
+                .started
+                .iter()
+                .map(|(name, starts)| (name.clone(), run.each(*starts)))
+                .collect(),
+            functions,
+            tables,
+            writers,
+            indexes: indexes.collect(),
+        }
     }
 
     /// For machines.
@@ -476,10 +515,14 @@ fn units(much: f64) -> String {
 mod tests {
     use std::{collections::BTreeSet, path::Path};
 
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
-    use crate::cost::{bill::ASSUMED, meter::Meter, standing};
+    use crate::cost::{
+        bill::ASSUMED,
+        meter::{Meter, Record},
+        standing,
+    };
 
     /// What CloudFormation calls them, and what people do.
     const SERVICES: &[(&str, &str)] = &[
@@ -530,7 +573,7 @@ mod tests {
     #[test]
     fn the_document_has_a_place_for_the_tables_and_every_price_is_in_it() {
         let document = std::fs::read_to_string(root().join("docs/COSTS.md")).unwrap();
-        assert!(Report::has_place_in(&document));
+        assert!(MARKS.fill(&document, "").is_some());
         for price in PRICES {
             assert!(document.contains(price.listed), "{} {}: {}", price.service, price.name, price.listed);
         }
@@ -562,14 +605,62 @@ mod tests {
         assert!(unseen.0.contains("none was seen"), "{unseen:?}");
     }
 
+    /// `mall capacity` reads them, and knows nothing else of an order.
     #[test]
-    fn what_was_written_by_hand_stays() {
-        let document = format!("# Costs\n\n{BEGIN}\nold\n{END}\n\nby hand\n");
-        let written = report().written_into(&document).unwrap();
-        assert!(written.starts_with("# Costs\n") && written.ends_with("\n\nby hand\n"));
-        assert!(!written.contains("old") && written.contains("### By service"));
-        assert_eq!(report().written_into(&written).unwrap(), written, "twice is once");
-        assert_eq!(report().written_into("# Something else"), None);
+    fn the_counts_of_an_order_are_those_that_were_billed() {
+        let request = |op: &str, table: &str, before: Value, after: Value| {
+            json!({ "at": 1.0, "kind": "dynamodb", "op": op, "table": table, "caller": "mallard-local-depot-project-bots",
+                    "consistent": true, "status": 200, "refused": false, "known": true, "wanted": null,
+                    "read": [], "before": before, "after": after })
+        };
+        let bot = |status: &str| json!({ "id": { "S": "a" }, "status": { "S": status } });
+        let index = json!({ "name": "bots-by-status", "key": ["status"], "projection": "ALL" });
+        let bots = "mallard-Depot-BotsTable-1";
+        let lines = [
+            json!({ "at": 0.0, "kind": "table", "name": bots, "key": ["id"], "indexes": [index] }),
+            json!({ "at": 0.0, "kind": "table", "name": "mallard-EventTable-1", "key": ["id"], "indexes": [] }),
+            json!({ "at": 1.0, "kind": "lambda", "function": "mallard-local-depot-project-bots", "source": "aws:sqs",
+                    "records": 6, "memory": 256, "seconds": 1.0, "lines": [] }),
+            request("Query", "mallard-EventTable-1", Value::Null, Value::Null),
+            request("PutItem", bots, bot("idle"), bot("active")),
+            json!({ "at": 1.0, "kind": "http", "bytes": 10 }),
+            json!({ "at": 1.0, "kind": "states", "event": "ExecutionStarted", "machine": "mallard-local-order-placement",
+                    "type": "EXPRESS" }),
+        ];
+        let mut meter = Meter::default();
+        for line in lines {
+            let record: Record = serde_json::from_value(line).unwrap();
+            meter.learn(&record.what);
+            meter.records.push(record);
+        }
+        let bill = Bill::of(&meter, ASSUMED, 0);
+        let look = Looked { name: "", times: 3, bill: bill.divided_by(2.0) };
+        let counts =
+            Report { quiet: Run { orders: 2, at_once: 1, bill }, looks: vec![look], ..report() }.counts();
+        let function = Function { invocations: 0.5, messages: 3.0, dynamodb: 1.0, ..Function::default() };
+        let expected = Counts {
+            orders: 2,
+            products: 3,
+            requests: 0.5,
+            looks: Looks {
+                requests: 3.0,
+                busiest: 3.0,
+                dynamodb: 3.0,
+                reads: [("EventTable".to_owned(), 1.5)].into(),
+            },
+            executions: [("order-placement".to_owned(), 0.5)].into(),
+            functions: [("depot-project-bots".to_owned(), function)].into(),
+            tables: [
+                ("BotsTable".to_owned(), Units { writes: 0.5, reads: 0.0 }),
+                ("EventTable".to_owned(), Units { writes: 0.0, reads: 0.5 }),
+            ]
+            .into(),
+            writers: [("BotsTable".to_owned(), "depot-project-bots".to_owned())].into(),
+            // One entry goes, another comes.
+            indexes: [("BotsTable/bots-by-status".to_owned(), 1.0)].into(),
+            ..Counts::default()
+        };
+        assert_eq!(counts, expected);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a month costs before anybody orders: from the templates.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::prices::Unit;
 use crate::errors::{Error, Result};
@@ -98,6 +98,15 @@ fn views_fed(texts: &[String]) -> usize {
 /// # Errors
 /// When one cannot be read.
 pub fn templates(root: &Path) -> Result<Vec<String>> {
+    let paths = template_paths(root)?;
+    paths.iter().map(|path| std::fs::read_to_string(path).map_err(Error::file("cannot read", path))).collect()
+}
+
+/// The files of [`templates`].
+///
+/// # Errors
+/// If the directory cannot be read.
+pub fn template_paths(root: &Path) -> Result<Vec<PathBuf>> {
     let infra = root.join("infra");
     let entries = std::fs::read_dir(&infra).map_err(Error::file("cannot read", &infra))?;
     let mut paths: Vec<_> = entries
@@ -107,7 +116,7 @@ pub fn templates(root: &Path) -> Result<Vec<String>> {
         .collect();
     paths.push(root.join("template.yaml"));
     paths.sort();
-    paths.iter().map(|path| std::fs::read_to_string(path).map_err(Error::file("cannot read", path))).collect()
+    Ok(paths)
 }
 
 #[cfg(test)]

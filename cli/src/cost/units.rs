@@ -123,7 +123,8 @@ impl Table {
         write_units(before.map_or(0, size).max(wanted.map_or(0, size)))
     }
 
-    fn index_units(&self, index: &Index, before: Option<&Item>, after: Option<&Item>) -> u64 {
+    /// Write units of a change, of one index.
+    pub fn index_units(&self, index: &Index, before: Option<&Item>, after: Option<&Item>) -> u64 {
         let old = before.and_then(|item| self.entry(index, item));
         let new = after.and_then(|item| self.entry(index, item));
         match (old, new) {
