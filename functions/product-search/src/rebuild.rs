@@ -149,6 +149,9 @@ impl ProductIndexView {
         let Some(due) = due.filter(|due| *due > applied) else { return Ok(None) };
         let lacking: Vec<Envelope> =
             events.iter().filter(|event| event.version > applied && event.version <= due).cloned().collect();
+        if lacking.iter().all(|event| P::IRRELEVANT.contains(&event.event_type.as_str())) {
+            return Ok(None);
+        }
         let is_missing = stored.is_none();
         let desk = Desk::default();
         desk.lay_out(stored.into_iter().collect());
