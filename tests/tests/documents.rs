@@ -75,6 +75,18 @@ const PRODUCERS: &[(&str, &[&str])] = &[
     ("InventoryReleased", &["release-inventory"]),
     ("LowStock", &["reserve-inventory", "reduce-stock", "set-stock", "set-low-stock-threshold"]),
     ("LowStockThresholdChanged", &["set-low-stock-threshold"]),
+    (
+        "AvailabilityChanged",
+        &[
+            "start-tracking",
+            "stop-tracking",
+            "add-stock",
+            "set-stock",
+            "reduce-stock",
+            "reserve-inventory",
+            "release-inventory",
+        ],
+    ),
     ("ShoppingListCreated", &["create-shopping-list"]),
     ("ShoppingListInitiated", &["initiate-shopping"]),
     ("ShoppingListAssigned", &["assign-shopping-list"]),

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, VecDeque};
 use contracts::{
     ids::{OrderId, ProductId, StoreId, reservation_of},
     inventory::{
-        InventoryReleased, InventoryReserved, LowStock, LowStockThresholdChanged, ReductionReason,
-        StockAdded, StockEvent, StockReduced, StockTrackingStarted, StockTrackingStopped,
+        AvailabilityChanged, InventoryReleased, InventoryReserved, LowStock, LowStockThresholdChanged,
+        ReductionReason, StockAdded, StockEvent, StockReduced, StockTrackingStarted, StockTrackingStopped,
     },
 };
 use kernel::{Aggregate, BrokenHistory, Event, Refusal, RefusalKind, Timestamp};
@@ -70,6 +70,10 @@ pub struct Stock {
     /// Sum of the reservations.
     reserved: u32,
     threshold: u32,
+    /// The availability that the last [`StockEvent::AvailabilityChanged`] told. A stream that was written before this
+    /// event existed tells it in its next commit.
+    #[serde(default = "available_until_told")]
+    told_available: bool,
     reservations: BTreeMap<OrderId, u32>,
     /// The last [`CLOSED_REMEMBERED`] orders that were released or sold, oldest first.
     closed: VecDeque<OrderId>,
@@ -257,6 +261,21 @@ impl StockItem {
         }
     }
 
+    /// Returns the event that tells the availability after these events, if the stream has told another one.
+    fn availability_told(state: Option<&Self>, events: &[StockEvent]) -> Option<StockEvent> {
+        let product_id = match (state, events.first()?) {
+            (Some(Self::Tracked(stock)), _) => stock.product_id,
+            (_, StockEvent::StockTrackingStarted(started)) => started.product_id,
+            (None | Some(Self::Untracked { .. }), _) => return None,
+        };
+        let stock = state.and_then(Self::tracked);
+        let left = events.iter().fold(stock.map(Stock::available), available_after);
+        let available = left.is_none_or(|left| left > 0);
+        let told = stock.map_or_else(available_until_told, |stock| stock.told_available);
+        (available != told)
+            .then_some(StockEvent::AvailabilityChanged(AvailabilityChanged { product_id, available }))
+    }
+
     /// What is counted, if it is.
     pub fn tracked(&self) -> Option<&Stock> {
         match self {
@@ -274,6 +293,7 @@ impl Stock {
             on_hand: 0,
             reserved: 0,
             threshold: 0,
+            told_available: available_until_told(),
             reservations: BTreeMap::new(),
             closed: VecDeque::new(),
         }
@@ -497,6 +517,12 @@ impl Stock {
             StockEvent::InventoryReleased(e) => self.take_out(e.order_id, e.quantity)?,
             StockEvent::LowStock(_) => {}
             StockEvent::LowStockThresholdChanged(e) => self.threshold = e.threshold,
+            StockEvent::AvailabilityChanged(e) => {
+                if e.available != (self.available() > 0) {
+                    return None;
+                }
+                self.told_available = e.available;
+            }
         }
         Some(StockItem::Tracked(self))
     }
@@ -507,6 +533,32 @@ impl Stock {
         self.reserved -= quantity;
         self.close(order_id);
         Some(())
+    }
+}
+
+/// Returns the availability of a product whose stream has not told any.
+fn available_until_told() -> bool {
+    true
+}
+
+/// Returns the pieces that others can have after an event; `None` if the product is not tracked then.
+fn available_after(before: Option<u32>, event: &StockEvent) -> Option<u32> {
+    match event {
+        StockEvent::StockTrackingStarted(_) => Some(0),
+        StockEvent::StockTrackingStopped(_) => None,
+        StockEvent::StockAdded(e) => before.map(|available| available.saturating_add(e.quantity)),
+        StockEvent::StockReduced(e) => match e.reason {
+            // These pieces were kept for their order.
+            ReductionReason::Sold => before,
+            ReductionReason::Removed | ReductionReason::Counted => {
+                before.map(|available| available.saturating_sub(e.quantity))
+            }
+        },
+        StockEvent::InventoryReserved(e) => Some(e.available),
+        StockEvent::InventoryReleased(e) => Some(e.available),
+        StockEvent::LowStock(_)
+        | StockEvent::LowStockThresholdChanged(_)
+        | StockEvent::AvailabilityChanged(_) => before,
     }
 }
 
@@ -529,6 +581,39 @@ fn start(
     Ok(std::iter::once(started).chain(then).collect())
 }
 
+/// Returns the events by which a command changes the stock.
+fn changes(stock: Option<&Stock>, command: &StockCommand) -> Result<Vec<StockEvent>, StockRefusal> {
+    use StockCommand::{Add, Reduce, Release, Reserve, Sell, Set, SetThreshold, StartTracking, StopTracking};
+    match (stock, command) {
+        (None, StartTracking { product_id, store_id }) => start(*product_id, *store_id, |_| Ok(vec![])),
+        (None, Add { product_id, store_id, quantity }) => {
+            start(*product_id, *store_id, |stock| stock.add(*quantity))
+        }
+        (None, Set { product_id, store_id, on_hand }) => {
+            start(*product_id, *store_id, |stock| stock.set(*on_hand))
+        }
+        (None, Reduce { .. } | SetThreshold { .. }) => Err(StockRefusal::NotTracked),
+        // Always available, so nothing is kept, and what is not kept is neither given back nor sold.
+        (None, StopTracking | Reserve { .. } | Release { .. } | Sell { .. }) => Ok(vec![]),
+
+        (Some(_), StartTracking { .. }) => Ok(vec![]),
+        (Some(stock), StopTracking) if stock.orders() > 0 => {
+            Err(StockRefusal::StillReserved { reserved: stock.reserved, orders: stock.orders() })
+        }
+        (Some(stock), StopTracking) => {
+            let product_id = stock.product_id;
+            Ok(vec![StockEvent::StockTrackingStopped(StockTrackingStopped { product_id })])
+        }
+        (Some(stock), Add { quantity, .. }) => stock.add(*quantity),
+        (Some(stock), Set { on_hand, .. }) => stock.set(*on_hand),
+        (Some(stock), Reduce { quantity }) => stock.reduce(*quantity),
+        (Some(stock), SetThreshold { threshold }) => stock.set_threshold(*threshold),
+        (Some(stock), Reserve { order_id, quantity, at }) => stock.reserve(*order_id, *quantity, *at),
+        (Some(stock), Release { order_id, at }) => Ok(stock.release(*order_id, *at)),
+        (Some(stock), Sell { order_id }) => Ok(stock.sell(*order_id)),
+    }
+}
+
 impl Aggregate for StockItem {
     const CATEGORY: &'static str = "inventory.StockItem";
     const STATE_SCHEMA: u16 = 1;
@@ -537,42 +622,19 @@ impl Aggregate for StockItem {
     type Refusal = StockRefusal;
 
     fn decide(state: Option<&Self>, command: &StockCommand) -> Result<Vec<StockEvent>, StockRefusal> {
-        use StockCommand::{
-            Add, Reduce, Release, Reserve, Sell, Set, SetThreshold, StartTracking, StopTracking,
-        };
-        match (state.and_then(Self::tracked), command) {
-            (None, StartTracking { product_id, store_id }) => start(*product_id, *store_id, |_| Ok(vec![])),
-            (None, Add { product_id, store_id, quantity }) => {
-                start(*product_id, *store_id, |stock| stock.add(*quantity))
-            }
-            (None, Set { product_id, store_id, on_hand }) => {
-                start(*product_id, *store_id, |stock| stock.set(*on_hand))
-            }
-            (None, Reduce { .. } | SetThreshold { .. }) => Err(StockRefusal::NotTracked),
-            // Always available, so nothing is kept, and what is not kept is neither given back nor sold.
-            (None, StopTracking | Reserve { .. } | Release { .. } | Sell { .. }) => Ok(vec![]),
-
-            (Some(_), StartTracking { .. }) => Ok(vec![]),
-            (Some(stock), StopTracking) if stock.orders() > 0 => {
-                Err(StockRefusal::StillReserved { reserved: stock.reserved, orders: stock.orders() })
-            }
-            (Some(stock), StopTracking) => {
-                let product_id = stock.product_id;
-                Ok(vec![StockEvent::StockTrackingStopped(StockTrackingStopped { product_id })])
-            }
-            (Some(stock), Add { quantity, .. }) => stock.add(*quantity),
-            (Some(stock), Set { on_hand, .. }) => stock.set(*on_hand),
-            (Some(stock), Reduce { quantity }) => stock.reduce(*quantity),
-            (Some(stock), SetThreshold { threshold }) => stock.set_threshold(*threshold),
-            (Some(stock), Reserve { order_id, quantity, at }) => stock.reserve(*order_id, *quantity, *at),
-            (Some(stock), Release { order_id, at }) => Ok(stock.release(*order_id, *at)),
-            (Some(stock), Sell { order_id }) => Ok(stock.sell(*order_id)),
-        }
+        let stock = state.and_then(Self::tracked);
+        let mut events = changes(stock, command)?;
+        events.extend(Self::availability_told(state, &events));
+        Ok(events)
     }
 
     fn evolve(state: Option<Self>, event: &StockEvent) -> Result<Self, BrokenHistory> {
         let status = state.as_ref().map_or("none", Self::status);
         let after = match (state, event) {
+            // Told in the commit that stopped the count.
+            (Some(untracked @ Self::Untracked { .. }), StockEvent::AvailabilityChanged(e)) => {
+                e.available.then_some(untracked)
+            }
             (None | Some(Self::Untracked { .. }), StockEvent::StockTrackingStarted(e)) => {
                 Some(Self::Tracked(Stock::new(e.product_id, e.store_id)))
             }

@@ -85,6 +85,8 @@ impl Projection for StockLevels {
     const NAME: &'static str = "stock-levels";
     const SCHEMA: u16 = 1;
     const CATEGORY: &'static str = "inventory.StockItem";
+    // The row tells by itself whether it is low, and whether there is a piece to be had.
+    const IRRELEVANT: &'static [&'static str] = &["LowStock", "AvailabilityChanged"];
     type Row = StockRow;
 
     fn apply(row: Option<StockRow>, event: &Envelope) -> Result<StockRow, ApplyError> {
@@ -130,8 +132,7 @@ impl Projection for StockLevels {
             StockEvent::LowStockThresholdChanged(changed) => {
                 StockRow { threshold: changed.threshold, ..row()? }
             }
-            // The row tells by itself whether it is low.
-            StockEvent::LowStock(_) => row()?,
+            StockEvent::LowStock(_) | StockEvent::AvailabilityChanged(_) => row()?,
         };
         Ok(after.judged(event))
     }

@@ -503,7 +503,9 @@ async fn fifty_for_two_hundred(log: Arc<dyn CommitLog>, behind: Arc<dyn CommitLo
     for event in house.published("inventory.StockItem").await {
         match event.event::<StockEvent>().unwrap() {
             StockEvent::InventoryReserved(reserved) => left.push(reserved.available),
-            StockEvent::StockTrackingStarted(_) | StockEvent::StockAdded(_) => {}
+            StockEvent::StockTrackingStarted(_)
+            | StockEvent::StockAdded(_)
+            | StockEvent::AvailabilityChanged(_) => {}
             other => panic!("{other:?} was not asked for"),
         }
     }

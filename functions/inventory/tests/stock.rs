@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use contracts::{
     ids::{OrderId, ProductId, StoreId, reservation_of},
     inventory::{
-        InventoryReleased, InventoryReserved, LowStock, LowStockThresholdChanged, ReductionReason,
-        StockAdded, StockEvent, StockReduced, StockTrackingStarted, StockTrackingStopped,
+        AvailabilityChanged, InventoryReleased, InventoryReserved, LowStock, LowStockThresholdChanged,
+        ReductionReason, StockAdded, StockEvent, StockReduced, StockTrackingStarted, StockTrackingStopped,
     },
 };
 use inventory::stock::{
@@ -98,6 +98,10 @@ fn threshold(threshold: u32) -> StockEvent {
     StockEvent::LowStockThresholdChanged(LowStockThresholdChanged { product_id: product(), threshold })
 }
 
+fn available(available: bool) -> StockEvent {
+    StockEvent::AvailabilityChanged(AvailabilityChanged { product_id: product(), available })
+}
+
 /// Ten pieces, none of them kept.
 fn ten() -> Vec<StockEvent> {
     vec![started(), added(10, 10)]
@@ -130,23 +134,23 @@ fn what_is_not_tracked_has_nothing_to_take_out_or_to_warn_about() {
 fn a_count_begins_with_nothing_on_hand_also_the_second_time() {
     given::<StockItem>([])
         .when(track())
-        .then([started()])
+        .then([started(), available(false)])
         .when(track())
         .then_nothing()
         .when(reserve(1, 1))
         .then_refused(StockRefusal::InsufficientStock { available: 0, asked: 1 });
     given::<StockItem>(ten_and([threshold(3), stopped()]))
         .when(track())
-        .then([started()])
+        .then([started(), available(false)])
         .when(add(1))
-        .then([added(1, 1)]);
+        .then([added(1, 1), available(true)]);
 }
 
 #[test]
 fn adding_or_counting_starts_the_count_when_it_was_off() {
     given::<StockItem>([]).when(add(3)).then([started(), added(3, 3)]).when(add(2)).then([added(2, 5)]);
     given::<StockItem>([]).when(set(3)).then([started(), added(3, 3)]);
-    given::<StockItem>([]).when(set(0)).then([started()]);
+    given::<StockItem>([]).when(set(0)).then([started(), available(false)]);
     given::<StockItem>([]).when(add(0)).then_refused(StockRefusal::QuantityIsInvalid);
 }
 
@@ -166,7 +170,7 @@ fn a_count_is_recorded_as_the_difference() {
 fn a_count_never_takes_what_orders_were_promised() {
     given::<StockItem>(ten_and([reserved(1, 6, 4)]))
         .when(set(6))
-        .then([reduced(4, 6, ReductionReason::Counted, None)])
+        .then([reduced(4, 6, ReductionReason::Counted, None), available(false)])
         .when(set(5))
         .then_refused(StockRefusal::OnHandBelowReserved { reserved: 6, on_hand: 5 });
 }
@@ -176,7 +180,7 @@ fn only_what_is_available_can_be_taken_out() {
     let removed = ReductionReason::Removed;
     given::<StockItem>(ten_and([reserved(1, 6, 4)]))
         .when(reduce(4))
-        .then([reduced(4, 6, removed, None)])
+        .then([reduced(4, 6, removed, None), available(false)])
         .when(reduce(1))
         .then_refused(StockRefusal::InsufficientStock { available: 0, asked: 1 });
 }
@@ -202,7 +206,7 @@ fn a_piece_that_is_kept_for_one_order_is_not_kept_for_another() {
         .when(reserve(1, 6))
         .then([reserved(1, 6, 4)])
         .when(reserve(2, 4))
-        .then([reserved(2, 4, 0)])
+        .then([reserved(2, 4, 0), available(false)])
         .when(reserve(3, 1))
         .then_refused(StockRefusal::InsufficientStock { available: 0, asked: 1 });
 }
@@ -314,7 +318,51 @@ fn a_higher_threshold_may_find_that_stock_is_low_already() {
         .when(warn_at(0))
         .then([threshold(0)])
         .when(reduce(10))
-        .then([reduced(10, 0, ReductionReason::Removed, None)]);
+        .then([reduced(10, 0, ReductionReason::Removed, None), available(false)]);
+}
+
+#[test]
+fn availability_is_told_when_it_turns_and_only_then() {
+    let removed = ReductionReason::Removed;
+    given::<StockItem>([])
+        .when(add(3))
+        .then([started(), added(3, 3)])
+        .when(reserve(1, 2))
+        .then([reserved(1, 2, 1)])
+        .when(reduce(1))
+        .then([reduced(1, 2, removed, None), available(false)])
+        .when(sell(1))
+        .then([reduced(2, 0, ReductionReason::Sold, Some(1))])
+        .when(release(2))
+        .then([released(2, 0, 0)])
+        .when(add(1))
+        .then([added(1, 1), available(true)])
+        .when(reserve(3, 1))
+        .then([reserved(3, 1, 0), available(false)])
+        .when(release(3))
+        .then([released(3, 1, 1), available(true)])
+        .when(set(0))
+        .then([reduced(1, 0, ReductionReason::Counted, None), available(false)])
+        .when(StockCommand::StopTracking)
+        .then([stopped(), available(true)])
+        .when(track())
+        .then([started(), available(false)]);
+}
+
+#[test]
+fn a_stream_from_before_availability_was_told_tells_it_in_its_next_commit() {
+    given::<StockItem>(ten_and([reserved(1, 10, 0)]))
+        .when(reserve(1, 10))
+        .then_nothing()
+        .when(warn_at(2))
+        .then([threshold(2), low(0, 2), available(false)])
+        .when(warn_at(3))
+        .then([threshold(3)]);
+    // Its snapshot, which does not say what was told, is read as well.
+    let state = fold::<StockItem>(None, &ten()).unwrap();
+    let mut snapshot = serde_json::to_value(&state).unwrap();
+    assert!(snapshot["Tracked"].as_object_mut().unwrap().remove("told_available").is_some());
+    assert_eq!(serde_json::from_value::<Option<StockItem>>(snapshot).unwrap(), state);
 }
 
 /// A product with this many open reservations of one piece each, and this many closed orders.
@@ -365,6 +413,9 @@ fn an_impossible_history_is_an_error_not_a_guess() {
         ten_and([released(1, 1, 11)]),
         ten_and([reserved(1, 2, 8), stopped()]),
         ten_and([stopped(), added(1, 11)]),
+        ten_and([available(false)]),
+        ten_and([stopped(), available(false)]),
+        vec![available(true)],
     ] {
         assert!(fold::<StockItem>(None, &history).is_err(), "{history:?}");
     }
@@ -426,7 +477,9 @@ impl Ledger {
                 assert!(!self.closed.contains(&e.order_id), "closed twice");
                 self.closed.push(e.order_id);
             }
-            StockEvent::LowStock(_) | StockEvent::LowStockThresholdChanged(_) => {}
+            StockEvent::LowStock(_)
+            | StockEvent::LowStockThresholdChanged(_)
+            | StockEvent::AvailabilityChanged(_) => {}
         }
     }
 }
@@ -434,12 +487,13 @@ impl Ledger {
 proptest! {
     /// After any sequence of commands, repeats and releases before reservations among them: what was added is on hand, sold or
     /// removed; what is kept is the sum over the orders; what is available is never below nothing; low stock is said
-    /// exactly when it is reached from above; what was decided can be folded; and only tracking starts and
+    /// exactly when it is reached from above; the availability that was told last is the availability; what was decided can be folded; and only tracking starts and
     /// stops lead from one state to another.
     #[test]
     fn stock_is_conserved_and_no_transition_leads_outside_the_state_machine(commands in commands()) {
         let mut state: Option<StockItem> = None;
         let mut ledger = Ledger::default();
+        let mut told = true;
         for command in commands {
             let before = state.as_ref().map(StockItem::status);
             let was_low = state.as_ref().and_then(StockItem::tracked).is_some_and(|stock| stock.is_low());
@@ -455,6 +509,13 @@ proptest! {
             let said = events.iter().filter(|event| matches!(event, StockEvent::LowStock(_))).count();
             let is_low = stock.is_some_and(|stock| stock.is_low());
             prop_assert_eq!(said, usize::from(is_low && !was_low));
+            for event in &events {
+                if let StockEvent::AvailabilityChanged(changed) = event {
+                    prop_assert_ne!(changed.available, told, "told again");
+                    told = changed.available;
+                }
+            }
+            prop_assert_eq!(told, stock.is_none_or(|stock| stock.available() > 0));
             let Some(stock) = stock else { continue };
             prop_assert_eq!(u64::from(stock.on_hand()) + ledger.sold + ledger.removed, ledger.added);
             prop_assert_eq!(stock.reserved(), ledger.kept.values().sum::<u32>());

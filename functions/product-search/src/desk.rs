@@ -18,10 +18,6 @@ use crate::{
     rows::Indexed,
 };
 
-/// How many versions a saved row may be behind when nobody would see a difference: what has to be read from the event
-/// table once the worker's memory is gone, at some 400 bytes each a handful of read units.
-const LAG: u64 = 32;
-
 /// The rows of a batch. Clones share the same rows.
 #[derive(Debug, Clone, Default)]
 pub struct Desk {
@@ -32,7 +28,6 @@ pub struct Desk {
 struct Slot {
     saved: Option<Record>,
     now: Option<Record>,
-    looks_alike: bool,
 }
 
 impl Desk {
@@ -40,7 +35,7 @@ impl Desk {
     pub fn lay_out(&self, records: Vec<Record>) {
         let mut slots = self.slots();
         for record in records {
-            let slot = Slot { saved: Some(record.clone()), now: Some(record.clone()), looks_alike: true };
+            let slot = Slot { saved: Some(record.clone()), now: Some(record.clone()) };
             slots.insert(record.key, slot);
         }
     }
@@ -60,22 +55,16 @@ impl Desk {
         self.slots().values().filter_map(|slot| slot.now.clone()).collect()
     }
 
-    /// What has to be saved: rows that a search would see to have changed, and those that fell too far behind.
+    /// Replaces the record under its key.
+    pub fn replace(&self, record: Record) {
+        let key = record.key;
+        self.slots().entry(key).or_default().now = Some(record);
+    }
+
+    /// Returns the records that events changed.
     pub fn to_save(&self) -> Vec<Record> {
-        let worth = |slot: &Slot| {
-            let now = slot.now.as_ref()?;
-            let behind = match &slot.saved {
-                None => true,
-                Some(saved) if saved == now => false,
-                Some(saved) => {
-                    !slot.looks_alike
-                        || saved.schema != now.schema
-                        || now.applied.get() - saved.applied.get() >= LAG
-                }
-            };
-            behind.then(|| now.clone())
-        };
-        self.slots().values().filter_map(worth).collect()
+        let slots = self.slots();
+        slots.values().filter(|slot| slot.now != slot.saved).filter_map(|slot| slot.now.clone()).collect()
     }
 
     fn slots(&self) -> MutexGuard<'_, BTreeMap<Key, Slot>> {
@@ -146,12 +135,6 @@ impl<P: Indexed> ViewStore<P> for Desk {
         if stamp != before {
             return Ok(Put::Conflict);
         }
-        let saved = slot.saved.as_ref().and_then(|saved| row::<P>(saved).ok().flatten());
-        slot.looks_alike = match (&saved, content) {
-            (Some(saved), Some(now)) => P::looks_alike(saved, now),
-            (None, None) => true,
-            (Some(_), None) | (None, Some(_)) => false,
-        };
         slot.now = Some(record);
         Ok(Put::Written)
     }

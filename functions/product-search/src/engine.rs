@@ -373,10 +373,10 @@ impl Edition {
     fn found(&self, address: DocAddress) -> Result<Option<FoundProduct>, IndexError> {
         let records = self.body(address)?;
         let Some(product): Option<ProductRow> = row::<Products>(&records, Kind::Product)? else {
-            tracing::warn!(?address, "a product's row is of another schema: rebuild the product index");
+            tracing::warn!(?address, "a product's row is of another schema: sweep the product index");
             return Ok(None);
         };
-        let available = row::<Stock>(&records, Kind::Stock)?.is_none_or(|stock: StockRow| stock.available());
+        let available = row::<Stock>(&records, Kind::Stock)?.is_none_or(|stock: StockRow| stock.available);
         let store_name = self.stores.get(&product.store_id).map(|store| store.name.clone());
         Ok(Some(FoundProduct { product, store_name: store_name.unwrap_or_default(), available }))
     }
@@ -486,7 +486,7 @@ impl Edition {
             document.add_text(fields.sku, &sku);
             document.add_text(fields.sku_whole, sku.trim());
             document.add_text(fields.store, product.store_id.to_string());
-            document.add_text(fields.available, stock.is_none_or(|stock| stock.available()).to_string());
+            document.add_text(fields.available, stock.is_none_or(|stock| stock.available).to_string());
             document.add_i64(fields.price, product.price.minor());
         }
         document.add_text(fields.body, serde_json::to_string(&Body { records }).map_err(damaged)?);

@@ -70,7 +70,7 @@ impl ProductIndexView {
         if let Some(problem) = fold.reach(&self.events, stream, applied).await? {
             problems.left(problem);
         }
-        match fold.judge(record.map(desk::stored::<P>).as_ref(), P::looks_alike) {
+        match fold.judge(record.map(desk::stored::<P>).as_ref()) {
             Verdict::Right => return Ok(None),
             Verdict::Newer(why) => {
                 report.left(format!("{key} {why}"));

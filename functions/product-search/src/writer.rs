@@ -97,7 +97,7 @@ impl Writer {
         }
         self.fold_into::<Products>(desk, events, &mut outcome).await;
         self.fold_into::<Stores>(desk, events, &mut outcome).await;
-        self.fold_into::<Stock>(desk, events, &mut outcome).await;
+        hear_stock(desk, events, &mut outcome);
         outcome.failed.sort_by_key(|failed| failed.index);
         outcome
     }
@@ -150,6 +150,47 @@ impl Writer {
     fn projector<P: Indexed>(&self, desk: &Desk) -> Projector<P> {
         Projector::new(Arc::new(desk.clone()), self.events.clone(), self.ports.clone())
     }
+}
+
+/// Takes in events of stock: the newest one is the row, whatever is missing before it. Events that tell no availability come
+/// only from a page of the event table, and change nothing.
+fn hear_stock(desk: &Desk, events: &[Envelope], outcome: &mut BatchOutcome) {
+    for (index, event) in events.iter().enumerate() {
+        let Some(key) = key_of(&event.stream).filter(|key| key.kind == Kind::Stock) else { continue };
+        let known = desk.record(key);
+        let is_irrelevant = Stock::IRRELEVANT.contains(&event.event_type.as_str());
+        if is_irrelevant || known.as_ref().is_some_and(|record| record.applied >= event.version) {
+            outcome.duplicates += 1;
+            continue;
+        }
+        match heard(key, known.as_ref(), event) {
+            Ok(record) => {
+                desk.replace(record);
+                outcome.applied += 1;
+            }
+            Err(error) => outcome.failed.push(Failed { index, error }),
+        }
+    }
+}
+
+/// Returns the record that an event of stock makes.
+fn heard(key: Key, known: Option<&Record>, event: &Envelope) -> Result<Record, DeliverError> {
+    if let Some(schema) = known.map(|record| record.schema).filter(|schema| *schema > Stock::SCHEMA) {
+        let known = Stock::SCHEMA;
+        return Err(ViewError::FromTheFuture { view: VIEW, id: key.to_string(), schema, known }.into());
+    }
+    let row = Stock::apply(None, event).map_err(|error| DeliverError::Poison {
+        view: VIEW,
+        stream: event.stream.clone(),
+        version: event.version,
+        error,
+    })?;
+    let row = serde_json::to_value(row).map_err(|e| ViewError::Malformed {
+        view: VIEW,
+        id: key.to_string(),
+        why: e.to_string(),
+    })?;
+    Ok(Record { key, schema: Stock::SCHEMA, applied: event.version, row: Some(row) })
 }
 
 /// What a batch comes to of which nothing was saved.

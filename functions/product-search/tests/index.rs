@@ -47,17 +47,12 @@ async fn busy_mall(seed: u64) -> Stage {
                 stage.rename(&seller, &name, &format!("Renamed {n}-{p}"), "as good as new").await;
             }
             if random.chance(0.6) {
-                stage.track(&seller, &name).await;
                 stage.add_stock(&name, 2, 2).await;
-                for order in 0..random.below(4) {
-                    stage.reserve(&name, &order.to_string(), 2, 0).await;
-                    stage.release(&name, &order.to_string(), 2, 2).await;
-                }
-                if random.chance(0.5) {
-                    stage.reserve(&name, "last", 2, 0).await;
-                }
-                if random.chance(0.2) {
-                    stage.untrack(&name).await;
+                for turn in 0..random.below(8) {
+                    stage.available(&name, turn % 2 == 1).await;
+                    if random.chance(0.5) {
+                        stage.add_stock(&name, 2, 2).await;
+                    }
                 }
             }
             if random.chance(0.2) {
@@ -261,7 +256,7 @@ async fn an_archive_that_hangs_does_not_keep_shoppers_from_searching_what_is_kno
 #[tokio::test]
 async fn a_crash_at_any_call_loses_nothing_that_the_queue_heard_was_done() {
     let stage = Stage::fruit().await;
-    stage.track("Fruit", "Apple").await;
+    stage.available("Apple", false).await;
     stage.remove("Fruit", "Pear").await;
     let history = stage.history().await;
     let orderly = seen(&*stage.indexed().await).await;
@@ -308,25 +303,39 @@ async fn an_event_that_cannot_be_applied_stops_its_own_stream_only() {
 }
 
 #[tokio::test]
-async fn what_no_search_would_see_is_not_saved_each_time_and_not_forgotten_either() {
-    let stage = Stage::fruit().await;
-    stage.track("Fruit", "Apple").await;
-    stage.add_stock("Apple", 500, 500).await;
-    let index = stage.index(stage.objects.clone());
-    deliver(&stage.writer(&index), &stage.history().await).await;
-    let (before, _) = stage.objects.written();
-    for n in 0..100_u32 {
-        let event = stage.reserve("Apple", &n.to_string(), 1, 499 - n).await;
-        // Each time another process, which remembers nothing.
-        deliver(&stage.writer(&stage.index(stage.objects.clone())), &[event]).await;
+async fn availability_that_comes_late_twice_or_with_gaps_ends_right_without_the_event_table() {
+    let stage = Stage::new();
+    let mut told = Vec::new();
+    for n in 0..6 {
+        stage.add_stock("Apple", 1, n + 1).await;
+        told.push(stage.available("Apple", n % 2 == 1).await);
     }
-    let (after, _) = stage.objects.written();
-    // A bundle and a manifest, once in thirty-two events.
-    assert_eq!(after - before, 6);
-    let event = stage.reserve("Apple", "the rest", 400, 0).await;
-    deliver(&stage.writer(&stage.index(stage.objects.clone())), &[event]).await;
-    let reader = stage.index(stage.objects.clone());
-    assert!(!reader.search(&text("FR-100")).await.unwrap().products[0].available);
+    let [first, second, third, fourth, lost, last] = &told[..] else { panic!("six were told") };
+    let row = async |batches: &[&[&Envelope]]| {
+        let index = stage.index(MemoryObjects::new());
+        for batch in batches {
+            let batch: Vec<Envelope> = batch.iter().copied().cloned().collect();
+            deliver(&stage.writer_without_events(&index), &batch).await;
+        }
+        seen(&index).await.remove(0).1["available"].as_bool().unwrap()
+    };
+    assert!(!row(&[&[third], &[second], &[first], &[third]]).await, "reordered, one by one");
+    assert!(row(&[&[fourth, first, fourth, third, second]]).await, "reordered and doubled in one batch");
+    assert!(row(&[&[first], &[last]]).await, "four were lost");
+    assert!(row(&[&[first], &[last], &[lost, second, first]]).await, "they come later, and change nothing");
+}
+
+#[tokio::test]
+async fn stock_that_tells_no_availability_writes_nothing() {
+    let stage = Stage::fruit().await;
+    let index = stage.index(stage.objects.clone());
+    stage.available("Apple", false).await;
+    deliver(&stage.writer(&index), &stage.history().await).await;
+    let before = stage.objects.written();
+    for n in 0..40 {
+        deliver(&stage.writer(&index), &[stage.add_stock("Apple", 1, n + 1).await]).await;
+    }
+    assert_eq!(stage.objects.written(), before);
 }
 
 #[tokio::test]

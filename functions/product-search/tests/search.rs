@@ -114,7 +114,7 @@ async fn what_counts_the_same_always_comes_in_the_same_order() {
 #[tokio::test]
 async fn filters_leave_out_what_does_not_pass_and_nothing_else() {
     let stage = Stage::fruit().await;
-    stage.track("Fruit", "Apple").await;
+    stage.available("Apple", false).await;
     let index = stage.indexed().await;
     let apple = |change: fn(&mut Wanted)| {
         let mut wanted = text("apple");
@@ -234,19 +234,13 @@ async fn stock_decides_what_can_be_had() {
         deliver(&writer, &stage.history().await).await;
         index.search(&text("FR-200")).await.unwrap().products[0].available
     };
-    assert!(available().await, "what is not counted can always be had");
-    stage.track("Fruit", "Pear").await;
+    assert!(available().await, "nobody told otherwise");
+    stage.available("Pear", false).await;
     assert!(!available().await);
     stage.add_stock("Pear", 3, 3).await;
+    stage.available("Pear", true).await;
     assert!(available().await);
-    stage.reserve("Pear", "one", 2, 1).await;
-    assert!(available().await);
-    stage.reserve("Pear", "two", 1, 0).await;
-    assert!(!available().await, "the rest is kept for others");
-    stage.release("Pear", "one", 2, 2).await;
-    assert!(available().await);
-    stage.reserve("Pear", "three", 2, 0).await;
-    stage.untrack("Pear").await;
+    stage.add_stock("Pear", 3, 6).await;
     assert!(available().await);
 }
 

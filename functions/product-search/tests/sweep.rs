@@ -34,10 +34,10 @@ async fn orderly(stage: &Stage) -> Vec<(String, Value)> {
 /// Some fruit, and an index that knows of it.
 async fn open_shop() -> Stage {
     let stage = Stage::fruit().await;
-    for (name, pieces) in [("Apple", 9), ("Pear", 3)] {
-        stage.track("Fruit", name).await;
-        stage.add_stock(name, pieces, pieces).await;
-        stage.reserve(name, "one", 3, pieces - 3).await;
+    for (name, available) in [("Apple", true), ("Pear", false)] {
+        stage.available(name, !available).await;
+        stage.add_stock(name, 3, 3).await;
+        stage.available(name, available).await;
     }
     stage.remove("Fruit", "Applewood board").await;
     deliver(&stage.writer(&stage.live()), &stage.history().await).await;
@@ -89,7 +89,7 @@ async fn damage(stage: &Stage) -> usize {
     assert_eq!(index.remove(&revision, &[of("Pear")]).await.unwrap(), Saved::Saved);
     // A stock that a search would show otherwise.
     let mut stock = record(index, key(Kind::Stock, product("Apple").uuid())).await;
-    stock.row.as_mut().unwrap()["turned"] = json!(1);
+    stock.row.as_mut().unwrap()["available"] = json!(false);
     put(index, stock).await;
     // Behind: its last event was lost.
     stage.price("Fruit", "Apple juice", 250, 260).await;
@@ -125,6 +125,25 @@ async fn every_way_in_which_a_record_can_be_wrong_is_found_and_put_right_once() 
     assert_eq!(stage.sweep(&sweeper(), false).await, Report::default());
     assert_eq!(names(&stage.live(), &text("orange")).await, Vec::<String>::new());
     assert_eq!(names(&stage.live(), &text("pear")).await, ["Pear"]);
+}
+
+#[tokio::test]
+async fn a_stock_record_differs_only_if_it_missed_the_last_availability() {
+    let stage = Stage::fruit().await;
+    stage.available("Apple", false).await;
+    deliver(&stage.writer(&stage.live()), &stage.history().await).await;
+    let sweeper = stage.sweeper(&stage.live(), SMALL);
+    // Nobody delivers these.
+    for n in 0..5 {
+        stage.add_stock("Apple", 1, 2 + n).await;
+    }
+    stage.world.advance(Duration::from_secs(601));
+    assert_eq!(stage.sweep(&sweeper, true).await, Report::default());
+    stage.available("Apple", true).await;
+    stage.world.advance(Duration::from_secs(601));
+    let report = stage.sweep(&sweeper, false).await;
+    assert_eq!(report.examples, [format!("stock {} stands at version 1 of 7", product("Apple"))]);
+    assert_eq!(stage.sweep(&sweeper, true).await, Report::default());
 }
 
 #[tokio::test]

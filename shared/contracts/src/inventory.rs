@@ -38,6 +38,11 @@ pub enum StockEvent {
     LowStock(LowStock),
     /// The threshold of [`StockEvent::LowStock`] is another.
     LowStockThresholdChanged(LowStockThresholdChanged),
+    /// The product became available, or ceased to be. Last event of the commit that caused it.
+    ///
+    /// The event is absolute: the newest one of a stream tells the availability, without those before it. A product
+    /// without such an event is available.
+    AvailabilityChanged(AvailabilityChanged),
 }
 
 /// See [`StockEvent::StockTrackingStarted`].
@@ -149,6 +154,16 @@ pub struct LowStockThresholdChanged {
     pub threshold: u32,
 }
 
+/// See [`StockEvent::AvailabilityChanged`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AvailabilityChanged {
+    /// The product; also the id of the stream.
+    pub product_id: ProductId,
+    /// True if the stock is not tracked, or if at least one piece is not kept for an order.
+    pub available: bool,
+}
+
 impl Event for StockEvent {
     const SCHEMAS: &'static [(&'static str, u16)] = &[
         ("StockTrackingStarted", 1),
@@ -159,6 +174,7 @@ impl Event for StockEvent {
         ("InventoryReleased", 1),
         ("LowStock", 1),
         ("LowStockThresholdChanged", 1),
+        ("AvailabilityChanged", 1),
     ];
 
     fn event_type(&self) -> &'static str {
@@ -171,6 +187,7 @@ impl Event for StockEvent {
             StockEvent::InventoryReleased(_) => "InventoryReleased",
             StockEvent::LowStock(_) => "LowStock",
             StockEvent::LowStockThresholdChanged(_) => "LowStockThresholdChanged",
+            StockEvent::AvailabilityChanged(_) => "AvailabilityChanged",
         }
     }
 }

@@ -62,7 +62,7 @@ impl<P: Projection> ProjectedView<P> {
             if let Some(problem) = fold.reach(&self.events, &stream, applied).await? {
                 report.left(problem);
             }
-            match fold.judge(stored.as_ref(), |_, _| false) {
+            match fold.judge(stored.as_ref()) {
                 Verdict::Right => return Ok(report),
                 Verdict::Behind if only_compare => return Ok(report),
                 Verdict::Behind => {}
