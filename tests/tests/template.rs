@@ -713,7 +713,7 @@ fn a_queue_that_loses_messages_is_found() {
         "no dead-letter",
     );
     refuses(rule, "maxReceiveCount: 100", "maxReceiveCount: 5", "maxReceiveCount");
-    refuses(rule, "{MessageRetentionPeriod: 1209600,", "{MessageRetentionPeriod: 60}", "fourteen days");
+    refuses(rule, "{MessageRetentionPeriod: 1209600,", "{MessageRetentionPeriod: 60,", "fourteen days");
     refuses(rule, "BuyDeadLetters.QueueName", "BuyQueue.QueueName", "no alarm");
 }
 

@@ -33,7 +33,7 @@ async fn function(name: String) -> Result<Option<Function>, String> {
             aws::sweeper::<Stores>(&config, "BASKET_STORES_TABLE", &store, &ports)?,
         ])
     };
-    let messages = aws::messages(&config, &ports);
+    let messages = || aws::messages(&config, &ports);
     Ok(Some(match name.as_str() {
         "start-basket" => use_case(&baskets(), &ports, Baskets::start_basket),
         "add-item" => use_case(&shopping()?, &ports, Shopping::add_item),
@@ -42,9 +42,9 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         "cancel-basket" => use_case(&baskets(), &ports, Baskets::cancel_basket),
         "get-basket" => use_case(&baskets(), &ports, Baskets::get_basket),
         "project-basket-products" => {
-            batch_consumer(&Arc::new(copy()?), &messages, Catalogue::project_products)
+            batch_consumer(&Arc::new(copy()?), &messages(), Catalogue::project_products)
         }
-        "project-basket-stores" => batch_consumer(&Arc::new(copy()?), &messages, Catalogue::project_stores),
+        "project-basket-stores" => batch_consumer(&Arc::new(copy()?), &messages(), Catalogue::project_stores),
         "sweep-view" => sweep_view(sweepers()?, &ports),
         _ => return Ok(None),
     }))

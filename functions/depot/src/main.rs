@@ -41,7 +41,7 @@ async fn function(name: String) -> Result<Option<Function>, String> {
             aws::sweeper::<Stores>(&config, "DEPOT_STORES_TABLE", &store, &ports)?,
         ])
     };
-    let messages = aws::messages(&config, &ports);
+    let messages = || aws::messages(&config, &ports);
     Ok(Some(match name.as_str() {
         "create-shopping-list" => use_case(&planner()?, &ports, Planner::create_shopping_list),
         "initiate-shopping" => use_case(&depot(), &ports, Depot::initiate_shopping),
@@ -52,18 +52,18 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         "get-shopping-list" => use_case(&depot(), &ports, Depot::get_shopping_list),
         "register-bot" => use_case(&depot(), &ports, Depot::register_bot),
         "get-bot" => use_case(&depot(), &ports, Depot::get_bot),
-        "free-bot" => consumer(&depot(), &messages, Depot::free_bot),
+        "free-bot" => consumer(&depot(), &messages(), Depot::free_bot),
         "project-shopping-lists" => {
-            batch_consumer(&lists()?, &messages, ShoppingListViews::project_shopping_lists)
+            batch_consumer(&lists()?, &messages(), ShoppingListViews::project_shopping_lists)
         }
         "list-shopping-lists" => use_case(&lists()?, &ports, ShoppingListViews::list_shopping_lists),
         "list-available-shopping-lists" => {
             use_case(&lists()?, &ports, ShoppingListViews::list_available_shopping_lists)
         }
-        "project-bots" => batch_consumer(&bots()?, &messages, BotViews::project_bots),
+        "project-bots" => batch_consumer(&bots()?, &messages(), BotViews::project_bots),
         "list-bots" => use_case(&bots()?, &ports, BotViews::list_bots),
-        "project-depot-products" => batch_consumer(&catalogue()?, &messages, Catalogue::project_products),
-        "project-depot-stores" => batch_consumer(&catalogue()?, &messages, Catalogue::project_stores),
+        "project-depot-products" => batch_consumer(&catalogue()?, &messages(), Catalogue::project_products),
+        "project-depot-stores" => batch_consumer(&catalogue()?, &messages(), Catalogue::project_stores),
         "sweep-view" => sweep_view(sweepers()?, &ports),
         _ => return Ok(None),
     }))

@@ -24,7 +24,7 @@ async fn function(name: String) -> Result<Option<Function>, String> {
     };
     let sweepers =
         || Ok::<_, String>(vec![aws::sweeper::<StockLevels>(&config, "STOCK_LEVELS_TABLE", &store, &ports)?]);
-    let messages = aws::messages(&config, &ports);
+    let messages = || aws::messages(&config, &ports);
     Ok(Some(match name.as_str() {
         "get-stock" => use_case(&inventory(), &ports, Inventory::get_stock),
         "add-stock" => use_case(&inventory(), &ports, Inventory::add_stock),
@@ -35,8 +35,8 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         "stop-tracking" => use_case(&inventory(), &ports, Inventory::stop_tracking),
         "reserve-inventory" => use_case(&inventory(), &ports, Inventory::reserve_inventory),
         "release-inventory" => use_case(&inventory(), &ports, Inventory::release_inventory),
-        "sell-reserved-stock" => consumer(&inventory(), &messages, Inventory::sell_reserved_stock),
-        "project-stock-levels" => batch_consumer(&views()?, &messages, StockViews::project_stock_levels),
+        "sell-reserved-stock" => consumer(&inventory(), &messages(), Inventory::sell_reserved_stock),
+        "project-stock-levels" => batch_consumer(&views()?, &messages(), StockViews::project_stock_levels),
         "list-stock" => use_case(&views()?, &ports, StockViews::list_stock),
         "list-low-stock" => use_case(&views()?, &ports, StockViews::list_low_stock),
         "sweep-view" => sweep_view(sweepers()?, &ports),

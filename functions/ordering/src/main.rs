@@ -43,18 +43,18 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         let sagas = aws::sweeper::<SagaRows>(&config, "SAGAS_TABLE", &store, &ports)?;
         Ok::<_, String>(vec![orders, sagas])
     };
-    let messages = aws::messages(&config, &ports);
+    let messages = || aws::messages(&config, &ports);
     Ok(Some(match name.as_str() {
         "create-order" => use_case(&ordering(), &ports, Ordering::create_order),
         "get-order" => use_case(&ordering(), &ports, Ordering::get_order),
         "get-order-timeline" => use_case(&ordering(), &ports, Ordering::get_order_timeline),
         "cancel-order" => use_case(&ordering(), &ports, Ordering::cancel_order),
         "approve-order" => use_case(&ordering(), &ports, Ordering::approve_order),
-        "create-order-on-checkout" => consumer(&ordering(), &messages, Ordering::create_order_on_checkout),
-        "ready-order" => consumer(&ordering(), &messages, Ordering::ready_order),
-        "complete-order" => consumer(&ordering(), &messages, Ordering::complete_order),
-        "start-placement" => consumer(&Arc::new(sagas()?), &messages, Sagas::start_placement),
-        "undo-order" => consumer(&Arc::new(sagas()?), &messages, Sagas::undo_order),
+        "create-order-on-checkout" => consumer(&ordering(), &messages(), Ordering::create_order_on_checkout),
+        "ready-order" => consumer(&ordering(), &messages(), Ordering::ready_order),
+        "complete-order" => consumer(&ordering(), &messages(), Ordering::complete_order),
+        "start-placement" => consumer(&Arc::new(sagas()?), &messages(), Sagas::start_placement),
+        "undo-order" => consumer(&Arc::new(sagas()?), &messages(), Sagas::undo_order),
         "begin-undo" => use_case(&Arc::new(sagas()?), &ports, Sagas::begin_undo),
         "close-order" => use_case(&Arc::new(sagas()?), &ports, Sagas::close_order),
         "end-undo" => use_case(&Arc::new(sagas()?), &ports, Sagas::end_undo),
@@ -63,13 +63,13 @@ async fn function(name: String) -> Result<Option<Function>, String> {
             let resumer = resumer()?;
             raw(move |_: serde_json::Value, _| resumer.clone().resume_sagas())
         }
-        "project-sagas" => batch_consumer(&saga_views()?, &messages, SagaViews::project_sagas),
+        "project-sagas" => batch_consumer(&saga_views()?, &messages(), SagaViews::project_sagas),
         "list-sagas" => use_case(&saga_views()?, &ports, SagaViews::list_sagas),
         "get-saga" => {
             let shower = SagaShower::new(store.clone(), executions(), undo()?);
             use_case(&Arc::new(shower), &ports, SagaShower::get_saga)
         }
-        "project-orders" => batch_consumer(&views()?, &messages, OrderViews::project_orders),
+        "project-orders" => batch_consumer(&views()?, &messages(), OrderViews::project_orders),
         "get-order-view" => use_case(&views()?, &ports, OrderViews::get_order_view),
         "list-orders" => use_case(&views()?, &ports, OrderViews::list_orders),
         "sweep-view" => sweep_view(sweepers()?, &ports),

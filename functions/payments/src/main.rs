@@ -34,7 +34,7 @@ async fn function(name: String) -> Result<Option<Function>, String> {
     };
     let sweepers =
         || Ok::<_, String>(vec![aws::sweeper::<Invoices>(&config, "INVOICES_TABLE", &store, &ports)?]);
-    let messages = aws::messages(&config, &ports);
+    let messages = || aws::messages(&config, &ports);
     Ok(Some(match name.as_str() {
         "authorize-payment" => use_case(&payments, &ports, Payments::authorize_payment),
         "get-payment" => use_case(&payments, &ports, Payments::get_payment),
@@ -49,9 +49,9 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         "cancel-invoice" => use_case(&payments, &ports, Payments::cancel_invoice),
         "settle-invoice-and-payment" => use_case(&payments, &ports, Payments::settle_invoice_and_payment),
         "chase-payments" => chase()?,
-        "invoice-order" => consumer(&payments, &messages, Payments::invoice_order),
-        "capture-payment" => consumer(&payments, &messages, Payments::capture_payment),
-        "project-invoices" => batch_consumer(&views()?, &messages, InvoiceViews::project_invoices),
+        "invoice-order" => consumer(&payments, &messages(), Payments::invoice_order),
+        "capture-payment" => consumer(&payments, &messages(), Payments::capture_payment),
+        "project-invoices" => batch_consumer(&views()?, &messages(), InvoiceViews::project_invoices),
         "list-invoices" => use_case(&views()?, &ports, InvoiceViews::list_invoices),
         "sweep-view" => sweep_view(sweepers()?, &ports),
         _ => return Ok(None),

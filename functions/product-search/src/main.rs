@@ -31,10 +31,10 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         let view = ProductIndexView::new(index, store.clone(), ports.clone());
         aws::sweeper_of(&config, view, &store, &ports)
     };
-    let messages = aws::messages(&config, &ports);
+    let messages = || aws::messages(&config, &ports);
     Ok(Some(match name.as_str() {
         "search-products" => use_case(&search()?, &ports, ProductSearch::search_products),
-        "project-product-index" => batch_consumer(&indexing()?, &messages, Indexing::project_product_index),
+        "project-product-index" => batch_consumer(&indexing()?, &messages(), Indexing::project_product_index),
         "sweep-view" => sweep_view(vec![sweeper()?], &ports),
         _ => return Ok(None),
     }))

@@ -28,10 +28,10 @@ async fn function(name: String) -> Result<Option<Function>, String> {
             aws::sweeper::<CustomerNames>(&config, "CUSTOMER_NAMES_TABLE", &store, &ports)?,
         ])
     };
-    let messages = aws::messages(&config, &ports);
+    let messages = || aws::messages(&config, &ports);
     Ok(Some(match name.as_str() {
-        "project-searched-orders" => batch_consumer(&search()?, &messages, Search::project_searched_orders),
-        "project-customer-names" => batch_consumer(&search()?, &messages, Search::project_customer_names),
+        "project-searched-orders" => batch_consumer(&search()?, &messages(), Search::project_searched_orders),
+        "project-customer-names" => batch_consumer(&search()?, &messages(), Search::project_customer_names),
         "search-orders" => use_case(&search()?, &ports, Search::search_orders),
         "get-searched-order" => use_case(&search()?, &ports, Search::get_searched_order),
         "sweep-view" => sweep_view(sweepers()?, &ports),

@@ -32,7 +32,7 @@ async fn function(name: String) -> Result<Option<Function>, String> {
             aws::sweeper::<Catalogue>(&config, "CATALOGUE_TABLE", &store, &ports)?,
         ])
     };
-    let messages = aws::messages(&config, &ports);
+    let messages = || aws::messages(&config, &ports);
     Ok(Some(match name.as_str() {
         "create-store" => use_case(&stores(), &ports, Stores::create_store),
         "enable-participation" => use_case(&stores(), &ports, Stores::enable_participation),
@@ -45,10 +45,10 @@ async fn function(name: String) -> Result<Option<Function>, String> {
         "decrease-product-price" => use_case(&stores(), &ports, Stores::decrease_product_price),
         "remove-product" => use_case(&stores(), &ports, Stores::remove_product),
         "get-product" => use_case(&stores(), &ports, Stores::get_product),
-        "project-mall" => batch_consumer(&mall()?, &messages, MallViews::project_mall),
+        "project-mall" => batch_consumer(&mall()?, &messages(), MallViews::project_mall),
         "list-stores" => use_case(&mall()?, &ports, MallViews::list_stores),
         "list-participating-stores" => use_case(&mall()?, &ports, MallViews::list_participating_stores),
-        "project-catalogue" => batch_consumer(&catalogue()?, &messages, CatalogueViews::project_catalogue),
+        "project-catalogue" => batch_consumer(&catalogue()?, &messages(), CatalogueViews::project_catalogue),
         "list-products" => use_case(&catalogue()?, &ports, CatalogueViews::list_products),
         "sweep-view" => sweep_view(sweepers()?, &ports),
         _ => return Ok(None),

@@ -5,7 +5,7 @@
 //! | it is handled | it is deleted, by Lambda |
 //! | trouble: a service did not answer, others were faster, something is not there yet | it waits for its next try, longer each time |
 //! | poison: it can never be handled by this code | it is parked at once: a copy goes to the dead-letter queue with the reason |
-//! | the business refuses what came of it | as trouble, until the fifth receive; then it is parked |
+//! | the business refuses what came of it | as trouble, until the eighth receive, two minutes later in the mean; then it is parked |
 //!
 //! # Guarantees
 //!
@@ -13,6 +13,7 @@
 //! * Trouble is not poison. A queue parks by itself what it has delivered a hundred times (`maxReceiveCount`). The first eight waits take four
 //!   minutes in the mean, each of the others two and a half, all of them 3.9 hours. An hour of trouble is outlasted: 92 waits between 0 and 300
 //!   seconds are less than that once in 10^30 messages.
+//! * Handlers that hang are given up before the invocation ends, and their messages wait like others.
 //! * Events of one stream are handled in the order of the batch; streams side by side. A stream that fails holds up no other.
 //! * **A message that kills its worker takes no neighbours along for good.** Nothing is ever heard of such a message but its growing number of
 //!   receives. From the fifth on it is a suspect: the others of its batch are handled first and deleted from the queue, because Lambda
@@ -24,25 +25,32 @@
 //! * *Order between batches*, and of a stream's events when one of them failed: every consumer has to bear that anyway.
 //! * *Once.* A parked message may be parked twice, a handled one delivered again.
 
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, pin::pin, sync::Arc, time::Duration};
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use contracts::Envelope;
-use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
+use futures::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, Either, select},
+    stream,
+};
 use kernel::{StreamId, Timestamp, ports::Ports};
 use tracing::Instrument;
 
 use crate::{
     Fault, Function,
-    queue::{Message, Queue, SUSPICIOUS},
+    queue::{Message, Queue, REFUSED, SUSPICIOUS},
     serve::raw,
 };
 
 /// Streams whose events are handled at a time: a handler mostly waits for DynamoDB, and ten messages are a batch.
 const STREAMS_AT_A_TIME: usize = 8;
 
-/// Time that has to be left of an invocation for one more suspect: as long as a call to AWS may take.
-const FOR_A_SUSPECT: Duration = Duration::from_secs(5);
+/// Time that has to be left of an invocation for one more suspect.
+const FOR_A_SUSPECT: Duration = Duration::from_secs(3);
+
+/// Time that is kept of an invocation to let messages wait whose handlers hang: a call to AWS may take longer than the invocation has.
+const FOR_SETTLING: Duration = Duration::from_millis(1500);
 
 /// The messages of a consumer.
 #[derive(Clone)]
@@ -147,9 +155,9 @@ impl Delivery {
             let unit = self.messages.ports.random.unit();
             let chosen = ((unit * suspects.len() as f64) as usize).min(suspects.len() - 1);
             let suspect = suspects.swap_remove(chosen);
-            if self.is_ending() {
-                // It has not had its turn: the next worker gives it one soon.
-                self.hide(&suspect, Duration::from_secs(1)).await;
+            if self.time_left().is_some_and(|left| left < FOR_A_SUSPECT) {
+                // It has not had its turn. It waits as if it had: a hundred short waits would be spent in minutes.
+                self.hide(&suspect, suspect.wait(self.messages.ports.random.unit())).await;
                 left.push(suspect.id);
                 continue;
             }
@@ -163,9 +171,20 @@ impl Delivery {
         left
     }
 
-    fn is_ending(&self) -> bool {
-        let left = self.ends.map(|ends| ends.duration_since(self.messages.ports.clock.now()));
-        left.is_some_and(|left| Duration::try_from(left).unwrap_or_default() < FOR_A_SUSPECT)
+    /// Time that is left of the invocation; none if nobody knows.
+    fn time_left(&self) -> Option<Duration> {
+        let left = self.ends?.duration_since(self.messages.ports.clock.now());
+        Some(Duration::try_from(left).unwrap_or_default())
+    }
+
+    /// Runs the handlers, until too little time is left: then none has answered.
+    async fn answers(&self, run: impl Future<Output = Vec<Result<(), Fault>>>) -> Vec<Result<(), Fault>> {
+        let Some(left) = self.time_left() else { return run.await };
+        let enough = self.messages.ports.timer.sleep(left.saturating_sub(FOR_SETTLING));
+        match select(pin!(run), enough).await {
+            Either::Left((results, _)) => results,
+            Either::Right(_) => Vec::new(),
+        }
     }
 
     /// Handles messages together. Answers the ids of those that stay in the queue.
@@ -187,9 +206,10 @@ impl Delivery {
                 }
             }
         }
-        let mut results = if envelopes.is_empty() { Vec::new() } else { run(envelopes).await }.into_iter();
+        let results = if envelopes.is_empty() { Vec::new() } else { self.answers(run(envelopes)).await };
+        let mut results = results.into_iter();
         for (message, event) in known {
-            let silent = || Err(Fault::internal("the consumer did not answer"));
+            let silent = || Err(Fault::unavailable("the handler did not answer in time"));
             let result = results.next().unwrap_or_else(silent);
             let (kind, stream, version) = (&event.event_type, &event.stream, event.version.get());
             let (correlation, trace) = (event.correlation, event.trace.as_ref().map(|t| t.as_str()));
@@ -220,8 +240,8 @@ impl Delivery {
 
     /// Parks a message or lets it wait; says whether it stays in the queue.
     async fn settle(&self, message: &Message, fault: &Fault) -> bool {
-        let is_refused_again = !fault.is_technical() && message.received >= SUSPICIOUS;
-        if fault.is_poison() || is_refused_again {
+        let is_refused_again = !fault.is_technical() && message.received >= REFUSED;
+        if fault.is_poison || is_refused_again {
             match self.messages.queue.park(message, &fault.to_string()).await {
                 Ok(()) => {
                     tracing::error!(message = %message.id, code = %fault.code, %fault, "message parked");
@@ -376,9 +396,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_of_the_business_is_parked_with_the_fifth_receive() {
+    async fn a_refusal_of_the_business_is_parked_with_the_eighth_receive() {
         let desk = Desk::new(1);
-        assert_eq!(desk.deliver(&[event("a", 1, "Refused", 5)]).await, Vec::<String>::new());
+        assert_eq!(desk.deliver(&[event("a", 1, "Refused", 7)]).await, ["a-1"]);
+        assert_eq!(desk.deliver(&[event("a", 1, "Refused", 8)]).await, Vec::<String>::new());
         assert!(desk.queue.asked().parked["a-1"].contains("ORDER_IS_OVER"));
     }
 
@@ -404,6 +425,36 @@ mod tests {
             assert_eq!(versions, [1, 2, 3], "{stream}");
         }
         assert!(desk.clerk.most_under_way.load(Ordering::SeqCst) > 1, "streams are worked on side by side");
+    }
+
+    #[tokio::test]
+    async fn handlers_that_hang_and_suspects_without_a_turn_wait_as_long_as_others() {
+        let mut longest = Duration::ZERO;
+        for seed in 0..20 {
+            let desk = Desk::new(seed);
+            let world = TestPorts::new(seed);
+            let messages = Messages::new(Arc::new(desk.queue.clone()), world.ports());
+            // The world's timer is up at once, so nothing that hangs gets longer.
+            let delivery = Delivery { messages, ends: Some(world.now() + Duration::from_secs(2)) };
+            let batch =
+                json!({ "Records": [event("hangs", 1, "Killer", 4), event("suspect", 1, "Sound", 9)] });
+            let batch = Message::all(serde_json::from_value(batch).unwrap());
+            let clerk = desk.clerk.clone();
+            let stays = delivery.handle(batch, |events| {
+                let clerk = clerk.clone();
+                async move {
+                    for event in events {
+                        clerk.clone().work(event).await.unwrap();
+                    }
+                    Vec::new()
+                }
+            });
+            assert_eq!(stays.await, ["hangs-1", "suspect-1"]);
+            let hidden = desk.queue.asked().hidden;
+            assert!(hidden["hangs-1"] <= Duration::from_secs(16));
+            longest = longest.max(hidden["suspect-1"]);
+        }
+        assert!(longest > Duration::from_secs(100), "{longest:?}");
     }
 
     #[tokio::test]

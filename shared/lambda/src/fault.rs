@@ -32,6 +32,8 @@ pub struct Fault {
     pub details: Vec<Detail>,
     /// What only operators may see; it goes to the log.
     pub inside: Option<String>,
+    /// True if no repeat of the same event helps, whoever repeats it: a consumer parks it.
+    pub is_poison: bool,
 }
 
 /// Errors that a saga retries, by the name the function reports.
@@ -39,13 +41,18 @@ const UNAVAILABLE: &str = "Unavailable";
 const CONFLICT: &str = "Conflict";
 /// Codes that mean "others were faster, try again".
 const CONTENDED: &str = "CONTENDED";
-/// The code of what no repeat helps with.
-const POISON: &str = "POISON";
 
 impl Fault {
     /// A fault with this status, code and message.
     pub fn new(status: u16, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self { status, code: code.into(), message: message.into(), details: Vec::new(), inside: None }
+        Self {
+            status,
+            code: code.into(),
+            message: message.into(),
+            details: Vec::new(),
+            inside: None,
+            is_poison: false,
+        }
     }
 
     /// 400: the request cannot be meant as it stands.
@@ -69,7 +76,7 @@ impl Fault {
 
     /// 500: an event, or the data that it is about, makes no sense to this code. No repeat helps, so a consumer parks the event at once.
     pub fn poison(cause: impl fmt::Display) -> Self {
-        Self { code: POISON.into(), ..Self::internal(cause) }
+        Self { is_poison: true, ..Self::internal(cause) }
     }
 
     /// 503: try again later.
@@ -93,11 +100,6 @@ impl Fault {
     /// answer, or others were faster. Data that makes no sense and missing permissions stay as they are.
     pub fn may_pass(&self) -> bool {
         self.is_technical() && self.status != 500
-    }
-
-    /// Returns true if no repeat of the same event helps, whoever repeats it.
-    pub fn is_poison(&self) -> bool {
-        self.code == POISON
     }
 
     /// The error's name for Step Functions, where it decides between retry and compensation.

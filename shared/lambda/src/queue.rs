@@ -20,6 +20,9 @@ const FIRST_WAIT: Duration = Duration::from_secs(2);
 /// said of it; five receives are more than a busy deployment causes.
 pub(crate) const SUSPICIOUS: u32 = 5;
 
+/// Receives after which a message is parked that the business refuses: two minutes in the mean. An event may come before one that it rests on.
+pub(crate) const REFUSED: u32 = 8;
+
 /// A queue that feeds a consumer, and its dead-letter queue.
 #[async_trait]
 pub trait Queue: Send + Sync {
