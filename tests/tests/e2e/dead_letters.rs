@@ -17,8 +17,9 @@ use contracts::Envelope;
 use depot::views::Bots;
 use event_store::Commit;
 use ordering::views::Orders;
-use projection::{Consistency, Content, DynamoViews, Projection, ViewStore};
+use projection::{Consistency, Content, DynamoViews, Projection, ViewStore, create_table};
 use reqwest::Method;
+use search::views::CustomerNames;
 use serde_json::{Value, json};
 use stores::views::Mall;
 
@@ -28,7 +29,7 @@ use super::{
     stack::Stack,
 };
 
-/// A queue that was told to be quick needs five receives, ten seconds apart, to give an event up.
+/// A message may have to wait for its next try for some minutes, after others that were tried in vain.
 const PATIENCE: Duration = Duration::from_secs(240);
 /// What a killed consumer held comes back after this, in seconds: a function's own time-out, the least that Lambda allows.
 const QUICK: &str = "10";
@@ -178,11 +179,8 @@ async fn opened(stack: &Stack, name: &str) -> String {
 async fn events_that_come_twice_backwards_or_poisoned_while_functions_die_leave_every_view_right() {
     let stack = Stack::deployed().await;
     let sqs = stack.sqs();
-    let (mall_queue, bots_queue) =
-        (queue_of(&stack, "stores-project-mall"), queue_of(&stack, "depot-project-bots"));
-    for queue in [&mall_queue, &bots_queue] {
-        visible_again_after(&sqs, queue, QUICK).await;
-    }
+    let mall_queue = queue_of(&stack, "stores-project-mall");
+    visible_again_after(&sqs, &mall_queue, QUICK).await;
     let (stop, killed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let every = Duration::from_millis(400);
     let killer = kill_now_and_then(&["-relay", "-project-"], every, stop.clone(), killed.clone());
@@ -297,27 +295,59 @@ async fn events_that_come_twice_backwards_or_poisoned_while_functions_die_leave_
         if found == expected { Ok(()) } else { Err(format!("{found:?} and not {expected:?}")) }
     })
     .await;
-    for queue in [&mall_queue, &bots_queue] {
-        visible_again_after(&sqs, queue, USUAL).await;
-    }
-    // Killed functions may have had somebody else's events in hand five times over: those are only late.
-    let mut left = 0;
-    for queue in asked(&["dlq", "list", "--json"]).as_array().unwrap() {
-        if queue["waiting"].as_u64().unwrap() > 0 {
-            left += 1;
-            mall(&["dlq", "redrive", queue["consumer"].as_str().unwrap(), "--yes"]);
-        }
-    }
+    visible_again_after(&sqs, &mall_queue, USUAL).await;
+    mall(&["dlq", "redrive", "relay-parked", "--yes"]);
+    // A killed function brings no event of its batch nearer to the dead letters than one receive of a hundred.
     until("all dead letters are handled", || async {
         let dead = stack.dead_letters().await;
         if dead.values().all(|depth| *depth == 0) { Ok(()) } else { Err(format!("{dead:?}")) }
     })
     .await;
     println!(
-        "\n{STORES} stores of {} events each, delivered four times over, {} processes killed, {left} other queues with dead letters",
+        "\n{STORES} stores of {} events each, delivered four times over, {} processes killed",
         2 + RENAMES,
         killed.load(Relaxed)
     );
+}
+
+/// For longer than five receives last (15 seconds in the mean), a view has no table. Arithmetic makes hours of it: see decision 14.
+const OUTAGE: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+#[ignore = "needs a deployed stack"]
+async fn events_outlast_the_loss_of_a_view_s_table_and_a_sweep_brings_back_what_was_in_it() {
+    let stack = Stack::deployed().await;
+    let register = async |name: &str| {
+        let body = json!({ "name": name, "smsNumber": "+1 555 0100" });
+        let (customer, _) = stack.insist(Method::POST, "/api/customers", &id(), Some(body)).await;
+        customer.body["id"].as_str().expect("a customer").to_owned()
+    };
+    let named = |customers: Vec<String>| {
+        let stack = stack.clone();
+        move || {
+            let (stack, customers) = (stack.clone(), customers.clone());
+            async move {
+                let found = view::<CustomerNames>(&stack, "CustomerNamesTable", customers.iter()).await;
+                if found.len() == customers.len() { Ok(()) } else { Err(format!("{} rows", found.len())) }
+            }
+        }
+    };
+    let before = register("Before").await;
+    until("the row of the first customer", named(vec![before.clone()])).await;
+
+    let table = stack.output("CustomerNamesTable").to_owned();
+    stack.dynamo().delete_table().table_name(&table).send().await.expect("the table is gone");
+    let during = vec![register("During").await, register("Meanwhile").await];
+    tokio::time::sleep(OUTAGE).await;
+    let dead = stack.dead_letters().await;
+    assert!(dead.iter().all(|(queue, depth)| !queue.contains("customer-names") || *depth == 0), "{dead:?}");
+    let queue = queue_of(&stack, "search-project-customer-names");
+    assert!(depth(&stack.sqs(), &queue).await >= 2, "the events wait");
+    create_table::<CustomerNames>(&stack.dynamo(), &table, &[]).await.expect("the table is back");
+
+    until("the rows of those who registered meanwhile", named(during)).await;
+    println!("{}", mall(&["view", "sweep", "customer-names"]));
+    until("the row that was lost with the table", named(vec![before])).await;
 }
 
 #[tokio::test]
