@@ -12,7 +12,7 @@
 //! | again | nothing; it is acknowledged |
 //! | too early: the order is not yet where it can move on from | it goes back to its queue, and comes again when that step has had the time to arrive |
 //! | too late: the order was rejected or cancelled, or moved on by another list or invoice | it is acknowledged, with a warning in the log |
-//! | for an order that there is not, or with a body that makes no sense | it goes back to its queue, and from there to the dead-letter queue, where somebody sees it |
+//! | for an order that there is not, or with a body that makes no sense | it goes to the dead-letter queue, where somebody sees it |
 
 use std::sync::Arc;
 
