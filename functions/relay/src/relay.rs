@@ -324,7 +324,7 @@ fn jobs(record: usize, value: &Value) -> Vec<Job> {
         Reading::Odd(reason, why) => return park(reason, why),
     };
     let mut jobs = Vec::with_capacity(commit.events.len());
-    for envelope in commit.envelopes() {
+    for envelope in commit.into_envelopes() {
         match Entry::of(&envelope) {
             Ok(entry) => jobs.push(Job::send((record, Box::new(Event { envelope, entry })))),
             Err(error) => return park(Reason::Undecodable, error.to_string()),

@@ -59,11 +59,16 @@ impl Commit {
     }
 
     /// The events with everything a reader needs.
-    pub fn envelopes(&self) -> impl Iterator<Item = Envelope> + '_ {
-        self.events.iter().enumerate().map(move |(index, committed)| Envelope {
-            id: committed.id,
-            event_type: committed.event.event_type.clone(),
-            schema: committed.event.schema,
+    pub fn envelopes(&self) -> impl Iterator<Item = Envelope> + use<> {
+        self.clone().into_envelopes()
+    }
+
+    /// The events with everything a reader needs, without a copy of their bodies.
+    pub fn into_envelopes(self) -> impl Iterator<Item = Envelope> {
+        self.events.into_iter().enumerate().map(move |(index, CommittedEvent { id, event })| Envelope {
+            id,
+            event_type: event.event_type,
+            schema: event.schema,
             stream: self.stream.clone(),
             version: self.version.plus(index as u64),
             first: self.version,
@@ -75,7 +80,7 @@ impl Commit {
             command: self.command.id.uuid(),
             trace: self.trace.clone(),
             attempt: self.attempt,
-            data: Some(committed.event.data.clone()),
+            data: Some(event.data),
         })
     }
 }
