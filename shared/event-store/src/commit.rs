@@ -58,12 +58,12 @@ impl Commit {
         self.next.previous()
     }
 
-    /// The events with everything a reader needs.
+    /// Copies the events out, with everything a reader needs. A caller that does not keep the commit has [`Commit::into_envelopes`].
     pub fn envelopes(&self) -> impl Iterator<Item = Envelope> + use<> {
         self.clone().into_envelopes()
     }
 
-    /// The events with everything a reader needs, without a copy of their bodies.
+    /// Turns the commit into its events, with everything a reader needs. The bodies are moved.
     pub fn into_envelopes(self) -> impl Iterator<Item = Envelope> {
         self.events.into_iter().enumerate().map(move |(index, CommittedEvent { id, event })| Envelope {
             id,

@@ -57,7 +57,7 @@ pub trait Event: Sized + Clone + Send + Sync + Serialize + DeserializeOwned {
         Ok(RawEvent { event_type: event_type.to_owned(), schema, data })
     }
 
-    /// Reads a stored event, upcasting it first when it is older than today's schema.
+    /// Reads a stored event of this type and schema from its body, upcasting it first when it is older than today's schema.
     ///
     /// # Errors
     /// See [`DecodeError`]. Nothing is ever skipped: an event that is not understood is an error.
