@@ -485,7 +485,7 @@ impl Event for Torn {
         Ok(RawEvent { event_type: "CustomerRegistered".into(), schema: 1, data: json!({ "torn": true }) })
     }
 
-    fn from_raw(_: RawEvent) -> Result<Self, DecodeError> {
+    fn from_raw(_: &str, _: u16, _: &serde_json::Value) -> Result<Self, DecodeError> {
         Ok(Self)
     }
 }

@@ -68,7 +68,13 @@ impl AggregateDocument {
         let events: Vec<EventDocument> = events.collect();
         assert_eq!(events.len(), variants.len(), "events of {category} are missing in its SCHEMAS");
         let summary = all["description"].as_str().unwrap_or_default().to_owned();
-        Self { category, summary, events, schemas, again: |raw| E::from_raw(raw)?.to_raw() }
+        Self {
+            category,
+            summary,
+            events,
+            schemas,
+            again: |raw| E::from_raw(&raw.event_type, raw.schema, &raw.data)?.to_raw(),
+        }
     }
 
     /// The context: `ordering`.

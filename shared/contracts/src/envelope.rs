@@ -1,6 +1,6 @@
 //! An event with all that a reader needs to know about it.
 
-use kernel::{Actor, DecodeError, Event, RawEvent, StreamId, Timestamp, TraceParent, Uuid, Version};
+use kernel::{Actor, DecodeError, Event, StreamId, Timestamp, TraceParent, Uuid, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -77,10 +77,10 @@ impl Envelope {
     /// # Errors
     /// [`DecodeError`]; also when the body was left out, which callers rule out by fetching first.
     pub fn event<E: Event>(&self) -> Result<E, DecodeError> {
-        let data = self.data.clone().ok_or_else(|| DecodeError::Malformed {
+        let data = self.data.as_ref().ok_or_else(|| DecodeError::Malformed {
             event_type: self.event_type.clone(),
             why: "the body was left out and has to be fetched from the event table".into(),
         })?;
-        E::from_raw(RawEvent { event_type: self.event_type.clone(), schema: self.schema, data })
+        E::from_raw(&self.event_type, self.schema, data)
     }
 }

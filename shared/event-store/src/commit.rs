@@ -58,12 +58,17 @@ impl Commit {
         self.next.previous()
     }
 
-    /// The events with everything a reader needs.
-    pub fn envelopes(&self) -> impl Iterator<Item = Envelope> + '_ {
-        self.events.iter().enumerate().map(move |(index, committed)| Envelope {
-            id: committed.id,
-            event_type: committed.event.event_type.clone(),
-            schema: committed.event.schema,
+    /// Copies the events out, with everything a reader needs. A caller that does not keep the commit has [`Commit::into_envelopes`].
+    pub fn envelopes(&self) -> impl Iterator<Item = Envelope> + use<> {
+        self.clone().into_envelopes()
+    }
+
+    /// Turns the commit into its events, with everything a reader needs. The bodies are moved.
+    pub fn into_envelopes(self) -> impl Iterator<Item = Envelope> {
+        self.events.into_iter().enumerate().map(move |(index, CommittedEvent { id, event })| Envelope {
+            id,
+            event_type: event.event_type,
+            schema: event.schema,
             stream: self.stream.clone(),
             version: self.version.plus(index as u64),
             first: self.version,
@@ -75,7 +80,7 @@ impl Commit {
             command: self.command.id.uuid(),
             trace: self.trace.clone(),
             attempt: self.attempt,
-            data: Some(committed.event.data.clone()),
+            data: Some(event.data),
         })
     }
 }

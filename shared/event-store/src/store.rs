@@ -280,8 +280,11 @@ fn fold_commit<A: Aggregate>(
 /// The first events of a commit, at most `take`.
 fn decoded<A: Aggregate>(commit: &Commit, take: usize) -> Result<Vec<A::Event>, StoreError> {
     let corrupt = |why: String| StoreError::corrupt(&commit.stream, commit.version, why);
-    let raw = commit.events.iter().take(take).map(|committed| committed.event.clone());
-    raw.map(|raw| A::Event::from_raw(raw).map_err(|e| corrupt(e.to_string()))).collect()
+    let raw = commit.events.iter().take(take).map(|committed| &committed.event);
+    raw.map(|raw| {
+        A::Event::from_raw(&raw.event_type, raw.schema, &raw.data).map_err(|e| corrupt(e.to_string()))
+    })
+    .collect()
 }
 
 /// The state in a commit's snapshot, if it is of today's schema.
@@ -677,9 +680,9 @@ impl EventStore {
             }
         }
         Ok(newest_first
-            .iter()
+            .into_iter()
             .rev()
-            .flat_map(|commit| commit.envelopes())
+            .flat_map(Commit::into_envelopes)
             .filter(|envelope| envelope.version > version)
             .collect())
     }
@@ -690,7 +693,11 @@ impl EventStore {
     /// [`StoreError`].
     pub async fn event(&self, stream: &StreamId, version: Version) -> Result<Option<Envelope>, StoreError> {
         let page = self.log.newest(stream, version, Some(1)).await?;
-        let found = page.commits.first().and_then(|commit| commit.envelopes().find(|e| e.version == version));
+        let found = page
+            .commits
+            .into_iter()
+            .next()
+            .and_then(|commit| commit.into_envelopes().find(|envelope| envelope.version == version));
         Ok(found)
     }
 

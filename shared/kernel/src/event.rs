@@ -1,6 +1,11 @@
 //! Events: named, versioned facts, and how old ones become new ones on reading.
 
-use serde::{Serialize, de::DeserializeOwned};
+use std::borrow::Cow;
+
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, value::SeqDeserializer},
+};
 use serde_json::Value;
 
 /// An event as it is stored and sent: a name, a schema version and a body.
@@ -52,28 +57,33 @@ pub trait Event: Sized + Clone + Send + Sync + Serialize + DeserializeOwned {
         Ok(RawEvent { event_type: event_type.to_owned(), schema, data })
     }
 
-    /// Reads a stored event, upcasting it first when it is older than today's schema.
+    /// Reads a stored event of this type and schema from its body, upcasting it first when it is older than today's schema.
     ///
     /// # Errors
     /// See [`DecodeError`]. Nothing is ever skipped: an event that is not understood is an error.
-    fn from_raw(raw: RawEvent) -> Result<Self, DecodeError> {
-        let RawEvent { event_type, mut schema, mut data } = raw;
-        let current = current_schema::<Self>(&event_type)
-            .ok_or_else(|| DecodeError::UnknownType { event_type: event_type.clone() })?;
+    fn from_raw(event_type: &str, mut schema: u16, data: &Value) -> Result<Self, DecodeError> {
+        let named = || event_type.to_owned();
+        let current = current_schema::<Self>(event_type)
+            .ok_or_else(|| DecodeError::UnknownType { event_type: named() })?;
         if schema > current {
-            return Err(DecodeError::FromTheFuture { event_type, schema, known: current });
+            return Err(DecodeError::FromTheFuture { event_type: named(), schema, known: current });
         }
+        let mut data = Cow::Borrowed(data);
         while schema < current {
             let step = Self::UPCASTERS.iter().find(|u| u.event_type == event_type && u.from == schema);
             let Some(step) = step else {
-                return Err(DecodeError::NoUpcaster { event_type, schema });
+                return Err(DecodeError::NoUpcaster { event_type: named(), schema });
             };
-            data = (step.apply)(data)
-                .map_err(|why| DecodeError::Malformed { event_type: event_type.clone(), why })?;
+            let upcast = (step.apply)(data.into_owned());
+            data = Cow::Owned(upcast.map_err(|why| DecodeError::Malformed { event_type: named(), why })?);
             schema += 1;
         }
-        serde_json::from_value(serde_json::json!({ "type": event_type, "data": data }))
-            .map_err(|e| DecodeError::Malformed { event_type, why: e.to_string() })
+        // As a sequence of type and body, which serde reads like the map with both. Of a map it would copy the body first, because
+        // `data` comes before `type`.
+        let tagged = [&Value::String(named()), &*data];
+        Self::deserialize(SeqDeserializer::new(tagged.into_iter())).map_err(|e: serde_json::Error| {
+            DecodeError::Malformed { event_type: named(), why: e.to_string() }
+        })
     }
 }
 

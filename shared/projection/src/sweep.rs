@@ -456,7 +456,7 @@ impl<V: Swept> Run<'_, V> {
                 Some(_) => {}
             }
         }
-        for commit in &page.commits {
+        for commit in page.commits {
             self.read(commit).await?;
         }
         self.cursor = page.after;
@@ -470,7 +470,7 @@ impl<V: Swept> Run<'_, V> {
         Ok(())
     }
 
-    async fn read(&mut self, commit: &Commit) -> Result<(), SweepError> {
+    async fn read(&mut self, commit: Commit) -> Result<(), SweepError> {
         if self.open.as_ref().is_none_or(|open| open.stream != commit.stream) {
             self.close().await?;
             let is_rest = self.inside.as_ref() == Some(&commit.stream);
@@ -494,7 +494,7 @@ impl<V: Swept> Run<'_, V> {
             open.events += commit.events.len() as u64;
             self.unpaced.0 += commit.events.len() as u64;
             if open.is_whole {
-                commit.envelopes().for_each(|event| self.sweeper.view.apply(fold, &event));
+                commit.into_envelopes().for_each(|event| self.sweeper.view.apply(fold, &event));
             }
         }
         Ok(())

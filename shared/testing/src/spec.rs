@@ -142,7 +142,8 @@ fn continued<A: Aggregate>(state: Option<A>, events: &[A::Event], what: &str) ->
         .map(|event| {
             let name = event.event_type();
             let raw = event.to_raw().unwrap_or_else(|e| panic!("{what}: {name} cannot be stored: {e}"));
-            A::Event::from_raw(raw).unwrap_or_else(|e| panic!("{what}: {name} cannot be read back: {e}"))
+            A::Event::from_raw(&raw.event_type, raw.schema, &raw.data)
+                .unwrap_or_else(|e| panic!("{what}: {name} cannot be read back: {e}"))
         })
         .collect();
     let state = fold::<A>(state, &stored).unwrap_or_else(|e| panic!("{what}: {e}"));

@@ -43,9 +43,8 @@ impl Event for Told {
         Ok(RawEvent { event_type, schema, data })
     }
 
-    fn from_raw(raw: RawEvent) -> Result<Self, DecodeError> {
-        let RawEvent { event_type, schema, data } = raw;
-        Ok(Self { event_type, schema, data })
+    fn from_raw(event_type: &str, schema: u16, data: &Value) -> Result<Self, DecodeError> {
+        Ok(Self { event_type: event_type.to_owned(), schema, data: data.clone() })
     }
 }
 

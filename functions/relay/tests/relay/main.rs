@@ -7,5 +7,6 @@ mod any_trouble;
 mod deadlines;
 mod odd_records;
 mod sending;
+mod side_by_side;
 mod stage;
 mod troubles;

@@ -210,7 +210,7 @@ impl Event for AnyEvent {
         "Any"
     }
 
-    fn from_raw(_: RawEvent) -> Result<Self, kernel::DecodeError> {
+    fn from_raw(_: &str, _: u16, _: &serde_json::Value) -> Result<Self, kernel::DecodeError> {
         Ok(Self)
     }
 }

@@ -140,7 +140,7 @@ impl Event for Whatever {
         "Whatever"
     }
 
-    fn from_raw(_: RawEvent) -> Result<Self, DecodeError> {
+    fn from_raw(_: &str, _: u16, _: &serde_json::Value) -> Result<Self, DecodeError> {
         Ok(Self)
     }
 }
