@@ -65,11 +65,13 @@ async fn orders(
             let stream = StreamId::of::<StockItem, _>(product);
             for _ in (client..ORDERS).step_by(clients) {
                 let order_id: OrderId = Id::new(ports.ids.fresh());
-                let since = store.version(&stream).await.unwrap();
-                let command = StockCommand::Reserve { order_id, quantity: 1, since, at: ports.clock.now() };
                 let id = CommandId::derived(&["reserve", &order_id.to_string()]);
                 for attempt in 0..=retries {
                     let started = Instant::now();
+                    // As the order's reservation is asked for, and asked for anew after a contended attempt.
+                    let since = store.version(&stream).await.unwrap();
+                    let command =
+                        StockCommand::Reserve { order_id, quantity: 1, since, at: ports.clock.now() };
                     match store.transact::<StockItem>(&stream, Expect::Any, &command, &meta(&ports, id)).await
                     {
                         Ok(_) => {

@@ -47,7 +47,7 @@ pub enum ReservationCommand {
         /// The version that the stock had then.
         to: Version,
     },
-    /// End the reservation. Nothing if that was done before.
+    /// End the reservation. Nothing if that was done before, and refused if it ended in the other way.
     End {
         /// How it ends.
         end: ReservationEnd,
@@ -71,6 +71,9 @@ pub enum ReservationRefusal {
     /// It was released or sold.
     #[error("the reservation was released or sold: nothing is kept for the order any more")]
     Closed,
+    /// It was sold and is to be released, or the other way round.
+    #[error("the reservation ended in another way")]
+    EndedOtherwise,
     /// It is not over, so its end cannot be tried again.
     #[error("the reservation has not ended")]
     NotEnded,
@@ -80,19 +83,20 @@ impl Refusal for ReservationRefusal {
     fn code(&self) -> &'static str {
         match self {
             Self::Closed => "RESERVATION_IS_CLOSED",
+            Self::EndedOtherwise => "RESERVATION_ENDED_OTHERWISE",
             Self::NotEnded => "RESERVATION_IS_OPEN",
         }
     }
 
     fn kind(&self) -> RefusalKind {
         match self {
-            Self::Closed | Self::NotEnded => RefusalKind::Conflict,
+            Self::Closed | Self::EndedOtherwise | Self::NotEnded => RefusalKind::Conflict,
         }
     }
 
     fn field(&self) -> Option<&'static str> {
         match self {
-            Self::Closed | Self::NotEnded => None,
+            Self::Closed | Self::EndedOtherwise | Self::NotEnded => None,
         }
     }
 }
@@ -148,7 +152,13 @@ impl Aggregate for Reservation {
                 let anew = known == Some(from);
                 Ok(anew.then(|| requested(&Seen::from([(*product_id, *to)]))).into_iter().collect())
             }
-            (Some(Self { ended: Some(_), .. }), End { .. }) => Ok(vec![]),
+            (Some(Self { ended: Some(known), .. }), End { end, .. }) => {
+                if known.end == *end {
+                    Ok(vec![])
+                } else {
+                    Err(ReservationRefusal::EndedOtherwise)
+                }
+            }
             (state, End { end, stock }) => {
                 let asked = |product: &ProductId| state.is_some_and(|s| s.requested.contains_key(product));
                 let stock = stock.iter().filter(|(product, _)| asked(product));

@@ -1,5 +1,6 @@
 //! The protocol of docs/decisions/0015, as a model: one order, one product whose stock remembers few versions, attempts
-//! that overlap, crash, sleep and come again. It holds no code of the inventory yet.
+//! that overlap, crash, sleep and come again. It is a model, and no code of the inventory, so that an attempt can sleep
+//! between any two requests, and a stock forgets after three versions.
 
 use proptest::prelude::*;
 
