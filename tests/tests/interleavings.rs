@@ -161,8 +161,9 @@ impl Mall {
         tell(&mut mall.payment, PaymentCommand::Authorize { customer_id, amount }).unwrap();
         for (n, pieces) in pieces.into_iter().enumerate() {
             let &OrderItem { product_id, store_id, .. } = &mall.order().placed().items[n];
-            let add = pieces.map(|quantity| StockCommand::Add { product_id, store_id, quantity });
-            add.map(|add| mall.tell_stock(n, add).unwrap());
+            if let Some(quantity) = pieces {
+                mall.tell_stock(n, StockCommand::Add { product_id, store_id, quantity }).unwrap();
+            }
         }
         mall
     }

@@ -25,7 +25,7 @@ use event_store::{
 };
 use inventory::stock::{MAX_PIECES, REMEMBERED, StockCommand, StockItem};
 use kernel::{
-    Actor, Aggregate, CommandId, CommandMeta, Event, Id, PayloadHash, StreamId, Timestamp,
+    Actor, Aggregate, CommandId, CommandMeta, Event, Id, PayloadHash, StreamId, Timestamp, Version,
     aggregate::fold,
     ports::{Backoff, Ports},
 };
@@ -136,7 +136,8 @@ async fn contention(asks: &str, clients: usize, retries: u32) {
     );
 }
 
-/// A product that is kept for this many orders: one load, and twenty commits of one reservation each.
+/// A product that is kept for this many orders: loads and commits of one more reservation each, and one search for an order that
+/// was forgotten.
 async fn busy(open: usize) {
     let dynamo = EmbeddedDynamo::start().await;
     event_store::create_table(&dynamo.client(), "events").await.unwrap();
@@ -190,7 +191,7 @@ async fn busy(open: usize) {
     meter.take();
     let store = EventStore::new(Arc::new(log), ports.clone());
     let (mut written, mut read, mut most) = (0.0, 0.0, 0.0_f64);
-    let commits = 40;
+    let commits = REMEMBERED;
     for n in 0..commits + 10 {
         let order_id: OrderId = Id::new(ports.ids.fresh());
         let since = store.version(&stream).await.unwrap();
@@ -207,8 +208,14 @@ async fn busy(open: usize) {
             (written, read, most) = (written + commit, read + load, most.max(load));
         }
     }
+    let end = store.version(&stream).await.unwrap();
+    meter.take();
+    let from = Version::new(end.get() - u64::from(REMEMBERED) - 1);
+    let near = store.events_near(&stream, from, REMEMBERED + 1).await.unwrap();
+    assert_eq!(near.len() as u64, u64::from(REMEMBERED) + 1);
+    let search = meter.take().read_units;
     println!(
-        "| {open:>6} | {:>10.1} | {:>15.2} | {:>14.2} | {most:>14} |",
+        "| {open:>6} | {:>10.1} | {:>15.2} | {:>14.2} | {most:>14} | {search:>6.1} |",
         bytes as f64 / 1000.0,
         written / f64::from(commits),
         read / f64::from(commits),
@@ -237,8 +244,8 @@ fn main() {
             contention("as saga", clients, SAGA.retries).await;
         }
         println!("\nA product that is kept for many orders; its stock remembers {REMEMBERED} versions\n");
-        println!("| open   | JSON in KB | units per commit | units per load | at most a load |");
-        println!("| ------ | ---------- | ---------------- | -------------- | -------------- |");
+        println!("| open   | JSON in KB | units per commit | units per load | at most a load | search |");
+        println!("| ------ | ---------- | ---------------- | -------------- | -------------- | ------ |");
         for open in [100, 2_000, 20_000] {
             busy(open).await;
         }

@@ -697,7 +697,7 @@ impl EventStore {
     /// read is as long as `count`, however long the stream is.
     ///
     /// # Errors
-    /// [`StoreError`]; also when a commit is missing.
+    /// [`StoreError`]; also when a commit is missing before one of these.
     pub async fn events_near(
         &self,
         stream: &StreamId,
@@ -705,7 +705,7 @@ impl EventStore {
         count: u32,
     ) -> Result<Vec<Envelope>, StoreError> {
         let mut newest_first: Vec<Commit> = Vec::new();
-        let mut upto = version.plus(u64::from(count));
+        let (wanted, mut upto) = (version.next(), version.plus(u64::from(count)));
         while upto > version {
             let page = self.log.newest(stream, upto, Some(count)).await?;
             for commit in page.commits {
@@ -718,6 +718,7 @@ impl EventStore {
             }
             match newest_first.last() {
                 Some(oldest) if page.more => upto = oldest.version.previous(),
+                Some(oldest) if oldest.version > wanted => return Err(gap(oldest, wanted)),
                 _ => break,
             }
         }
