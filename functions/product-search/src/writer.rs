@@ -6,7 +6,7 @@ use catalogue::Stores;
 use contracts::Envelope;
 use event_store::EventStore;
 use kernel::{
-    StreamId, Timestamp, Uuid,
+    StreamId, Timestamp, Uuid, Version,
     ports::{Backoff, Ports},
 };
 use projection::{
@@ -144,7 +144,7 @@ impl Writer {
         }
         self.fold_into::<Products>(desk, events, &mut outcome).await;
         self.fold_into::<Stores>(desk, events, &mut outcome).await;
-        hear_stock(desk, events, &mut outcome);
+        self.hear_stock(desk, events, &mut outcome).await;
         outcome.failed.sort_by_key(|failed| failed.index);
         outcome
     }
@@ -166,6 +166,47 @@ impl Writer {
             index: places.get(failed.index).copied().unwrap_or_default(),
             error: failed.error,
         }));
+    }
+
+    /// Takes in events of stock: the newest one is the row, whatever is missing before it. Events that tell no availability
+    /// come only from a page of the event table, and change nothing.
+    async fn hear_stock(&self, desk: &Desk, events: &[Envelope], outcome: &mut BatchOutcome) {
+        for (index, event) in events.iter().enumerate() {
+            let Some(key) = key_of(&event.stream).filter(|key| key.kind == Kind::Stock) else { continue };
+            let known = desk.record(key);
+            let is_irrelevant = Stock::IRRELEVANT.contains(&event.event_type.as_str());
+            if is_irrelevant || known.as_ref().is_some_and(|record| record.applied >= event.version) {
+                outcome.duplicates += 1;
+                continue;
+            }
+            match self.heard(key, known.as_ref(), event).await {
+                Ok(record) => {
+                    desk.replace(record);
+                    outcome.applied += 1;
+                }
+                Err(error) => outcome.failed.push(Failed { index, error }),
+            }
+        }
+    }
+
+    /// Returns the record that an event of stock makes. A body that was left out is read from the event table.
+    async fn heard(
+        &self,
+        key: Key,
+        known: Option<&Record>,
+        event: &Envelope,
+    ) -> Result<Record, DeliverError> {
+        if event.data.is_some() {
+            return heard(key, known, event);
+        }
+        let Envelope { stream, version, .. } = event;
+        match self.events.event(stream, *version).await? {
+            Some(whole) => heard(key, known, &whole),
+            None => {
+                let (stream, version, actual) = (stream.clone(), *version, Version::NONE);
+                Err(DeliverError::NotInTable { stream, version, actual })
+            }
+        }
     }
 
     /// Sees to it that the stores of all products on the desk are known: a product may come before its store does.
@@ -199,28 +240,7 @@ impl Writer {
     }
 }
 
-/// Takes in events of stock: the newest one is the row, whatever is missing before it. Events that tell no availability come
-/// only from a page of the event table, and change nothing.
-fn hear_stock(desk: &Desk, events: &[Envelope], outcome: &mut BatchOutcome) {
-    for (index, event) in events.iter().enumerate() {
-        let Some(key) = key_of(&event.stream).filter(|key| key.kind == Kind::Stock) else { continue };
-        let known = desk.record(key);
-        let is_irrelevant = Stock::IRRELEVANT.contains(&event.event_type.as_str());
-        if is_irrelevant || known.as_ref().is_some_and(|record| record.applied >= event.version) {
-            outcome.duplicates += 1;
-            continue;
-        }
-        match heard(key, known.as_ref(), event) {
-            Ok(record) => {
-                desk.replace(record);
-                outcome.applied += 1;
-            }
-            Err(error) => outcome.failed.push(Failed { index, error }),
-        }
-    }
-}
-
-/// Returns the record that an event of stock makes.
+/// Returns the record that a whole event of stock makes.
 fn heard(key: Key, known: Option<&Record>, event: &Envelope) -> Result<Record, DeliverError> {
     if let Some(schema) = known.map(|record| record.schema).filter(|schema| *schema > Stock::SCHEMA) {
         let known = Stock::SCHEMA;
