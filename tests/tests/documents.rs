@@ -71,6 +71,8 @@ const PRODUCERS: &[(&str, &[&str])] = &[
     ("StockTrackingStopped", &["stop-tracking"]),
     ("StockAdded", &["add-stock", "set-stock"]),
     ("StockReduced", &["reduce-stock", "set-stock", "sell-reserved-stock"]),
+    ("ReservationRequested", &["reserve-inventory"]),
+    ("ReservationEnded", &["release-inventory", "sell-reserved-stock"]),
     ("InventoryReserved", &["reserve-inventory"]),
     ("InventoryReleased", &["release-inventory"]),
     ("LowStock", &["reserve-inventory", "reduce-stock", "set-stock", "set-low-stock-threshold"]),

@@ -11,7 +11,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use contracts::{
     depot::{ShoppingListEvent, Stop, StopItem},
-    ids::{OrderId, shopping_list_of},
+    ids::{OrderId, ProductId, shopping_list_of},
+    inventory::ReservationEnd,
     ordering::{
         OrderEvent, OrderItem, OrderReadied,
         UndoOrigin::{self, Cancellation, Expiry, Operator, Placement},
@@ -20,8 +21,11 @@ use contracts::{
     payments::{InvoiceEvent, InvoicePaid},
 };
 use depot::shopping_list::{ShoppingList, ShoppingListCommand};
-use inventory::stock::{StockCommand, StockItem};
-use kernel::{Aggregate, Id, Money, Reason, Refusal, Timestamp, aggregate::fold};
+use inventory::{
+    reservation::{Reservation, ReservationCommand, Seen},
+    stock::{Kept, StockCommand, StockItem},
+};
+use kernel::{Aggregate, Id, Money, Reason, Refusal, Timestamp, Version, aggregate::fold};
 use ordering::{
     order::{Order, OrderCommand},
     saga::{Next, Patience, Saga, SagaCommand, Stage, next},
@@ -45,6 +49,9 @@ fn order_id() -> OrderId {
 enum To {
     Order(OrderCommand),
     Stock(usize, StockCommand),
+    Reservation(ReservationCommand),
+    /// Ends the reservation as sold, and sells a product's pieces then.
+    Sell(usize),
     List(ShoppingListCommand),
     Payment(PaymentCommand),
     Invoice(InvoiceCommand),
@@ -110,6 +117,9 @@ struct Mall {
     order: Option<Order>,
     saga: Option<Saga>,
     stock: [Option<StockItem>; 2],
+    /// Versions of the stock.
+    versions: [Version; 2],
+    reservation: Option<Reservation>,
     list: Option<ShoppingList>,
     payment: Option<Payment>,
     invoice: Option<Invoice>,
@@ -151,10 +161,35 @@ impl Mall {
         tell(&mut mall.payment, PaymentCommand::Authorize { customer_id, amount }).unwrap();
         for (n, pieces) in pieces.into_iter().enumerate() {
             let &OrderItem { product_id, store_id, .. } = &mall.order().placed().items[n];
-            let add = pieces.map(|quantity| StockCommand::Add { product_id, store_id, quantity });
-            add.map(|add| tell(&mut mall.stock[n], add).unwrap());
+            if let Some(quantity) = pieces {
+                mall.tell_stock(n, StockCommand::Add { product_id, store_id, quantity }).unwrap();
+            }
         }
         mall
+    }
+
+    fn product(n: usize) -> ProductId {
+        Id::derived(&["product", &n.to_string()])
+    }
+
+    fn seen(&self) -> Seen {
+        (0..2).map(|n| (Self::product(n), self.versions[n])).collect()
+    }
+
+    fn tell_stock(&mut self, n: usize, command: StockCommand) -> Result<(), &'static str> {
+        let told = tell(&mut self.stock[n], command)?.len();
+        self.versions[n] = self.versions[n].plus(told as u64);
+        Ok(())
+    }
+
+    /// Version of a product's stock after which pieces can have been kept for the order.
+    fn requested(&self, n: usize) -> Option<Version> {
+        self.reservation.as_ref().and_then(|r| r.requested().get(&Self::product(n)).copied())
+    }
+
+    /// Version of a product's stock after which they can have been released or sold.
+    fn ended(&self, n: usize) -> Option<Version> {
+        self.reservation.as_ref().and_then(|r| r.ended()?.get(&Self::product(n)).copied())
     }
 
     fn order(&self) -> &Order {
@@ -183,17 +218,22 @@ impl Mall {
             (None, _) if run.aside => return self.beginning(Placement),
             (None, _) if self.is_over() => return Err("ORDER_IS_OVER"),
             (None, _) if self.is_placed() => return Ok(None),
-            (None, n @ (0 | 1)) => To::Stock(n, StockCommand::Reserve { order_id, quantity: WANTED[n], at }),
-            (None, 2) => {
+            (None, 0) => To::Reservation(ReservationCommand::Request { stock: self.seen() }),
+            (None, n @ (1 | 2)) => {
+                let since = self.requested(n - 1).unwrap();
+                let quantity = WANTED[n - 1];
+                To::Stock(n - 1, StockCommand::Reserve { order_id, quantity, since, at })
+            }
+            (None, 3) => {
                 let (product_id, store_id, name) = (item.product_id, item.store_id, String::new());
                 let items = vec![StopItem { product_id, product_name: name.clone(), quantity: WANTED[0] }];
                 let stops = vec![Stop { store_id, store_name: name.clone(), store_location: name, items }];
                 To::List(ShoppingListCommand::Create { order_id, stops, not_sold: None })
             }
-            (None, 3) => To::Payment(PaymentCommand::Confirm { order_id, customer_id, total }),
-            (None, 4) => To::List(ShoppingListCommand::Initiate { order_id: Some(order_id) }),
+            (None, 4) => To::Payment(PaymentCommand::Confirm { order_id, customer_id, total }),
+            (None, 5) => To::List(ShoppingListCommand::Initiate { order_id: Some(order_id) }),
             (None, _) => To::Order(OrderCommand::Approve { shopping_id: Some(shopping_list_of(order_id)) }),
-            (Some((attempt, origin)), n) if run.aside || n == 6 => {
+            (Some((attempt, origin)), n) if run.aside || n == 7 => {
                 let outcome = if run.aside { UndoOutcome::Kept } else { UndoOutcome::Undone };
                 To::Saga(SagaCommand::End { attempt, origin, outcome })
             }
@@ -208,7 +248,17 @@ impl Mall {
                 let reason = reason.as_str().to_owned();
                 To::List(ShoppingListCommand::Withdraw { order_id, reason })
             }
-            (Some(_), n) => To::Stock(n - 4, StockCommand::Release { order_id, at }),
+            (Some(_), 4) => {
+                To::Reservation(ReservationCommand::End { end: ReservationEnd::Released, stock: self.seen() })
+            }
+            (Some(_), n) => {
+                // Of a product that nobody asked for, nothing is given back.
+                let Some((since, requested)) = self.ended(n - 5).zip(self.requested(n - 5)) else {
+                    return Ok(None);
+                };
+                let kept = Kept::Since(requested);
+                To::Stock(n - 5, StockCommand::Release { order_id, kept, since, at })
+            }
         }))
     }
 
@@ -257,12 +307,21 @@ impl Mall {
                         self.news.push(To::Invoice(create));
                     }
                     [OrderEvent::OrderCompleted(_)] => {
-                        self.news.extend([0, 1].map(|n| To::Stock(n, StockCommand::Sell { order_id })));
+                        self.news.extend([0, 1].map(To::Sell));
                     }
                     _ => {}
                 }
             }
-            To::Stock(n, command) => drop(tell(&mut self.stock[n], command)?),
+            To::Stock(n, command) => self.tell_stock(n, command)?,
+            To::Reservation(command) => drop(tell(&mut self.reservation, command)?),
+            To::Sell(n) => {
+                let end = ReservationCommand::End { end: ReservationEnd::Sold, stock: self.seen() };
+                tell(&mut self.reservation, end)?;
+                if let Some((since, requested)) = self.ended(n).zip(self.requested(n)) {
+                    let kept = Kept::Since(requested);
+                    self.tell_stock(n, StockCommand::Sell { order_id, kept, since })?;
+                }
+            }
             To::List(command) => {
                 if let [ShoppingListEvent::ShoppingListCompleted(_)] = tell(&mut self.list, command)?[..] {
                     let shopping_id = shopping_list_of(order_id);
@@ -320,7 +379,7 @@ impl Mall {
     fn go(&mut self, place: usize, how: How) {
         let run = &self.runs[place];
         let read = run.read.clone().unwrap_or_else(|| self.look(run));
-        let is_last = run.aside || run.at == if run.undo.is_some() { 6 } else { 5 };
+        let is_last = run.aside || run.at == if run.undo.is_some() { 7 } else { 6 };
         match how {
             How::Reads => self.runs[place].read = Some(read),
             How::Late | How::Twice => {
@@ -392,7 +451,7 @@ impl Mall {
         match action {
             Action::Go(place, steps, how) => {
                 let runs = self.runs.len();
-                for how in [How::Done; 6].into_iter().take(steps).chain([how]) {
+                for how in [How::Done; 7].into_iter().take(steps).chain([how]) {
                     // One that has ended has no next step.
                     if runs > 0 && self.runs.len() >= runs {
                         self.go(place % runs, how);
@@ -444,9 +503,9 @@ impl Mall {
         assert_eq!(self.news, [], "events wait for ever");
         for n in 0..2 {
             let wanted = if over { 0 } else { WANTED[n] };
-            let kept = (!over && !completed).then_some(wanted);
+            let kept = if over || completed { 0 } else { wanted };
             let stock = self.stock[n].as_ref().and_then(StockItem::tracked);
-            let stock = stock.map(|stock| (stock.available(), stock.kept_for(order_id())));
+            let stock = stock.map(|stock| (stock.available(), stock.reserved()));
             assert_eq!(stock, pieces[n].map(|pieces| (pieces - wanted, kept)), "stock");
         }
         let list = self.list.as_ref().map_or("none", ShoppingList::status);
@@ -471,7 +530,7 @@ fn any_action() -> impl Strategy<Value = Action> {
     let how = prop::sample::select(&[Done, Done, Reads, Reads, Twice, Late, Late, Fails, Fails, Dies]);
     let wish = prop::sample::select(&[Cancel, GiveUp, Pay, Pay, Undo, Undo, Collect, Collect]);
     prop_oneof![
-        5 => (0..4_usize, 0..7_usize, how).prop_map(|(place, steps, how)| Action::Go(place, steps, how)),
+        5 => (0..4_usize, 0..8_usize, how).prop_map(|(place, steps, how)| Action::Go(place, steps, how)),
         4 => (wish, prop::bool::weighted(0.4)).prop_map(|(wish, late)| Action::Ask(wish, late)),
         4 => (0..4_usize, prop::bool::weighted(0.2)).prop_map(|(place, again)| Action::Hear(place, again)),
         1 => (0..8_usize).prop_map(Action::Arrive),

@@ -2,7 +2,8 @@
 //!
 //! One product's stock, in the embedded DynamoDB, which answers one request at a time in about a millisecond; orders reserve
 //! one piece each. First every order asks once, then it asks as the order saga does, which repeats what is contended, after a pause
-//! with full jitter (here from 250 ms instead of 1 s). Then what the state of a busy product costs in its snapshot.
+//! with full jitter (here from 250 ms instead of 1 s). Then what a product costs that is kept for
+//! many orders.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,14 +18,14 @@ use std::{
 
 use contracts::{
     ids::{OrderId, ProductId, StoreId, reservation_of},
-    inventory::{InventoryReleased, InventoryReserved, StockAdded, StockEvent, StockTrackingStarted},
+    inventory::{InventoryReserved, StockAdded, StockEvent, StockTrackingStarted},
 };
 use event_store::{
     CommitLog, DynamoLog, EventStore, Expect, Head, Loaded, MemoryLog, Meter, Snapshot, TransactError,
 };
-use inventory::stock::{CLOSED_REMEMBERED, MAX_PIECES, MAX_RESERVATIONS, StockCommand, StockItem};
+use inventory::stock::{MAX_PIECES, REMEMBERED, StockCommand, StockItem};
 use kernel::{
-    Actor, Aggregate, CommandId, CommandMeta, Event, Id, PayloadHash, StreamId, Timestamp,
+    Actor, Aggregate, CommandId, CommandMeta, Event, Id, PayloadHash, StreamId, Timestamp, Version,
     aggregate::fold,
     ports::{Backoff, Ports},
 };
@@ -64,10 +65,13 @@ async fn orders(
             let stream = StreamId::of::<StockItem, _>(product);
             for _ in (client..ORDERS).step_by(clients) {
                 let order_id: OrderId = Id::new(ports.ids.fresh());
-                let command = StockCommand::Reserve { order_id, quantity: 1, at: ports.clock.now() };
                 let id = CommandId::derived(&["reserve", &order_id.to_string()]);
                 for attempt in 0..=retries {
                     let started = Instant::now();
+                    // As the order's reservation is asked for, and asked for anew after a contended attempt.
+                    let since = store.version(&stream).await.unwrap();
+                    let command =
+                        StockCommand::Reserve { order_id, quantity: 1, since, at: ports.clock.now() };
                     match store.transact::<StockItem>(&stream, Expect::Any, &command, &meta(&ports, id)).await
                     {
                         Ok(_) => {
@@ -117,7 +121,8 @@ async fn contention(asks: &str, clients: usize, retries: u32) {
     let kept = outcome.took.len();
     let loaded: Loaded<StockItem> = store.load(&stream).await.unwrap();
     let stock = loaded.state.as_ref().and_then(StockItem::tracked).unwrap();
-    assert_eq!((stock.orders(), stock.available()), (kept, MAX_PIECES - u32::try_from(kept).unwrap()));
+    let sold = u32::try_from(kept).unwrap();
+    assert_eq!((stock.orders(), stock.available()), (sold, MAX_PIECES - sold));
     let percentile = |p: usize| outcome.took[(kept - 1) * p / 100].as_secs_f64() * 1000.0;
     println!(
         "| {asks:<7} | {clients:>7} | {kept:>4} | {:>9} | {:>8} | {:>6.0} | {:>9.2} | {:>8.2} | {:>7.1} | {:>7.1} |",
@@ -131,74 +136,89 @@ async fn contention(asks: &str, clients: usize, retries: u32) {
     );
 }
 
-/// A product with this many open reservations, and as many closed ones as are remembered.
-fn busy(product_id: ProductId, ports: &Ports, open: usize, closed: usize) -> StockItem {
-    let store_id: StoreId = Id::derived(&["store"]);
-    let mut events = vec![
-        StockEvent::StockTrackingStarted(StockTrackingStarted { product_id, store_id }),
-        StockEvent::StockAdded(StockAdded { product_id, quantity: MAX_PIECES, on_hand: MAX_PIECES }),
-    ];
-    let at = Timestamp::UNIX_EPOCH;
-    for _ in 0..closed {
-        let order_id = Id::new(ports.ids.fresh());
-        let (reservation_id, available) = (reservation_of(order_id, product_id), MAX_PIECES);
-        let released = InventoryReleased {
-            product_id,
-            reservation_id,
-            order_id,
-            quantity: 0,
-            available,
-            released_at: at,
-        };
-        events.push(StockEvent::InventoryReleased(released));
-    }
-    for n in 0..u32::try_from(open).unwrap() {
-        let order_id = Id::new(ports.ids.fresh());
-        let (reservation_id, available) = (reservation_of(order_id, product_id), MAX_PIECES - n - 1);
-        let reserved = InventoryReserved {
-            product_id,
-            reservation_id,
-            order_id,
-            quantity: 1,
-            available,
-            reserved_at: at,
-        };
-        events.push(StockEvent::InventoryReserved(reserved));
-    }
-    fold(None, &events).unwrap().unwrap()
-}
-
-async fn snapshot(open: usize, closed: usize) {
+/// A product that is kept for this many orders: loads and commits of one more reservation each, and one search for an order that
+/// was forgotten.
+async fn busy(open: usize) {
     let dynamo = EmbeddedDynamo::start().await;
     event_store::create_table(&dynamo.client(), "events").await.unwrap();
     let (meter, ports) = (Arc::new(Meter::default()), system_ports());
     let log = DynamoLog::new(dynamo.client(), "events").metered(meter.clone());
     let (product_id, store_id): (ProductId, StoreId) = (Id::derived(&["product"]), Id::derived(&["store"]));
     let stream = StreamId::of::<StockItem, _>(product_id);
-    let state = busy(product_id, &ports, open, closed);
-    // One commit of one small event, with the snapshot of all that came before it.
-    let started = StockEvent::StockTrackingStarted(StockTrackingStarted { product_id, store_id });
+    let mut events = vec![
+        StockEvent::StockTrackingStarted(StockTrackingStarted { product_id, store_id }),
+        StockEvent::StockAdded(StockAdded { product_id, quantity: MAX_PIECES, on_hand: MAX_PIECES }),
+    ];
+    for available in (0..MAX_PIECES).rev().take(open) {
+        let (order_id, quantity, reserved_at) = (Id::new(ports.ids.fresh()), 1, Timestamp::UNIX_EPOCH);
+        let reservation_id = reservation_of(order_id, product_id);
+        events.push(StockEvent::InventoryReserved(InventoryReserved {
+            product_id,
+            reservation_id,
+            order_id,
+            quantity,
+            available,
+            reserved_at,
+        }));
+    }
+    // Before the last reservations, one commit with all that came before, and its snapshot.
+    let state: StockItem = fold(None, &events).unwrap().unwrap();
     let json = serde_json::to_value(&state).unwrap();
     let bytes = json.to_string().len();
-    let snapshot = Snapshot { schema: StockItem::STATE_SCHEMA, state: json };
-    let meta = meta(&ports, CommandId::new(ports.ids.fresh()));
+    let mut raw = events.iter().map(|event| event.to_raw().unwrap());
+    let first = raw.next().unwrap();
     let hash = PayloadHash::of(&"bench");
-    let commit = Head::new_stream(stream.clone()).commit(
-        started.to_raw().unwrap(),
-        vec![],
-        hash,
-        &meta,
-        Some(snapshot),
-    );
-    log.append(&commit).await.unwrap();
-    let written = meter.take().write_units;
-    let store = EventStore::new(Arc::new(log), ports);
-    let _: Loaded<StockItem> = store.load(&stream).await.unwrap();
-    let read = meter.take().read_units;
+    let meta_of = |id| meta(&ports, id);
+    let mut head = Head::new_stream(stream.clone());
+    // An item holds at most 400 KB.
+    let rest: Vec<_> = raw.collect();
+    let mut first = Some(first);
+    for chunk in rest.chunks(500) {
+        let is_last =
+            head.version().get() as usize + chunk.len() + usize::from(first.is_some()) == events.len();
+        let snapshot = is_last.then(|| Snapshot { schema: StockItem::STATE_SCHEMA, state: json.clone() });
+        let (begin, rest) = match first.take() {
+            Some(first) => (first, chunk.to_vec()),
+            None => (chunk[0].clone(), chunk[1..].to_vec()),
+        };
+        let commit =
+            head.commit(begin, rest, hash.clone(), &meta_of(CommandId::new(ports.ids.fresh())), snapshot);
+        log.append(&commit).await.unwrap();
+        let loaded: Loaded<StockItem> =
+            EventStore::new(Arc::new(log.clone()), ports.clone()).load(&stream).await.unwrap();
+        head = loaded.head().clone();
+    }
+    meter.take();
+    let store = EventStore::new(Arc::new(log), ports.clone());
+    let (mut written, mut read, mut most) = (0.0, 0.0, 0.0_f64);
+    let commits = REMEMBERED;
+    for n in 0..commits + 10 {
+        let order_id: OrderId = Id::new(ports.ids.fresh());
+        let since = store.version(&stream).await.unwrap();
+        meter.take();
+        let loaded: Loaded<StockItem> = store.load(&stream).await.unwrap();
+        let load = meter.take().read_units;
+        assert!(loaded.state.is_some());
+        let command = StockCommand::Reserve { order_id, quantity: 1, since, at: ports.clock.now() };
+        let id = CommandId::new(ports.ids.fresh());
+        store.transact::<StockItem>(&stream, Expect::Any, &command, &meta(&ports, id)).await.unwrap();
+        let commit = meter.take().write_units;
+        // The first ten still read the commit that set the stage.
+        if n >= 10 {
+            (written, read, most) = (written + commit, read + load, most.max(load));
+        }
+    }
+    let end = store.version(&stream).await.unwrap();
+    meter.take();
+    let from = Version::new(end.get() - u64::from(REMEMBERED) - 1);
+    let near = store.events_near(&stream, from, REMEMBERED + 1).await.unwrap();
+    assert_eq!(near.len() as u64, u64::from(REMEMBERED) + 1);
+    let search = meter.take().read_units;
     println!(
-        "| {open:>4} | {closed:>6} | {:>10.1} | {written:>11} | {:>12.2} | {read:>10} |",
+        "| {open:>6} | {:>10.1} | {:>15.2} | {:>14.2} | {most:>14} | {search:>6.1} |",
         bytes as f64 / 1000.0,
-        (written + 9.0) / 10.0,
+        written / f64::from(commits),
+        read / f64::from(commits),
     );
 }
 
@@ -223,11 +243,11 @@ fn main() {
         for clients in [8, 64] {
             contention("as saga", clients, SAGA.retries).await;
         }
-        println!("\nThe snapshot of a busy product, in every tenth commit\n");
-        println!("| open | closed | JSON in KB | write units | per commit   | read units |");
-        println!("| ---- | ------ | ---------- | ----------- | ------------ | ---------- |");
-        for (open, closed) in [(0, 0), (0, CLOSED_REMEMBERED), (100, CLOSED_REMEMBERED), (500, CLOSED_REMEMBERED), (MAX_RESERVATIONS, CLOSED_REMEMBERED)] {
-            snapshot(open, closed).await;
+        println!("\nA product that is kept for many orders; its stock remembers {REMEMBERED} versions\n");
+        println!("| open   | JSON in KB | units per commit | units per load | at most a load | search |");
+        println!("| ------ | ---------- | ---------------- | -------------- | -------------- | ------ |");
+        for open in [100, 2_000, 20_000] {
+            busy(open).await;
         }
     });
 }

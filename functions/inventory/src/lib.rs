@@ -5,7 +5,8 @@
 //!
 //! | room | what is in it |
 //! | --- | --- |
-//! | [`stock`] | the aggregate: states, commands, rules |
+//! | [`stock`] | the stock of a product: states, commands, rules |
+//! | [`reservation`] | the reservation of an order: where its commits are found in the stock of its products |
 //! | [`api`] | the use cases of stock keepers |
 //! | [`reserve`] | what an order keeps, gives back and takes away: all of its products or none (docs/decisions/0008) |
 //! | [`policies`] | when an order is completed, the pieces that it kept are sold |
@@ -15,6 +16,7 @@
 pub mod api;
 pub mod docs;
 pub mod policies;
+pub mod reservation;
 pub mod reserve;
 pub mod stock;
 pub mod views;

@@ -3,10 +3,12 @@
 //! `on_hand` counts all pieces in the house, those included that are kept for orders; what others can still have is
 //! `available`: on hand less what is kept. It never falls below nothing.
 //!
-//! Reservations are idempotent by their order: a repeat changes nothing, and whoever comes after the order was
-//! closed (released or sold) is refused. How far back that is remembered: see [`CLOSED_REMEMBERED`].
+//! The state holds counts, and the orders of its last [`REMEMBERED`] versions. A command for an order says since which version
+//! of the stock the order can have committed anything here (`since`, see [`crate::reservation`]). If the state remembers all
+//! versions after it, the command is decided exactly; if not, it is refused as [`StockRefusal::Forgotten`], and whoever asks
+//! has to read the stream. So a late or repeated command is recognised however many orders came in between.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use contracts::{
     ids::{OrderId, ProductId, StoreId, reservation_of},
@@ -15,37 +17,20 @@ use contracts::{
         ReductionReason, StockAdded, StockEvent, StockReduced, StockTrackingStarted, StockTrackingStopped,
     },
 };
-use kernel::{Aggregate, BrokenHistory, Event, Refusal, RefusalKind, Timestamp};
+use kernel::{Aggregate, BrokenHistory, Event, Refusal, RefusalKind, Timestamp, Version};
 use serde::{Deserialize, Serialize};
 
 /// Most pieces of one product, and the largest quantity that anything here takes. More than a mall can hold, so a number with
 /// three zeros too many is refused; and well inside the 32 bits that the original API's clients read.
 pub const MAX_PIECES: u32 = 1_000_000;
 
-/// Most orders for which pieces of one product can be kept at a time.
+/// Versions of the stock whose orders the state remembers.
 ///
-/// The snapshot in every tenth commit holds them all, 44 bytes each as JSON: 2,000 are some 90 KB. Measured with
-/// `cargo bench -p inventory` on ids of one moment, which deflate well: a commit of a product that is kept for that
-/// many orders costs 2.7 write units in the mean (1.3 at a hundred orders) and its load 5 read units. Even if nothing could be deflated, it would
-/// stay far from the 400 KB an item may have. An order stands here from its saga until it is completed: two
-/// thousand are more than wait in a mall for one product.
-pub const MAX_RESERVATIONS: usize = 2_000;
-
-/// How many closed orders are remembered, so that a reservation that arrives after its own release is refused.
-///
-/// Guaranteed: while an order is among a product's last 256 closings, it is refused; a count that stops
-/// forgets them. An order is closed before its stock is released, so only an attempt that read the order
-/// before that reserves later: within the function's ten seconds. One that read the stream *before* the
-/// release loses the race for the version and decides again.
-///
-/// That 256 closings outlast those seconds is likely, not certain: each refused order closes the product as
-/// well when it is released, so one that sold out and is still asked for can have 256 closings within a few
-/// seconds. Beyond them the late reservation is taken: pieces are kept for an order that is gone, until
-/// `release-inventory` is called for it again, by hand. They are not available to others meanwhile; nothing
-/// is promised or sold twice.
-///
-/// 39 bytes each in the snapshot: 10 KB in all, for which a commit costs 1.2 write units in the mean instead of 1.
-pub const CLOSED_REMEMBERED: usize = 256;
+/// A command comes some versions after its `since`: those that others commit meanwhile. Sixty-four are more than a second of
+/// a product that is wanted fifty times a second. They are also the range that is read for an order that was forgotten: 12 read
+/// units. Each takes 80 bytes of the snapshot as JSON, with which a commit costs 1.09 write units in the mean and a load 2 read
+/// units. Source: `cargo bench --workspace --bench hot_product --profile dev`.
+pub const REMEMBERED: u32 = 64;
 
 /// The stock of a product. A product without any is not tracked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,6 +43,8 @@ pub enum StockItem {
         product_id: ProductId,
         /// The store that sells it.
         store_id: StoreId,
+        /// Version of the stream.
+        version: Version,
     },
 }
 
@@ -67,16 +54,38 @@ pub struct Stock {
     product_id: ProductId,
     store_id: StoreId,
     on_hand: u32,
-    /// Sum of the reservations.
+    /// Pieces that are kept for orders.
     reserved: u32,
+    /// Orders for which they are kept.
+    orders: u32,
     threshold: u32,
     /// The availability that the last [`StockEvent::AvailabilityChanged`] told. A stream that was written before this
     /// event existed tells it in its next commit.
-    #[serde(default = "available_until_told")]
     told_available: bool,
-    reservations: BTreeMap<OrderId, u32>,
-    /// The last [`CLOSED_REMEMBERED`] orders that were released or sold, oldest first.
-    closed: VecDeque<OrderId>,
+    /// Version of the stream.
+    version: Version,
+    /// Version at which the count began.
+    started: Version,
+    /// The orders of the last [`REMEMBERED`] versions, oldest first.
+    recent: VecDeque<Recent>,
+}
+
+/// A version by which something changed for an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Recent {
+    version: Version,
+    order_id: OrderId,
+    /// Pieces that are kept for the order since then; `None` if it was released or sold.
+    kept: Option<u32>,
+}
+
+/// What is known of the pieces that may be kept for an order that ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Kept {
+    /// They can have been kept after this version only.
+    Since(Version),
+    /// So many were kept. The stream was read, and no reservation of the order can come any more.
+    Known(u32),
 }
 
 /// What can be asked of a product's stock.
@@ -128,22 +137,32 @@ pub enum StockCommand {
         order_id: OrderId,
         /// How many.
         quantity: u32,
+        /// No commit for the order is as old as this version, or older.
+        since: Version,
         /// The time at which it is asked for.
         at: Timestamp,
     },
-    /// Keep nothing for an order any more. Nothing when the product is not tracked, or the order is closed. When
-    /// nothing is kept, that is recorded, so that a reservation that arrives later is refused (see [`CLOSED_REMEMBERED`]).
+    /// Keep nothing for an order any more. Nothing if the product is not tracked, or if that was done. If nothing is kept but
+    /// a late reservation may come, that is recorded, so that it is refused.
     Release {
         /// The order.
         order_id: OrderId,
+        /// Its pieces.
+        kept: Kept,
+        /// No release or sale for the order is as old as this version, or older.
+        since: Version,
         /// The time at which it is asked for.
         at: Timestamp,
     },
-    /// The pieces that are kept for an order leave with it. Nothing when none are: the product was not tracked
-    /// when the order came.
+    /// The pieces that are kept for an order leave with it. Nothing if none are: the product was not tracked when the
+    /// order came.
     Sell {
         /// The order.
         order_id: OrderId,
+        /// Its pieces.
+        kept: Kept,
+        /// No release or sale for the order is as old as this version, or older.
+        since: Version,
     },
 }
 
@@ -192,7 +211,7 @@ pub enum StockRefusal {
         /// Pieces.
         reserved: u32,
         /// Orders.
-        orders: usize,
+        orders: u32,
     },
     /// Too late.
     #[error("order {order_id} was released or sold: nothing is kept for it any more")]
@@ -200,9 +219,12 @@ pub enum StockRefusal {
         /// The order.
         order_id: OrderId,
     },
-    /// Too many orders wait for it.
-    #[error("it is kept for {MAX_RESERVATIONS} orders, which is as many as can be: try again later")]
-    TooManyReservations,
+    /// The state does not remember all that happened since. Whoever asks reads the stream, and asks as of a newer version.
+    #[error("the stock remembers its orders after version {floor} only")]
+    Forgotten {
+        /// The oldest version since which everything is remembered.
+        floor: Version,
+    },
 }
 
 impl Refusal for StockRefusal {
@@ -217,7 +239,7 @@ impl Refusal for StockRefusal {
             Self::OnHandBelowReserved { .. } => "ON_HAND_BELOW_RESERVED",
             Self::StillReserved { .. } => "STOCK_IS_RESERVED",
             Self::ReservationClosed { .. } => "RESERVATION_IS_CLOSED",
-            Self::TooManyReservations => "TOO_MANY_RESERVATIONS",
+            Self::Forgotten { .. } => "STOCK_MOVED_ON",
         }
     }
 
@@ -232,7 +254,7 @@ impl Refusal for StockRefusal {
             | Self::OnHandBelowReserved { .. }
             | Self::StillReserved { .. }
             | Self::ReservationClosed { .. }
-            | Self::TooManyReservations => RefusalKind::Conflict,
+            | Self::Forgotten { .. } => RefusalKind::Conflict,
         }
     }
 
@@ -247,7 +269,7 @@ impl Refusal for StockRefusal {
             | Self::OnHandBelowReserved { .. }
             | Self::StillReserved { .. }
             | Self::ReservationClosed { .. }
-            | Self::TooManyReservations => None,
+            | Self::Forgotten { .. } => None,
         }
     }
 }
@@ -271,9 +293,16 @@ impl StockItem {
         let stock = state.and_then(Self::tracked);
         let left = events.iter().fold(stock.map(Stock::available), available_after);
         let available = left.is_none_or(|left| left > 0);
-        let told = stock.map_or_else(available_until_told, |stock| stock.told_available);
+        let told = stock.is_none_or(|stock| stock.told_available);
         (available != told)
             .then_some(StockEvent::AvailabilityChanged(AvailabilityChanged { product_id, available }))
+    }
+
+    fn version(&self) -> Version {
+        match self {
+            Self::Tracked(stock) => stock.version,
+            Self::Untracked { version, .. } => *version,
+        }
     }
 
     /// What is counted, if it is.
@@ -286,16 +315,18 @@ impl StockItem {
 }
 
 impl Stock {
-    fn new(product_id: ProductId, store_id: StoreId) -> Self {
+    fn new(product_id: ProductId, store_id: StoreId, version: Version) -> Self {
         Self {
             product_id,
             store_id,
             on_hand: 0,
             reserved: 0,
+            orders: 0,
             threshold: 0,
-            told_available: available_until_told(),
-            reservations: BTreeMap::new(),
-            closed: VecDeque::new(),
+            told_available: true,
+            version,
+            started: version,
+            recent: VecDeque::new(),
         }
     }
 
@@ -329,26 +360,33 @@ impl Stock {
         is_low(self.available(), self.threshold)
     }
 
-    /// Pieces that are kept for an order.
-    pub fn kept_for(&self, order_id: OrderId) -> Option<u32> {
-        self.reservations.get(&order_id).copied()
-    }
-
     /// Orders for which pieces are kept.
-    pub fn orders(&self) -> usize {
-        self.reservations.len()
+    pub fn orders(&self) -> u32 {
+        self.orders
     }
 
-    /// Whether an order was released or sold, as far as [`CLOSED_REMEMBERED`] goes.
+    /// True if the stock remembers that the order was released or sold.
     pub fn is_closed(&self, order_id: OrderId) -> bool {
-        self.closed.contains(&order_id)
+        self.remembered(order_id).is_some_and(|recent| recent.kept.is_none())
     }
 
-    fn close(&mut self, order_id: OrderId) {
-        if self.closed.len() == CLOSED_REMEMBERED {
-            self.closed.pop_front();
-        }
-        self.closed.push_back(order_id);
+    /// The order's last change that is remembered.
+    fn remembered(&self, order_id: OrderId) -> Option<&Recent> {
+        self.recent.iter().rev().find(|recent| recent.order_id == order_id)
+    }
+
+    /// The oldest version since which every change of an order is remembered.
+    fn floor(&self) -> Version {
+        self.started.max(Version::new(self.version.get().saturating_sub(u64::from(REMEMBERED))))
+    }
+
+    fn check_remembered(&self, since: Version) -> Result<(), StockRefusal> {
+        let floor = self.floor();
+        if since < floor { Err(StockRefusal::Forgotten { floor }) } else { Ok(()) }
+    }
+
+    fn remember(&mut self, order_id: OrderId, kept: Option<u32>) {
+        self.recent.push_back(Recent { version: self.version, order_id, kept });
     }
 
     /// That stock became low, if it did: `available` and `threshold` are those after the change.
@@ -416,19 +454,16 @@ impl Stock {
         &self,
         order_id: OrderId,
         quantity: u32,
+        since: Version,
         at: Timestamp,
     ) -> Result<Vec<StockEvent>, StockRefusal> {
-        if self.reservations.contains_key(&order_id) {
-            return Ok(vec![]);
-        }
-        if self.is_closed(order_id) {
-            return Err(StockRefusal::ReservationClosed { order_id });
+        match self.remembered(order_id) {
+            Some(Recent { kept: Some(_), .. }) => return Ok(vec![]),
+            Some(Recent { kept: None, .. }) => return Err(StockRefusal::ReservationClosed { order_id }),
+            None => self.check_remembered(since)?,
         }
         check_quantity(quantity)?;
         self.check_available(quantity)?;
-        if self.reservations.len() >= MAX_RESERVATIONS {
-            return Err(StockRefusal::TooManyReservations);
-        }
         let (product_id, available) = (self.product_id, self.available() - quantity);
         let reserved = StockEvent::InventoryReserved(InventoryReserved {
             product_id,
@@ -441,32 +476,53 @@ impl Stock {
         Ok(std::iter::once(reserved).chain(self.low(available, self.threshold)).collect())
     }
 
-    fn release(&self, order_id: OrderId, at: Timestamp) -> Vec<StockEvent> {
-        if self.is_closed(order_id) {
-            return vec![];
+    /// Returns the pieces that an order which ends has still to give up: none if it never had any, `None` if there is
+    /// nothing to do.
+    fn to_end(&self, order_id: OrderId, kept: Kept, since: Version) -> Result<Option<u32>, StockRefusal> {
+        let remembered = self.remembered(order_id);
+        if let Some(Recent { kept: None, .. }) = remembered {
+            return Ok(None);
         }
+        // Also if it is remembered that pieces are kept: the end has to be found where later attempts search for it.
+        self.check_remembered(since)?;
+        match (remembered.and_then(|recent| recent.kept), kept) {
+            (Some(quantity), _) => Ok(Some(quantity)),
+            (None, Kept::Known(0)) => Ok(None),
+            (None, Kept::Known(quantity)) => Ok(Some(quantity)),
+            (None, Kept::Since(requested)) => self.check_remembered(requested).map(|()| Some(0)),
+        }
+    }
+
+    fn release(
+        &self,
+        order_id: OrderId,
+        kept: Kept,
+        since: Version,
+        at: Timestamp,
+    ) -> Result<Vec<StockEvent>, StockRefusal> {
+        let Some(quantity) = self.to_end(order_id, kept, since)? else { return Ok(vec![]) };
         let product_id = self.product_id;
-        let quantity = self.kept_for(order_id).unwrap_or(0);
-        vec![StockEvent::InventoryReleased(InventoryReleased {
+        Ok(vec![StockEvent::InventoryReleased(InventoryReleased {
             product_id,
             reservation_id: reservation_of(order_id, product_id),
             order_id,
             quantity,
             available: self.available() + quantity,
             released_at: at,
-        })]
+        })])
     }
 
-    fn sell(&self, order_id: OrderId) -> Vec<StockEvent> {
-        let Some(quantity) = self.kept_for(order_id) else { return vec![] };
+    fn sell(&self, order_id: OrderId, kept: Kept, since: Version) -> Result<Vec<StockEvent>, StockRefusal> {
+        let quantity = self.to_end(order_id, kept, since)?.filter(|quantity| *quantity > 0);
+        let Some(quantity) = quantity else { return Ok(vec![]) };
         // What is available stays the same, so stock cannot become low by this.
-        vec![StockEvent::StockReduced(StockReduced {
+        Ok(vec![StockEvent::StockReduced(StockReduced {
             product_id: self.product_id,
             quantity,
             on_hand: self.on_hand - quantity,
             reason: ReductionReason::Sold,
             order_id: Some(order_id),
-        })]
+        })])
     }
 
     fn check_available(&self, asked: u32) -> Result<(), StockRefusal> {
@@ -476,11 +532,14 @@ impl Stock {
 
     /// After one more event; `None` when it cannot have happened.
     fn after(mut self, event: &StockEvent) -> Option<StockItem> {
+        self.version = self.version.next();
+        let floor = self.floor();
+        self.recent.retain(|recent| recent.version > floor);
         match event {
             StockEvent::StockTrackingStarted(_) => return None,
             StockEvent::StockTrackingStopped(_) => {
-                let Self { product_id, store_id, .. } = self;
-                return self.reservations.is_empty().then_some(StockItem::Untracked { product_id, store_id });
+                let Self { product_id, store_id, version, orders, .. } = self;
+                return (orders == 0).then_some(StockItem::Untracked { product_id, store_id, version });
             }
             StockEvent::StockAdded(e) => {
                 self.on_hand =
@@ -501,18 +560,20 @@ impl Stock {
             }
             StockEvent::InventoryReserved(e) => {
                 if self.available().checked_sub(e.quantity) != Some(e.available)
-                    || self.reservations.insert(e.order_id, e.quantity).is_some()
+                    || self.remembered(e.order_id).is_some()
                 {
                     return None;
                 }
                 self.reserved += e.quantity;
+                self.orders += 1;
+                self.remember(e.order_id, Some(e.quantity));
             }
             // It came before the reservation: only that is remembered.
             StockEvent::InventoryReleased(e) if e.quantity == 0 => {
-                if self.reservations.contains_key(&e.order_id) {
+                if self.remembered(e.order_id).is_some() {
                     return None;
                 }
-                self.close(e.order_id);
+                self.remember(e.order_id, None);
             }
             StockEvent::InventoryReleased(e) => self.take_out(e.order_id, e.quantity)?,
             StockEvent::LowStock(_) => {}
@@ -527,18 +588,16 @@ impl Stock {
         Some(StockItem::Tracked(self))
     }
 
-    /// Ends a reservation of exactly this many pieces.
+    /// Ends a reservation of so many pieces.
     fn take_out(&mut self, order_id: OrderId, quantity: u32) -> Option<()> {
-        self.reservations.remove(&order_id).filter(|kept| *kept == quantity)?;
-        self.reserved -= quantity;
-        self.close(order_id);
+        if self.remembered(order_id).is_some_and(|recent| recent.kept != Some(quantity)) {
+            return None;
+        }
+        self.reserved = self.reserved.checked_sub(quantity)?;
+        self.orders = self.orders.checked_sub(1)?;
+        self.remember(order_id, None);
         Some(())
     }
-}
-
-/// Returns the availability of a product whose stream has not told any.
-fn available_until_told() -> bool {
-    true
 }
 
 /// Returns the pieces that others can have after an event; `None` if the product is not tracked then.
@@ -577,7 +636,7 @@ fn start(
     then: impl FnOnce(&Stock) -> Result<Vec<StockEvent>, StockRefusal>,
 ) -> Result<Vec<StockEvent>, StockRefusal> {
     let started = StockEvent::StockTrackingStarted(StockTrackingStarted { product_id, store_id });
-    let then = then(&Stock::new(product_id, store_id))?;
+    let then = then(&Stock::new(product_id, store_id, Version::FIRST))?;
     Ok(std::iter::once(started).chain(then).collect())
 }
 
@@ -608,15 +667,17 @@ fn changes(stock: Option<&Stock>, command: &StockCommand) -> Result<Vec<StockEve
         (Some(stock), Set { on_hand, .. }) => stock.set(*on_hand),
         (Some(stock), Reduce { quantity }) => stock.reduce(*quantity),
         (Some(stock), SetThreshold { threshold }) => stock.set_threshold(*threshold),
-        (Some(stock), Reserve { order_id, quantity, at }) => stock.reserve(*order_id, *quantity, *at),
-        (Some(stock), Release { order_id, at }) => Ok(stock.release(*order_id, *at)),
-        (Some(stock), Sell { order_id }) => Ok(stock.sell(*order_id)),
+        (Some(stock), Reserve { order_id, quantity, since, at }) => {
+            stock.reserve(*order_id, *quantity, *since, *at)
+        }
+        (Some(stock), Release { order_id, kept, since, at }) => stock.release(*order_id, *kept, *since, *at),
+        (Some(stock), Sell { order_id, kept, since }) => stock.sell(*order_id, *kept, *since),
     }
 }
 
 impl Aggregate for StockItem {
     const CATEGORY: &'static str = "inventory.StockItem";
-    const STATE_SCHEMA: u16 = 1;
+    const STATE_SCHEMA: u16 = 2;
     type Command = StockCommand;
     type Event = StockEvent;
     type Refusal = StockRefusal;
@@ -630,13 +691,14 @@ impl Aggregate for StockItem {
 
     fn evolve(state: Option<Self>, event: &StockEvent) -> Result<Self, BrokenHistory> {
         let status = state.as_ref().map_or("none", Self::status);
+        let version = state.as_ref().map_or(Version::NONE, Self::version).next();
         let after = match (state, event) {
             // Told in the commit that stopped the count.
-            (Some(untracked @ Self::Untracked { .. }), StockEvent::AvailabilityChanged(e)) => {
-                e.available.then_some(untracked)
+            (Some(Self::Untracked { product_id, store_id, .. }), StockEvent::AvailabilityChanged(e)) => {
+                e.available.then_some(Self::Untracked { product_id, store_id, version })
             }
             (None | Some(Self::Untracked { .. }), StockEvent::StockTrackingStarted(e)) => {
-                Some(Self::Tracked(Stock::new(e.product_id, e.store_id)))
+                Some(Self::Tracked(Stock::new(e.product_id, e.store_id, version)))
             }
             (Some(Self::Tracked(stock)), event) => stock.after(event),
             (None | Some(Self::Untracked { .. }), _) => None,

@@ -11,10 +11,8 @@ use contracts::{
         ReductionReason, StockAdded, StockEvent, StockReduced, StockTrackingStarted, StockTrackingStopped,
     },
 };
-use inventory::stock::{
-    CLOSED_REMEMBERED, MAX_PIECES, MAX_RESERVATIONS, StockCommand, StockItem, StockRefusal,
-};
-use kernel::{Aggregate, Id, Timestamp, aggregate::fold};
+use inventory::stock::{Kept, MAX_PIECES, REMEMBERED, StockCommand, StockItem, StockRefusal};
+use kernel::{Aggregate, Id, Timestamp, Version, aggregate::fold};
 use proptest::prelude::*;
 use testing::given;
 
@@ -47,14 +45,17 @@ fn reduce(quantity: u32) -> StockCommand {
 fn warn_at(threshold: u32) -> StockCommand {
     StockCommand::SetThreshold { threshold }
 }
+/// Commands of orders that came when the count began.
+const SINCE: Version = Version::FIRST;
+
 fn reserve(n: usize, quantity: u32) -> StockCommand {
-    StockCommand::Reserve { order_id: order(n), quantity, at: AT }
+    StockCommand::Reserve { order_id: order(n), quantity, since: SINCE, at: AT }
 }
 fn release(n: usize) -> StockCommand {
-    StockCommand::Release { order_id: order(n), at: AT }
+    StockCommand::Release { order_id: order(n), kept: Kept::Since(SINCE), since: SINCE, at: AT }
 }
 fn sell(n: usize) -> StockCommand {
-    StockCommand::Sell { order_id: order(n) }
+    StockCommand::Sell { order_id: order(n), kept: Kept::Since(SINCE), since: SINCE }
 }
 
 fn started() -> StockEvent {
@@ -358,41 +359,77 @@ fn a_stream_from_before_availability_was_told_tells_it_in_its_next_commit() {
         .then([threshold(2), low(0, 2), available(false)])
         .when(warn_at(3))
         .then([threshold(3)]);
-    // Its snapshot, which does not say what was told, is read as well.
-    let state = fold::<StockItem>(None, &ten()).unwrap();
-    let mut snapshot = serde_json::to_value(&state).unwrap();
-    assert!(snapshot["Tracked"].as_object_mut().unwrap().remove("told_available").is_some());
-    assert_eq!(serde_json::from_value::<Option<StockItem>>(snapshot).unwrap(), state);
 }
 
-/// A product with this many open reservations of one piece each, and this many closed orders.
-fn busy(open: usize, closed: usize) -> StockItem {
-    let pieces = u32::try_from(open).unwrap() + 1;
-    let mut events = vec![started(), added(pieces, pieces)];
-    events.extend((0..closed).map(|n| released(1_000_000 + n, 0, pieces)));
-    events.extend((0..open).map(|n| reserved(n, 1, pieces - 1 - u32::try_from(n).unwrap())));
+/// A stock at this version: ten pieces, of which some are kept for order 1 since version 3, and what came then.
+fn at_version(version: u64) -> StockItem {
+    let mut events = ten_and([reserved(1, 6, 4)]);
+    events.extend((events.len() as u64..version).map(|n| threshold(900_000 + u32::try_from(n % 2).unwrap())));
     fold(None, &events).unwrap().unwrap()
 }
 
 #[test]
-fn a_product_that_too_many_orders_wait_for_keeps_no_more_and_still_fits_into_a_snapshot() {
-    let full = busy(MAX_RESERVATIONS, CLOSED_REMEMBERED);
-    let decided = StockItem::decide(Some(&full), &reserve(MAX_RESERVATIONS, 1));
-    assert_eq!(decided, Err(StockRefusal::TooManyReservations));
-    assert_eq!(StockItem::decide(Some(&full), &reserve(7, 1)), Ok(vec![]), "repeats are harmless even so");
-    let bytes = serde_json::to_vec(&full).unwrap().len();
-    assert!(bytes < 110_000, "the largest snapshot has {bytes} bytes as JSON");
+fn what_is_not_remembered_is_refused_and_never_guessed() {
+    let state = at_version(3 + u64::from(REMEMBERED));
+    let floor = Version::new(3);
+    let (forgotten, order_id) = (Err(StockRefusal::Forgotten { floor }), order(1));
+    let reserve = |since| StockCommand::Reserve { order_id, quantity: 1, since, at: AT };
+    let release = |kept, since| StockCommand::Release { order_id, kept, since, at: AT };
+    let sell = |kept, since| StockCommand::Sell { order_id, kept, since };
+    let old = floor.previous();
+    for command in [
+        reserve(old),
+        release(Kept::Since(old), old),
+        release(Kept::Since(old), floor),
+        release(Kept::Known(6), old),
+        sell(Kept::Since(old), floor),
+        sell(Kept::Known(6), old),
+    ] {
+        assert_eq!(StockItem::decide(Some(&state), &command), forgotten, "{command:?}");
+    }
+    let decided = |command| StockItem::decide(Some(&state), &command).map(|events| events.first().cloned());
+    assert_eq!(decided(reserve(floor)), Ok(Some(reserved(1, 1, 3))), "its word is taken: nothing is as old");
+    assert_eq!(decided(release(Kept::Known(6), floor)), Ok(Some(released(1, 6, 10))));
+    assert_eq!(decided(sell(Kept::Known(6), floor)), Ok(Some(reduced(6, 4, ReductionReason::Sold, Some(1)))));
+    assert_eq!(decided(release(Kept::Known(0), floor)), Ok(None), "nobody can come late any more");
 }
 
 #[test]
-fn closed_orders_are_remembered_as_far_as_is_promised_and_no_further() {
-    let closed =
-        |n| match StockItem::decide(Some(&busy(0, CLOSED_REMEMBERED + 1)), &reserve(1_000_000 + n, 1)) {
-            Ok(_) => false,
-            Err(refusal) => refusal == StockRefusal::ReservationClosed { order_id: order(1_000_000 + n) },
-        };
-    assert!((1..=CLOSED_REMEMBERED).all(closed));
-    assert!(!closed(0), "the state stays bounded");
+fn the_end_of_a_remembered_reservation_has_to_be_found_by_later_attempts_as_well() {
+    let state = at_version(2 + u64::from(REMEMBERED));
+    let (order_id, old) = (order(1), Version::FIRST);
+    for command in [
+        StockCommand::Release { order_id, kept: Kept::Since(old), since: old, at: AT },
+        StockCommand::Sell { order_id, kept: Kept::Since(old), since: old },
+    ] {
+        let decided = StockItem::decide(Some(&state), &command);
+        assert_eq!(decided, Err(StockRefusal::Forgotten { floor: Version::new(2) }));
+    }
+    let repeat = StockCommand::Reserve { order_id, quantity: 6, since: old, at: AT };
+    assert_eq!(StockItem::decide(Some(&state), &repeat), Ok(vec![]), "it is remembered");
+}
+
+#[test]
+fn a_count_that_begins_again_remembers_nothing_of_the_one_before() {
+    // Given back while nobody counted, which left no mark; the late reservation is older than the count.
+    let history = ten_and([stopped(), started(), added(5, 5)]);
+    given::<StockItem>(history)
+        .when(StockCommand::Reserve { order_id: order(1), quantity: 1, since: Version::new(3), at: AT })
+        .then_refused(StockRefusal::Forgotten { floor: Version::new(4) });
+}
+
+#[test]
+fn twenty_thousand_open_reservations_reject_nobody_and_fit_into_a_small_snapshot() {
+    let (open, pieces) = (20_000, 20_001);
+    let mut events = vec![started(), added(pieces, pieces)];
+    events.extend((0..open).map(|n| reserved(n, 1, pieces - 1 - u32::try_from(n).unwrap())));
+    let state: StockItem = fold(None, &events).unwrap().unwrap();
+    let since = Version::new(events.len() as u64);
+    let next = StockCommand::Reserve { order_id: order(open), quantity: 1, since, at: AT };
+    let decided = StockItem::decide(Some(&state), &next).unwrap();
+    assert_eq!(decided, [reserved(open, 1, 0), available(false)]);
+    let bytes = serde_json::to_vec(&state).unwrap().len();
+    assert!(bytes < 6_000, "the snapshot has {bytes} bytes as JSON");
 }
 
 #[test]
@@ -408,6 +445,7 @@ fn an_impossible_history_is_an_error_not_a_guess() {
         ten_and([reserved(1, 2, 8), reduced(9, 1, ReductionReason::Removed, None)]),
         ten_and([reserved(1, 11, 0)]),
         ten_and([reserved(1, 1, 9), reserved(1, 1, 8)]),
+        ten_and([reserved(1, 1, 9), released(1, 1, 10), released(1, 1, 11)]),
         ten_and([reserved(1, 2, 8), released(1, 1, 9)]),
         ten_and([reserved(1, 2, 8), released(1, 0, 8)]),
         ten_and([released(1, 1, 11)]),
@@ -494,7 +532,25 @@ proptest! {
         let mut state: Option<StockItem> = None;
         let mut ledger = Ledger::default();
         let mut told = true;
+        let mut seen: BTreeMap<(OrderId, bool), Version> = BTreeMap::new();
+        let mut version = Version::NONE;
         for command in commands {
+            // As the order's reservation writes it down when it is asked for, and when it ends.
+            let mut since = |order_id, ends| *seen.entry((order_id, ends)).or_insert(version);
+            let command = match command {
+                StockCommand::Reserve { order_id, quantity, at, .. } => {
+                    StockCommand::Reserve { order_id, quantity, since: since(order_id, false), at }
+                }
+                StockCommand::Release { order_id, at, .. } => {
+                    let kept = Kept::Since(since(order_id, false));
+                    StockCommand::Release { order_id, kept, since: since(order_id, true), at }
+                }
+                StockCommand::Sell { order_id, .. } => {
+                    let kept = Kept::Since(since(order_id, false));
+                    StockCommand::Sell { order_id, kept, since: since(order_id, true) }
+                }
+                other => other,
+            };
             let before = state.as_ref().map(StockItem::status);
             let was_low = state.as_ref().and_then(StockItem::tracked).is_some_and(|stock| stock.is_low());
             let Ok(events) = StockItem::decide(state.as_ref(), &command) else { continue };
@@ -502,6 +558,7 @@ proptest! {
                 ledger.enter(event);
             }
             state = fold(state, &events).unwrap();
+            version = version.plus(events.len() as u64);
             let after = state.as_ref().map(StockItem::status);
             let allowed = [(None, Some("tracked")), (Some("tracked"), Some("untracked")), (Some("untracked"), Some("tracked"))];
             prop_assert!(before == after || allowed.contains(&(before, after)), "{before:?} -> {after:?}");
@@ -519,12 +576,9 @@ proptest! {
             let Some(stock) = stock else { continue };
             prop_assert_eq!(u64::from(stock.on_hand()) + ledger.sold + ledger.removed, ledger.added);
             prop_assert_eq!(stock.reserved(), ledger.kept.values().sum::<u32>());
-            prop_assert_eq!(stock.orders(), ledger.kept.len());
+            prop_assert_eq!(usize::try_from(stock.orders()).unwrap(), ledger.kept.len());
             prop_assert!(stock.reserved() <= stock.on_hand());
             prop_assert_eq!(stock.available() + stock.reserved(), stock.on_hand());
-            for (order, quantity) in &ledger.kept {
-                prop_assert_eq!(stock.kept_for(*order), Some(*quantity));
-            }
             // Whatever is asked again is "already so", or refused; it never happens twice.
             if matches!(command, StockCommand::Reserve { .. } | StockCommand::Release { .. } | StockCommand::Sell { .. }) {
                 prop_assert_eq!(StockItem::decide(state.as_ref(), &command).unwrap_or_default(), vec![]);

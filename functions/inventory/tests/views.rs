@@ -7,9 +7,10 @@ mod stage;
 use std::sync::Arc;
 
 use inventory::{
-    stock::StockCommand,
+    stock::{Kept, StockCommand},
     views::{LOW, StockLevels},
 };
+use kernel::Version;
 use projection::{
     Consistency, Content, DeliverError, ListRequest, MemoryViews, Projection, Projector, ViewStore,
 };
@@ -31,7 +32,11 @@ async fn busy_house() -> House {
             let _settled_either_way = house.reserve(order_id).await;
             match o {
                 1 => drop(house.undo(order_id).await.unwrap()),
-                2 | 4 => house.send(product, StockCommand::Sell { order_id }).await,
+                2 | 4 => {
+                    let since = Version::FIRST;
+                    let sell = StockCommand::Sell { order_id, kept: Kept::Since(since), since };
+                    house.send(product, sell).await;
+                }
                 _ => {}
             }
         }

@@ -1,6 +1,6 @@
 //! Events of the inventory context.
 
-use kernel::{Event, Timestamp};
+use kernel::{Event, Timestamp, Version};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -188,6 +188,69 @@ impl Event for StockEvent {
             StockEvent::LowStock(_) => "LowStock",
             StockEvent::LowStockThresholdChanged(_) => "LowStockThresholdChanged",
             StockEvent::AvailabilityChanged(_) => "AvailabilityChanged",
+        }
+    }
+}
+
+/// What happens to the reservation of one order. Its stream has the id of the order.
+///
+/// The pieces themselves are kept, released and sold in the streams of the products. This stream tells from which version of
+/// each of those on the commits of the order are found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "type", content = "data")]
+pub enum ReservationEvent {
+    /// Pieces of these products are asked for. Comes again for a product whose stock has moved on too far meanwhile.
+    ReservationRequested(ReservationRequested),
+    /// The reservation is over for good. Comes again for a product whose stock has moved on too far meanwhile.
+    ReservationEnded(ReservationEnded),
+}
+
+/// A product of an order, and its stock at some time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StockSeen {
+    /// The product; also the id of the stream of its stock.
+    pub product_id: ProductId,
+    /// Version of that stream. Commits that follow from the event come after it.
+    #[schema(value_type = u64)]
+    pub version: Version,
+}
+
+/// See [`ReservationEvent::ReservationRequested`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReservationRequested {
+    /// The products.
+    pub stock: Vec<StockSeen>,
+}
+
+/// The end of a reservation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ReservationEnd {
+    /// The pieces leave with the order.
+    Sold,
+    /// The pieces are given back.
+    Released,
+}
+
+/// See [`ReservationEvent::ReservationEnded`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReservationEnded {
+    /// How it ends.
+    pub end: ReservationEnd,
+    /// The products that were asked for.
+    pub stock: Vec<StockSeen>,
+}
+
+impl Event for ReservationEvent {
+    const SCHEMAS: &'static [(&'static str, u16)] = &[("ReservationRequested", 1), ("ReservationEnded", 1)];
+
+    fn event_type(&self) -> &'static str {
+        match self {
+            Self::ReservationRequested(_) => "ReservationRequested",
+            Self::ReservationEnded(_) => "ReservationEnded",
         }
     }
 }

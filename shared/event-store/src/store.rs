@@ -687,6 +687,48 @@ impl EventStore {
             .collect())
     }
 
+    /// Returns the version of a stream's last event, [`Version::NONE`] if it has none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn version(&self, stream: &StreamId) -> Result<Version, StoreError> {
+        let page = self.log.newest(stream, Version::new(u64::MAX), Some(1)).await?;
+        Ok(page.commits.first().map_or(Version::NONE, Commit::last))
+    }
+
+    /// Returns the events of a stream after `version`, of the commits that begin at most `count` versions after it. The
+    /// read is as long as `count`, however long the stream is.
+    ///
+    /// # Errors
+    /// [`StoreError`]; also when a commit is missing before one of these.
+    pub async fn events_near(
+        &self,
+        stream: &StreamId,
+        version: Version,
+        count: u32,
+    ) -> Result<Vec<Envelope>, StoreError> {
+        let mut newest_first: Vec<Commit> = Vec::new();
+        let (wanted, mut upto) = (version.next(), version.plus(u64::from(count)));
+        while upto > version {
+            let page = self.log.newest(stream, upto, Some(count)).await?;
+            for commit in page.commits {
+                if let Some(newer) = newest_first.last()
+                    && newer.version != commit.next
+                {
+                    return Err(gap(newer, commit.next));
+                }
+                newest_first.push(commit);
+            }
+            match newest_first.last() {
+                Some(oldest) if page.more => upto = oldest.version.previous(),
+                Some(oldest) if oldest.version > wanted => return Err(gap(oldest, wanted)),
+                _ => break,
+            }
+        }
+        let events = newest_first.iter().rev().flat_map(Commit::envelopes);
+        Ok(events.filter(|envelope| envelope.version > version).collect())
+    }
+
     /// One event, by its place; `None` when the stream does not reach that far.
     ///
     /// # Errors

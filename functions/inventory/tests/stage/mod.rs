@@ -7,13 +7,14 @@ use contracts::{
     Envelope,
     baskets::BasketItem,
     ids::{OrderId, ProductId, StoreId},
+    inventory::StockEvent,
     ordering::{OrderCanceled, OrderCreated, OrderEvent},
     stores::{ProductAdded, ProductEvent},
 };
 use event_store::{CommitLog, EventStore, Expect, Head, Loaded, MemoryLog, Segment};
 use inventory::{
     Inventory,
-    stock::{Stock, StockCommand, StockItem},
+    stock::{Kept, REMEMBERED, Stock, StockCommand, StockItem},
     views::{StockLevels, StockViews},
 };
 use kernel::{CommandId, Event, Id, Money, PayloadHash, StreamId, Version};
@@ -164,7 +165,8 @@ impl House {
     /// Releases one product's pieces, as an undo does that begins after a step has read the order.
     pub async fn undo_behind_the_step(&self, product: ProductId, order_id: OrderId) {
         let at = self.world.ports().clock.now();
-        self.send(product, StockCommand::Release { order_id, at }).await;
+        let since = self.store.version(&StreamId::of::<StockItem, _>(product)).await.unwrap();
+        self.send(product, StockCommand::Release { order_id, kept: Kept::Since(since), since, at }).await;
     }
 
     /// A product's stock, which has to be tracked.
@@ -176,7 +178,28 @@ impl House {
 
     /// Pieces that are kept for an order.
     pub async fn kept(&self, product: ProductId, order: OrderId) -> Option<u32> {
-        self.stock(product).await.kept_for(order)
+        let mut kept = None;
+        let stream = StreamId::of::<StockItem, _>(product);
+        let store = EventStore::new(self.behind.clone(), self.world.ports());
+        for event in store.events_after(&stream, Version::NONE).await.unwrap() {
+            match event.event::<StockEvent>().unwrap() {
+                StockEvent::InventoryReserved(e) if e.order_id == order => {
+                    assert_eq!(kept.replace(e.quantity), None, "kept twice");
+                }
+                StockEvent::InventoryReleased(e) if e.order_id == order => kept = None,
+                StockEvent::StockReduced(e) if e.order_id == Some(order) => kept = None,
+                _ => {}
+            }
+        }
+        kept
+    }
+
+    /// Much happens to a product that does not concern the orders here: more than its stock remembers.
+    pub async fn forgets(&self, product_id: ProductId) {
+        for n in 0..=REMEMBERED + 1 {
+            self.send(product_id, StockCommand::SetThreshold { threshold: 900_000 + n % 2 }).await;
+        }
+        self.send(product_id, StockCommand::SetThreshold { threshold: 0 }).await;
     }
 
     /// What was published of a category, in the order of each stream.

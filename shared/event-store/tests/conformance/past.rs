@@ -226,7 +226,17 @@ pub async fn a_reader_inside_a_commit_gets_the_rest_of_it(world: World) {
     for n in 0..=events.len() {
         let rest = store.events_after(&stream, Version::new(n as u64)).await.unwrap();
         assert_eq!(rest, events[n..], "after version {n}");
+        for count in [1, 2, 5, 1_000] {
+            // Commits are read whole, so those that begin in time are there to their ends.
+            let last = Version::new((n + count as usize) as u64);
+            let near: Vec<_> = rest.iter().filter(|event| event.first <= last).cloned().collect();
+            let read = store.events_near(&stream, Version::new(n as u64), count).await.unwrap();
+            assert_eq!(read, near, "{count} after version {n}");
+        }
     }
+    assert_eq!(store.version(&stream).await.unwrap(), Version::new(events.len() as u64));
+    assert_eq!(store.version(&crate::world::stream("unborn")).await.unwrap(), Version::NONE);
+    assert!(store.events_near(&stream, Version::new(10_000), 9).await.unwrap().is_empty());
     assert!(store.events_after(&stream, Version::new(10_000)).await.unwrap().is_empty());
     assert!(store.events_after(&crate::world::stream("unborn"), Version::NONE).await.unwrap().is_empty());
 
@@ -251,6 +261,8 @@ pub async fn a_reader_is_told_of_a_hole_instead_of_skipping_it(world: World) {
         let store = world.store_over(Torn { log: world.log.clone(), missing: vec![Version::new(missing)] });
         let error = store.events_after(&stream, Version::new(after)).await.unwrap_err();
         assert!(is_corrupt(&error), "without {missing}, after {after}: {error}");
+        let error = store.events_near(&stream, Version::new(after), 5).await.unwrap_err();
+        assert!(is_corrupt(&error), "without {missing}, near {after}: {error}");
     }
     // What lies behind the reader does not matter.
     let store = world.store_over(Torn { log: world.log.clone(), missing: vec![Version::new(1)] });
