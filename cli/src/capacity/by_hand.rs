@@ -27,7 +27,7 @@ fn fixture() -> Fixture {
 
 /// Batches were worked on one message after the other then. One customer in ten never paid within the seven
 /// days for which an execution waited.
-const THEN: Assumed = Assumed { at_a_time: 1, ..ASSUMED };
+const THEN: Assumed = Assumed { at_a_time: 1, calls_in_flight: 1.0, ..ASSUMED };
 const NEVER_PAID: f64 = 0.1 * 604_800.0;
 /// As docs/COSTS.md has it: twice the usual times.
 const SLOW: Assumed = Assumed { dynamodb: 0.010, states: 0.040, s3: 0.060, ..THEN };

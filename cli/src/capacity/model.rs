@@ -42,7 +42,7 @@ pub const ASSUMED: Assumed = Assumed {
     put_events: 0.025,
     own: 0.002,
     at_a_time: 8,
-    calls_in_flight: 1.0,
+    calls_in_flight: 3.0,
     entries_in_a_call: 5.0,
 };
 

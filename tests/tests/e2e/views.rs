@@ -224,7 +224,8 @@ async fn a_view_is_swept_while_shoppers_keep_buying_and_workers_die_and_nobody_n
     let report = resumed.report();
     assert_eq!(report.left, 1, "{:?}", report.examples);
     assert!(report.examples[0].contains(&torn), "{:?}", report.examples);
-    assert!(report.differences >= 3 && report.written >= 3, "{report:?}");
+    // The lost row may have come back with the next event of its order.
+    assert!(report.differences >= 2 && report.written >= 2, "{report:?}");
 
     // And once more, as fast as can be.
     let began = Instant::now();
