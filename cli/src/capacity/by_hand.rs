@@ -205,7 +205,13 @@ fn small() -> (Counts, Settings) {
 fn system<'a>(counts: &'a Counts, settings: &Settings) -> System<'a> {
     let load = Load { looks: true, hottest: 0.05, undone: 0.1, open_seconds: 60.0 };
     let settings = settings.clone();
-    System { counts, settings, quotas: Quotas::of("us-east-1"), load, assumed: ASSUMED }
+    System {
+        counts,
+        settings,
+        quotas: Quotas::of("us-east-1"),
+        load,
+        assumed: Assumed { calls_in_flight: 1.0, ..ASSUMED },
+    }
 }
 
 #[test]
