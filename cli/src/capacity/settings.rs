@@ -235,7 +235,7 @@ Resources:
         let mapping = Mapping { batch: 10, window: 1, concurrency: 5 };
         assert_eq!(settings.consumers, [("ordering-project-orders".to_owned(), mapping)].into());
         assert_eq!(settings.machines, [("order-undo".to_owned(), Machine::Standard)].into());
-        let spread = Spread { busiest: 0.5, shards: 8.0 };
+        let spread = Spread { busiest: 0.4, shards: 8.0 };
         assert_eq!(settings.indexes, [("OrdersTable/by-stage".to_owned(), spread)].into());
     }
 
