@@ -102,6 +102,7 @@ async fn order(mall: &Deployed, id: Uuid) -> Result<Option<Vec<Commit>>> {
         named(format!("baskets.Basket/{id}"))?,
         named(format!("depot.ShoppingList/{list}"))?,
         named(format!("payments.Invoice/{id}"))?,
+        named(format!("inventory.Reservation/{id}"))?,
     ];
     // Streams that others write to as well, and long ones.
     let mut shared = Vec::new();

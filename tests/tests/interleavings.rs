@@ -319,7 +319,7 @@ impl Mall {
                 tell(&mut self.reservation, end)?;
                 if let Some((since, requested)) = self.ended(n).zip(self.requested(n)) {
                     let kept = Kept::Since(requested);
-                    self.tell_stock(n, StockCommand::Sell { order_id, kept, since })?;
+                    self.tell_stock(n, StockCommand::Sell { order_id, kept, since, at: START })?;
                 }
             }
             To::List(command) => {

@@ -43,7 +43,7 @@ const INVOICE: Duration = Duration::from_secs(120);
 /// Why the order of somebody who pays too little is rejected, and no other.
 const TOO_LITTLE: &str = "PAYMENT_DOES_NOT_COVER_TOTAL";
 /// Why any order may be rejected: others were faster.
-const SOLD_OUT: &[&str] = &["INSUFFICIENT_STOCK", "TOO_MANY_RESERVATIONS"];
+const SOLD_OUT: &[&str] = &["INSUFFICIENT_STOCK"];
 
 /// An order that was checked out.
 #[derive(Debug, Clone)]

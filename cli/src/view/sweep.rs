@@ -111,7 +111,13 @@ async fn one(mall: &Mall, view: &View, order: &Order) -> Result<SweepState> {
                     task.at(&shown(&state, total, rate_of(&window)));
                 }
             }
-            (ExecutionStatus::Succeeded, Some(state)) if state.is_over() => {
+            (ExecutionStatus::Succeeded, Some(state))
+                if state.is_over() && state.sweep.only_compare == order.only_compare =>
+            {
+                if state.sweep.started_at < began {
+                    let since = state.sweep.started_at.strftime("%Y-%m-%d %H:%M");
+                    ui::line(format!("  went on with what was begun at {since} UTC"));
+                }
                 task.done(&title);
                 return Ok(state);
             }

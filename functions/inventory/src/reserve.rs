@@ -68,6 +68,10 @@ struct Part {
     since: Version,
 }
 
+fn closed(order_id: OrderId) -> Fault {
+    TransactError::Refused(StockRefusal::ReservationClosed { order_id }).into()
+}
+
 impl Inventory {
     /// Keeps all of an order's products for it; a step of the order's placement. The id is the order's.
     /// Nothing is written once the order is approved.
@@ -83,6 +87,10 @@ impl Inventory {
         };
         let products = products_of(&order);
         let reservation = self.request(order_id, &products, &call).await?;
+        // A repeat is answered with its first result, but the reservation may have ended since.
+        if reservation.ended().is_some() {
+            return Err(closed(order_id));
+        }
         for (&product_id, &quantity) in &products {
             let since = reservation.requested().get(&product_id).copied().unwrap_or_default();
             self.reserve(order_id, product_id, quantity, since, &call).await?;
@@ -131,7 +139,7 @@ impl Inventory {
         let mut failed = None;
         for part in parts {
             let sold = self.finish(order_id, part, "sell", call, |Part { kept, since, .. }| {
-                StockCommand::Sell { order_id, kept, since }
+                StockCommand::Sell { order_id, kept, since, at: call.at }
             });
             match sold.await {
                 Ok(true) => {}
@@ -217,7 +225,6 @@ impl Inventory {
         mut since: Version,
         call: &Call,
     ) -> Result<(), Fault> {
-        let closed = || Fault::from(TransactError::Refused(StockRefusal::ReservationClosed { order_id }));
         for _ in 0..=MAX_REDECISIONS {
             let command = StockCommand::Reserve { order_id, quantity, since, at: call.at };
             match self.change(product_id, "reserve", &(order_id, quantity), command, call).await {
@@ -225,7 +232,7 @@ impl Inventory {
                     // A repeat is answered with its first result, but since then the pieces may have been given back.
                     let stock = outcome.state.as_ref().and_then(StockItem::tracked);
                     return if stock.is_some_and(|stock| stock.is_closed(order_id)) {
-                        Err(closed())
+                        Err(closed(order_id))
                     } else {
                         Ok(())
                     };
@@ -238,7 +245,7 @@ impl Inventory {
             let (part, from) = (format!("request {product_id} after {since}"), since);
             let anew = ReservationCommand::RequestAnew { product_id, from, to };
             match found {
-                Some(0) => return Err(closed()),
+                Some(0) => return Err(closed(order_id)),
                 // What was found may have been given back since; then the reservation has ended.
                 Some(_) => {
                     let stock = Seen::new();
@@ -248,6 +255,9 @@ impl Inventory {
                 }
                 None => {
                     let known = self.record(order_id, &part, call, |_| ready(Ok(anew.clone()))).await?;
+                    if known.ended().is_some() {
+                        return Err(closed(order_id));
+                    }
                     since = known.requested().get(&product_id).copied().unwrap_or_default();
                 }
             }
@@ -269,8 +279,10 @@ impl Inventory {
         for _ in 0..=MAX_REDECISIONS {
             let floor = match self.change(product_id, name, &order_id, command(part), call).await {
                 Ok(outcome) => {
+                    let is_mark = |event: &StockEvent| matches!(event, StockEvent::InventoryReleased(released) if released.quantity == 0);
                     let stock = outcome.state.as_ref().and_then(StockItem::tracked);
-                    return Ok(stock.is_none_or(|stock| stock.is_closed(order_id)));
+                    let is_closed = stock.is_none_or(|stock| stock.is_closed(order_id));
+                    return Ok(is_closed && !outcome.events.iter().any(is_mark));
                 }
                 Err(TransactError::Refused(StockRefusal::Forgotten { floor })) => floor,
                 Err(error) => return Err(error.into()),
@@ -280,6 +292,10 @@ impl Inventory {
             {
                 let found = self.found(order_id, product_id, requested).await?;
                 part.kept = Kept::Known(found.unwrap_or(0));
+                // The request is forgotten, so nothing can be kept any more either.
+                if part.kept == Kept::Known(0) {
+                    return Ok(found == Some(0));
+                }
             }
             let from = part.since;
             if from < floor {

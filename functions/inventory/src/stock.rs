@@ -154,8 +154,8 @@ pub enum StockCommand {
         /// The time at which it is asked for.
         at: Timestamp,
     },
-    /// The pieces that are kept for an order leave with it. Nothing if none are: the product was not tracked when the
-    /// order came.
+    /// The pieces that are kept for an order leave with it. If none are (the product was not tracked when the order came) but a late
+    /// reservation may still come, a mark is left as by a release.
     Sell {
         /// The order.
         order_id: OrderId,
@@ -163,6 +163,8 @@ pub enum StockCommand {
         kept: Kept,
         /// No release or sale for the order is as old as this version, or older.
         since: Version,
+        /// The time at which it is asked for.
+        at: Timestamp,
     },
 }
 
@@ -500,21 +502,35 @@ impl Stock {
         since: Version,
         at: Timestamp,
     ) -> Result<Vec<StockEvent>, StockRefusal> {
-        let Some(quantity) = self.to_end(order_id, kept, since)? else { return Ok(vec![]) };
+        let quantity = self.to_end(order_id, kept, since)?;
+        Ok(quantity.map(|quantity| self.released(order_id, quantity, at)).into_iter().collect())
+    }
+
+    /// Pieces that are given back; none of them is a mark, by which a late reservation is refused.
+    fn released(&self, order_id: OrderId, quantity: u32, at: Timestamp) -> StockEvent {
         let product_id = self.product_id;
-        Ok(vec![StockEvent::InventoryReleased(InventoryReleased {
+        StockEvent::InventoryReleased(InventoryReleased {
             product_id,
             reservation_id: reservation_of(order_id, product_id),
             order_id,
             quantity,
             available: self.available() + quantity,
             released_at: at,
-        })])
+        })
     }
 
-    fn sell(&self, order_id: OrderId, kept: Kept, since: Version) -> Result<Vec<StockEvent>, StockRefusal> {
-        let quantity = self.to_end(order_id, kept, since)?.filter(|quantity| *quantity > 0);
-        let Some(quantity) = quantity else { return Ok(vec![]) };
+    fn sell(
+        &self,
+        order_id: OrderId,
+        kept: Kept,
+        since: Version,
+        at: Timestamp,
+    ) -> Result<Vec<StockEvent>, StockRefusal> {
+        let quantity = match self.to_end(order_id, kept, since)? {
+            None => return Ok(vec![]),
+            Some(0) => return Ok(vec![self.released(order_id, 0, at)]),
+            Some(quantity) => quantity,
+        };
         // What is available stays the same, so stock cannot become low by this.
         Ok(vec![StockEvent::StockReduced(StockReduced {
             product_id: self.product_id,
@@ -671,7 +687,7 @@ fn changes(stock: Option<&Stock>, command: &StockCommand) -> Result<Vec<StockEve
             stock.reserve(*order_id, *quantity, *since, *at)
         }
         (Some(stock), Release { order_id, kept, since, at }) => stock.release(*order_id, *kept, *since, *at),
-        (Some(stock), Sell { order_id, kept, since }) => stock.sell(*order_id, *kept, *since),
+        (Some(stock), Sell { order_id, kept, since, at }) => stock.sell(*order_id, *kept, *since, *at),
     }
 }
 

@@ -55,7 +55,7 @@ fn release(n: usize) -> StockCommand {
     StockCommand::Release { order_id: order(n), kept: Kept::Since(SINCE), since: SINCE, at: AT }
 }
 fn sell(n: usize) -> StockCommand {
-    StockCommand::Sell { order_id: order(n), kept: Kept::Since(SINCE), since: SINCE }
+    StockCommand::Sell { order_id: order(n), kept: Kept::Since(SINCE), since: SINCE, at: AT }
 }
 
 fn started() -> StockEvent {
@@ -263,8 +263,10 @@ fn what_was_kept_leaves_with_its_order_once() {
 }
 
 #[test]
-fn selling_what_was_not_kept_is_nothing() {
-    given::<StockItem>(ten()).when(sell(1)).then_nothing();
+fn selling_what_was_not_kept_takes_nothing_and_refuses_a_reservation_that_comes_late() {
+    let closed = StockRefusal::ReservationClosed { order_id: order(1) };
+    let story = given::<StockItem>(ten()).when(sell(1)).then([released(1, 0, 10)]);
+    story.when(reserve(1, 1)).then_refused(closed);
     given::<StockItem>(ten_and([reserved(1, 1, 9), released(1, 1, 10)])).when(sell(1)).then_nothing();
 }
 
@@ -375,7 +377,7 @@ fn what_is_not_remembered_is_refused_and_never_guessed() {
     let (forgotten, order_id) = (Err(StockRefusal::Forgotten { floor }), order(1));
     let reserve = |since| StockCommand::Reserve { order_id, quantity: 1, since, at: AT };
     let release = |kept, since| StockCommand::Release { order_id, kept, since, at: AT };
-    let sell = |kept, since| StockCommand::Sell { order_id, kept, since };
+    let sell = |kept, since| StockCommand::Sell { order_id, kept, since, at: AT };
     let old = floor.previous();
     for command in [
         reserve(old),
@@ -400,7 +402,7 @@ fn the_end_of_a_remembered_reservation_has_to_be_found_by_later_attempts_as_well
     let (order_id, old) = (order(1), Version::FIRST);
     for command in [
         StockCommand::Release { order_id, kept: Kept::Since(old), since: old, at: AT },
-        StockCommand::Sell { order_id, kept: Kept::Since(old), since: old },
+        StockCommand::Sell { order_id, kept: Kept::Since(old), since: old, at: AT },
     ] {
         let decided = StockItem::decide(Some(&state), &command);
         assert_eq!(decided, Err(StockRefusal::Forgotten { floor: Version::new(2) }));
@@ -545,9 +547,9 @@ proptest! {
                     let kept = Kept::Since(since(order_id, false));
                     StockCommand::Release { order_id, kept, since: since(order_id, true), at }
                 }
-                StockCommand::Sell { order_id, .. } => {
+                StockCommand::Sell { order_id, at, .. } => {
                     let kept = Kept::Since(since(order_id, false));
-                    StockCommand::Sell { order_id, kept, since: since(order_id, true) }
+                    StockCommand::Sell { order_id, kept, since: since(order_id, true), at }
                 }
                 other => other,
             };

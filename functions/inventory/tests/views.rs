@@ -34,7 +34,12 @@ async fn busy_house() -> House {
                 1 => drop(house.undo(order_id).await.unwrap()),
                 2 | 4 => {
                     let since = Version::FIRST;
-                    let sell = StockCommand::Sell { order_id, kept: Kept::Since(since), since };
+                    let sell = StockCommand::Sell {
+                        order_id,
+                        kept: Kept::Since(since),
+                        since,
+                        at: house.world.now(),
+                    };
                     house.send(product, sell).await;
                 }
                 _ => {}

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use catalogue::Stores;
 use contracts::Envelope;
-use event_store::{EventStore, Segment};
+use event_store::{EventStore, Segment, StoreError};
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use kernel::{
     StreamId, Timestamp, Version,
@@ -88,7 +88,12 @@ impl ProductIndexView {
 
     /// Whether the record has no stream.
     async fn is_stray(&self, record: &Record) -> Result<bool, SweepError> {
-        Ok(self.events.event(&stream_of(record.key)?, Version::FIRST).await?.is_none())
+        match self.events.version(&stream_of(record.key)?).await {
+            Ok(version) => Ok(version == Version::NONE),
+            // It is named where its events are.
+            Err(StoreError::Corrupt { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -143,10 +148,10 @@ impl Swept for ProductIndexView {
         let keys: Vec<Key> = keyed.iter().map(|(key, ..)| *key).collect();
         for attempt in 0..=PAUSES.retries {
             let found = match self.index.records(&keys, Consistency::Strong).await {
-                // It fails for everybody, so every part meets it with its first streams, and none has passed one over.
-                Err(IndexError::Damaged(_)) if !only_compare => {
+                // Streams that were compared before have to be compared again, with an empty index.
+                Err(IndexError::Damaged(why)) if !only_compare => {
                     self.index.reset().await?;
-                    continue;
+                    return Err(SweepError::Anew(why));
                 }
                 found => found?,
             };
@@ -180,7 +185,13 @@ impl Swept for ProductIndexView {
         only_compare: bool,
     ) -> Result<Strays, SweepError> {
         let after = after.map(str::parse::<Key>).transpose().map_err(SweepError::Broken)?;
-        let page = self.index.page(part, after, STRAYS_AT_A_TIME, Consistency::Strong).await?;
+        let page = match self.index.page(part, after, STRAYS_AT_A_TIME, Consistency::Strong).await {
+            Err(IndexError::Damaged(why)) if !only_compare => {
+                self.index.reset().await?;
+                return Err(SweepError::Anew(why));
+            }
+            page => page?,
+        };
         let last = page.last().filter(|_| page.len() == STRAYS_AT_A_TIME);
         let (rows, after) = (page.len() as u64, last.map(|record| record.key.to_string()));
         let lookups: Vec<BoxFuture<'_, _>> =

@@ -9,7 +9,7 @@ use lambda::{Fault, settled};
 
 use crate::{
     index::{IndexError, ProductIndex},
-    writer::{Patience, Writer, all_failed},
+    writer::{Patience, Writer},
 };
 
 /// How a batch is tried again because somebody else changed the index meanwhile. There are two writers at most, and a sweep, and a
@@ -44,10 +44,14 @@ impl Indexing {
     /// Brings the index up to date with a batch of events: all changes are saved at once, before the queue hears that the events are done
     /// with. An event that cannot be applied fails alone.
     pub async fn project_product_index(self: Arc<Self>, events: Vec<Envelope>) -> Vec<Result<(), Fault>> {
-        let mut outcome = self.writer.write(&events).await.unwrap_or_else(|error| {
-            tracing::error!(%error, "batch not saved");
-            all_failed(&events, &error)
-        });
+        let mut outcome = match self.writer.write(&events).await {
+            Ok(outcome) => outcome,
+            // Nothing is wrong with the events: the index is out of reach, or damaged until a sweep.
+            Err(error) => {
+                tracing::error!(%error, "batch not saved");
+                return events.iter().map(|_| Err(Fault::unavailable(&error))).collect();
+            }
+        };
         outcome.lag = outcome.lag_of(&events, self.ports.clock.now());
         settled(&events, outcome)
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use catalogue::Stores;
 use contracts::Envelope;
-use event_store::EventStore;
+use event_store::{EventStore, StoreError};
 use kernel::{
     StreamId, Timestamp, Uuid, Version,
     ports::{Backoff, Ports},
@@ -175,14 +175,17 @@ impl Writer {
         for key in missing {
             match self.projector::<Stores>(desk).read_latest(&key.id.to_string()).await {
                 Ok(_) => {}
-                Err(ReadError::Events(error)) => return Err(error.into()),
-                Err(ReadError::View(error)) => return Err(error.into()),
                 // That is for the store's own events to say; the product is found without its name.
                 Err(
-                    error @ (ReadError::Poison { .. } | ReadError::NotReached { .. } | ReadError::NotAnId(_)),
+                    error @ (ReadError::Poison { .. }
+                    | ReadError::NotReached { .. }
+                    | ReadError::NotAnId(_)
+                    | ReadError::Events(StoreError::Corrupt { .. })),
                 ) => {
                     tracing::warn!(%key, %error, "a product's store cannot be read");
                 }
+                Err(ReadError::Events(error)) => return Err(error.into()),
+                Err(ReadError::View(error)) => return Err(error.into()),
             }
         }
         Ok(())
@@ -211,13 +214,6 @@ fn heard(key: Key, known: Option<&Record>, event: &Envelope) -> Result<Record, D
         why: e.to_string(),
     })?;
     Ok(Record { key, schema: Stock::SCHEMA, applied: event.version, row: Some(row) })
-}
-
-/// What a batch comes to of which nothing was saved.
-pub(crate) fn all_failed(events: &[Envelope], error: &DeliverError) -> BatchOutcome {
-    let failed = |index| Failed { index, error: error.clone() };
-    let failed = (0..events.len()).map(failed).collect();
-    BatchOutcome { view: VIEW.to_owned(), failed, ..BatchOutcome::default() }
 }
 
 /// The kind of records that streams of this category become.

@@ -28,8 +28,9 @@ struct Step {
 impl From<SweepError> for Fault {
     fn from(error: SweepError) -> Self {
         match error {
-            SweepError::Passing(_) => Fault::unavailable(error),
-            SweepError::Broken(_) => Fault::internal(error),
+            SweepError::Passing(_) | SweepError::Anew(_) => Fault::unavailable(error),
+            // No state machine repeats an error of this name, so its execution fails.
+            SweepError::Broken(_) => Fault::invalid("SWEEP_IS_BROKEN", error.to_string()),
             SweepError::Order => Fault::invalid("SWEEP_IS_INVALID", error.to_string()),
         }
     }

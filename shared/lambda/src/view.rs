@@ -1,9 +1,9 @@
 //! What views tell, as queries and queues understand it.
 
 use contracts::Envelope;
-use projection::{BatchOutcome, ListError, ListRequest, ReadError, ViewError};
+use projection::{ApplyError, BatchOutcome, DeliverError, ListError, ListRequest, ReadError, ViewError};
 
-use crate::{Call, Fault};
+use crate::{Call, Fault, policy::undecodable};
 
 impl From<ViewError> for Fault {
     fn from(error: ViewError) -> Self {
@@ -42,9 +42,11 @@ pub fn settled(events: &[Envelope], outcome: BatchOutcome) -> Vec<Result<(), Fau
     crate::metrics::batch(events, &outcome);
     let mut results: Vec<Result<(), Fault>> = events.iter().map(|_| Ok(())).collect();
     for failed in outcome.failed {
-        let error = &failed.error;
-        results[failed.index] =
-            Err(if error.may_pass() { Fault::unavailable(error) } else { Fault::poison(error) });
+        results[failed.index] = Err(match &failed.error {
+            told @ DeliverError::Poison { error: ApplyError::Decode(error), .. } => undecodable(error, told),
+            error if error.may_pass() => Fault::unavailable(error),
+            error => Fault::poison(error),
+        });
     }
     results
 }

@@ -244,7 +244,9 @@ impl<P: Projection> ViewTable for DynamoViews<P> {
         };
         let keys = page.items.unwrap_or_default().into_iter().map(|mut item| {
             let id = string::<P>(&item, ID)?;
-            let stamp = stamp::<P>(&id, &mut item)?;
+            // A row without one is no projector's: it is named when it is read, and never removed, because no row is of this stamp.
+            let none = Stamp { schema: 0, applied: Version::NONE };
+            let stamp = stamp::<P>(&id, &mut item).unwrap_or(none);
             Ok(RowKey { id, stamp })
         });
         Ok(KeyPage { keys: keys.collect::<Result<_, ViewError>>()?, after })

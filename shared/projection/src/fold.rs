@@ -104,7 +104,13 @@ impl<P: Projection> Folded<P> {
         }
         let Some((bad, error)) = self.stopped.take() else { return Ok(None) };
         // The row went with the event that could not be applied to it.
-        let events = events.events_after(stream, Version::NONE).await?;
+        let events = match events.events_after(stream, Version::NONE).await {
+            Err(error @ StoreError::Corrupt { .. }) => {
+                self.left_from = Some(Version::NONE);
+                return Ok(Some(error.to_string()));
+            }
+            events => events?,
+        };
         *self = Self::new(self.settled);
         events.iter().take_while(|event| event.version < bad).for_each(|event| self.apply(event));
         self.left_from = Some(bad);

@@ -102,6 +102,10 @@ impl Report {
 
     /// Counts something that is left. It is named before any difference, because a person has to act on it.
     pub fn left(&mut self, example: String) {
+        // A page that is read again, in the next slice or after a crash, has the same to tell.
+        if self.examples.contains(&example) {
+            return;
+        }
         let place = usize::try_from(self.left).unwrap_or(EXAMPLES).min(self.examples.len());
         self.examples.insert(place, example);
         self.examples.truncate(EXAMPLES);
@@ -142,6 +146,9 @@ pub enum SweepError {
     /// Something refuses, and will refuse again: permissions, a missing table.
     #[error("{0}")]
     Broken(String),
+    /// The view had to be begun anew, so the sweep has to begin anew as well.
+    #[error("{0}")]
+    Anew(String),
     /// The order makes no sense.
     #[error("a sweep has 1 to {} parts and at least 1 event a second for each", Order::MAX_PARTS)]
     Order,
@@ -214,8 +221,14 @@ impl Limits {
 /// Age from which on an event counts as overdue in its row. A message that met trouble may wait five minutes for its next try.
 const SETTLED: Duration = Duration::from_secs(600);
 
+/// Age of its last progress up to which a sweep is gone on with: what it has seen before that is too old to say that a view is right.
+const RESUMED: Duration = Duration::from_secs(24 * 3600);
+
 /// Fewest commits on a page, however low the rate.
 const PACED_PAGE: u32 = 3;
+
+/// Longest pause of a worker that was overtaken on its part.
+const LOSER: Duration = Duration::from_secs(10);
 
 /// Longest pause between two pages: less than [`Limits::FUNCTION`] leaves of a minute.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
@@ -244,7 +257,8 @@ pub trait Sweeping: Send + Sync {
     /// Name of the view.
     fn view(&self) -> &str;
 
-    /// Begins a sweep, or goes on with one of the same kind that was not over, at the rate that is asked for now.
+    /// Begins a sweep, or goes on with one of the same kind that was not over and made progress within a day, at the rate that is asked
+    /// for now.
     ///
     /// # Errors
     /// [`SweepError`].
@@ -298,7 +312,8 @@ impl<V: Swept> Sweeping for Sweeper<V> {
         change(&*self.progress, &self.ports, view, |state| {
             let goes_on = |state: &SweepState| {
                 let Sweep { only_compare, schema: its, .. } = state.sweep;
-                !state.is_over() && only_compare == order.only_compare && its == schema
+                let is_young = self.since(state.updated_at()) < RESUMED;
+                !state.is_over() && is_young && only_compare == order.only_compare && its == schema
             };
             if let Some(state) = state.filter(goes_on) {
                 begun = Sweep { rate: order.rate, stopped: None, ..state.sweep };
@@ -314,12 +329,25 @@ impl<V: Swept> Sweeping for Sweeper<V> {
         let Some(sweep) = sweep.filter(|sweep| sweep.stopped.is_none() && index < sweep.parts) else {
             return Ok(Slice::Over);
         };
-        let done = self.run(sweep, index).await;
-        if let Err(SweepError::Broken(why)) = &done {
-            tracing::error!(view = self.view.view(), why, "sweep stopped");
-            stop_sweep(&*self.progress, &self.ports, self.view.view(), why).await?;
+        let (id, view) = (sweep.id, self.view.view());
+        match self.run(sweep, index).await {
+            Err(SweepError::Broken(why)) => {
+                tracing::error!(view, why, "sweep stopped");
+                stop_sweep(&*self.progress, &self.ports, view, &why).await?;
+                Err(SweepError::Broken(why))
+            }
+            Err(SweepError::Anew(why)) => {
+                tracing::warn!(view, why, "sweep begun anew");
+                let fresh = self.ports.ids.fresh();
+                change(&*self.progress, &self.ports, view, |state| {
+                    let sweep = state.map(|state| state.sweep).filter(|sweep| sweep.id == id)?;
+                    Some(Sweep { id: fresh, ..sweep })
+                })
+                .await?;
+                Ok(Slice::More)
+            }
+            done => done,
         }
-        done
     }
 }
 
@@ -382,7 +410,7 @@ struct Run<'a, V: Swept> {
     part: Part,
     /// Commit after which the scan goes on.
     cursor: Option<(StreamId, Version)>,
-    /// Stream of the commit at which the slice began: more of it follows only if it is too long for a slice.
+    /// Stream of the commit at which the slice began: it was too long for a slice, or has grown since, and then the bus brings the rest.
     inside: Option<StreamId>,
     /// Last commit before the open stream: everything up to it can be settled.
     boundary: Option<(StreamId, Version)>,
@@ -390,8 +418,8 @@ struct Run<'a, V: Swept> {
     open: Option<Open<V::Fold>>,
     /// Streams that were read to their ends, and are not compared yet.
     closed: Vec<(StreamId, V::Fold)>,
-    /// Items that cannot be read, by stream.
-    unreadable: BTreeMap<StreamId, String>,
+    /// Streams with items that cannot be read, and whether they were named.
+    unreadable: BTreeMap<StreamId, (String, bool)>,
     settled: Timestamp,
     /// Events that were read since the time to which the rate was kept.
     unpaced: (u64, Timestamp),
@@ -451,7 +479,7 @@ impl<V: Swept> Run<'_, V> {
             match stream {
                 None => self.part.report.left(why),
                 Some(stream) if self.sweeper.view.begin(&stream, self.settled).is_some() => {
-                    self.unreadable.entry(stream).or_insert(why);
+                    self.unreadable.entry(stream).or_insert((why, false));
                 }
                 Some(_) => {}
             }
@@ -463,9 +491,15 @@ impl<V: Swept> Run<'_, V> {
         if self.cursor.is_none() {
             self.close().await?;
             self.settle().await?;
-            // Streams of which not one commit can be read.
-            std::mem::take(&mut self.unreadable).into_values().for_each(|why| self.part.report.left(why));
             self.part.at = At::Rows;
+        }
+        // Streams of which not one commit was read on this page.
+        let open = self.open.as_ref().map(|open| &open.stream);
+        for (stream, (why, is_named)) in &mut self.unreadable {
+            if !*is_named && Some(stream) != open {
+                self.part.report.left(why.clone());
+                *is_named = true;
+            }
         }
         Ok(())
     }
@@ -508,10 +542,12 @@ impl<V: Swept> Run<'_, V> {
         self.part.commits += commits;
         self.part.events += events;
         self.boundary = Some((stream.clone(), last));
-        let unreadable = self.unreadable.remove(&stream);
         let Some(fold) = fold else { return Ok(()) };
-        if let Some(why) = unreadable {
-            self.part.report.left(why);
+        if let Some((why, is_named)) = self.unreadable.get_mut(&stream) {
+            if !*is_named {
+                self.part.report.left(why.clone());
+                *is_named = true;
+            }
         } else if is_whole {
             self.closed.push((stream, fold));
         } else {
@@ -587,6 +623,8 @@ impl<V: Swept> Run<'_, V> {
         self.settle().await?;
         self.part.updated_at = ports.clock.now();
         if write(&**progress, &self.key, self.revision, &self.part).await? == Put::Conflict {
+            // Another worker is on this part. It has its turn first.
+            ports.timer.sleep(LOSER.mul_f64(ports.random.unit())).await;
             return Ok(Some(Slice::More));
         }
         self.revision += 1;
@@ -594,9 +632,10 @@ impl<V: Swept> Run<'_, V> {
             return Ok(Some(Slice::Over));
         }
         let (_, sweep) = read::<Sweep>(&**progress, view.view()).await?;
-        let goes_on = |sweep: &Sweep| sweep.id == self.sweep.id && sweep.stopped.is_none();
-        match sweep.filter(goes_on) {
-            Some(sweep) => self.sweep = sweep,
+        match sweep.filter(|sweep| sweep.stopped.is_none()) {
+            Some(sweep) if sweep.id == self.sweep.id => self.sweep = sweep,
+            // Another one, which has to come here, too.
+            Some(_) => return Ok(Some(Slice::More)),
             None => return Ok(Some(Slice::Over)),
         }
         Ok(None)

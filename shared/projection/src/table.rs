@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use contracts::Envelope;
-use event_store::{EventStore, Segment};
+use event_store::{EventStore, Segment, StoreError};
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use kernel::{StreamId, Timestamp, Version, ports::Ports};
 
@@ -107,11 +107,13 @@ impl<P: Projection> ProjectedView<P> {
         Ok(report)
     }
 
-    /// Whether the row has no stream.
+    /// Whether the row has no stream. A stream that cannot be read is named where its events are.
     async fn is_stray(&self, RowKey { id, .. }: &RowKey) -> Result<bool, SweepError> {
-        match stream_of::<P>(id) {
-            Ok(stream) => Ok(self.events.event(&stream, Version::FIRST).await?.is_none()),
-            Err(_) => Ok(true),
+        let Ok(stream) = stream_of::<P>(id) else { return Ok(true) };
+        match self.events.version(&stream).await {
+            Ok(version) => Ok(version == Version::NONE),
+            Err(StoreError::Corrupt { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
 }
