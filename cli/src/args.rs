@@ -108,8 +108,8 @@ enum Command {
     Cost(cost::Options),
     /// Compute at how many orders a second each limit bites, the first one first
     ///
-    /// Arithmetic alone: from docs/counts.json, the templates and AWS's default quotas. docs/CAPACITY.md says how far it can be
-    /// trusted.
+    /// Arithmetic alone: from docs/counts.json, the templates and AWS's default quotas. docs/CAPACITY.md says
+    /// how far it can be trusted.
     Capacity(capacity::Options),
     /// Stop the local cloud
     ///

@@ -570,7 +570,8 @@ pub fn queues_lose_nothing(templates: &[Template]) -> Vec<String> {
     problems
 }
 
-/// Every consumer may let a message of its queue wait, delete it, and park it in the dead-letter queue of its queue.
+/// Every consumer may let a message of its queue wait, delete it, and park it in the dead-letter queue of its
+/// queue.
 pub fn consumers_can_park(templates: &[Template]) -> Vec<String> {
     let mut problems = vec![];
     for template in templates {

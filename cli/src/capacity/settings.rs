@@ -261,9 +261,7 @@ Resources:
                 if line.starts_with("  ") && !line.starts_with("   ") {
                     resource = line.trim().split(':').next().unwrap().to_owned();
                 }
-                if let Some(index) = line.trim().strip_prefix("- IndexName: ")
-                    && !resource.ends_with("Even")
-                {
+                if let Some(index) = line.trim().strip_prefix("- IndexName: ") {
                     found.push(format!("{resource}/{}", index.split(" #").next().unwrap()));
                 }
             }

@@ -1,7 +1,8 @@
 //! `mall view`: the state of the views, and sweeps, which put views right while the mall is open.
 //!
-//! A sweep is the work of the state machine `sweep-view` and of the workers that it calls, on AWS and on the local cloud alike: this starts it
-//! and shows its progress, which is recorded. So showing it can stop, and begin again, at any time.
+//! A sweep is the work of the state machine `sweep-view` and of the workers that it calls, on AWS and on the
+//! local cloud alike: this starts it and shows its progress, which is recorded. So showing it can stop, and
+//! begin again, at any time.
 
 pub mod health;
 mod sweep;
@@ -23,9 +24,9 @@ pub enum Command {
     List(Choice),
     /// Put a view right from the events, while it is read and fed
     ///
-    /// Rows that are missing, outdated or different are written, rows without events removed. A row or an event that cannot be helped is
-    /// named and left, and the exit code says so. A sweep that was stopped or interrupted goes on where it was. Ctrl-C only ends showing
-    /// the progress.
+    /// Rows that are missing, outdated or different are written, rows without events removed. A row or an
+    /// event that cannot be helped is named and left, and the exit code says so. A sweep that was stopped or
+    /// interrupted goes on where it was. Ctrl-C only ends showing the progress.
     Sweep {
         /// The view, for example `orders`
         #[arg(required_unless_present = "all")]

@@ -28,8 +28,8 @@ const AVAILABLE: &str = "available";
 /// All lists, in the order in which they were made, which never changes: pages neither skip nor repeat one.
 pub const ALL_LISTS: Index = Index::new("all-lists", "listed", "createdAt").keys_only().sharded();
 
-/// Lists of one status, in the order in which they were made. The available ones are the work queue. Each event of a list changes
-/// its status, so that keys alone would be written as often as rows.
+/// Lists of one status, in the order in which they were made. The available ones are the work queue. Each
+/// event of a list changes its status, so that keys alone would be written as often as rows.
 pub const LISTS_BY_STATUS: Index = Index::new("lists-by-status", "shown", "createdAt").sharded();
 
 /// A shopping list, without what is on it: that is read from the list's own stream.

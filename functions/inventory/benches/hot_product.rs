@@ -136,8 +136,8 @@ async fn contention(asks: &str, clients: usize, retries: u32) {
     );
 }
 
-/// A product that is kept for this many orders: loads and commits of one more reservation each, and one search for an order that
-/// was forgotten.
+/// A product that is kept for this many orders: loads and commits of one more reservation each, and one
+/// search for an order that was forgotten.
 async fn busy(open: usize) {
     let dynamo = EmbeddedDynamo::start().await;
     event_store::create_table(&dynamo.client(), "events").await.unwrap();

@@ -1,8 +1,10 @@
-//! The reservation of one order: from which versions of its products' stock on the commits of the order are found.
+//! The reservation of one order: from which versions of its products' stock on the commits of the order are
+//! found.
 //!
-//! No commit spans two streams, and a stock remembers its orders only for a while ([`REMEMBERED`](crate::stock::REMEMBERED)).
-//! So an intent is written down here first, with the version that each stock has by then. Whoever carries it out, once or
-//! many times, knows that no commit of the order is older. docs/decisions/0015 shows why this is exact.
+//! No commit spans two streams, and a stock remembers its orders only for a while
+//! ([`REMEMBERED`](crate::stock::REMEMBERED)). So an intent is written down here first, with the version that
+//! each stock has by then. Whoever carries it out, once or many times, knows that no commit of the order is
+//! older. docs/decisions/0015 shows why this is exact.
 
 use std::collections::BTreeMap;
 
@@ -37,8 +39,8 @@ pub enum ReservationCommand {
         /// The stock, as it was read before.
         stock: Seen,
     },
-    /// Ask for a product's pieces as of a newer version. Nothing unless the known version is `from`: another attempt was
-    /// faster.
+    /// Ask for a product's pieces as of a newer version. Nothing unless the known version is `from`: another
+    /// attempt was faster.
     RequestAnew {
         /// The product.
         product_id: ProductId,
@@ -107,7 +109,8 @@ impl Reservation {
         &self.requested
     }
 
-    /// Versions after which the pieces can have been given back, or sold; `None` while the reservation is open.
+    /// Versions after which the pieces can have been given back, or sold; `None` while the reservation is
+    /// open.
     pub fn ended(&self) -> Option<&Seen> {
         self.ended.as_ref().map(|ended| &ended.stock)
     }

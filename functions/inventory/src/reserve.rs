@@ -2,8 +2,8 @@
 //!
 //! Each product is a stream of its own, and no commit spans two streams. So an order's products are changed
 //! one after the other, by the order of their ids, one commit each; docs/decisions/0008 says why this is no
-//! transaction. The order's own [`Reservation`] is written before: it tells from which version of each product's
-//! stock on the order's commits are found (docs/decisions/0015).
+//! transaction. The order's own [`Reservation`] is written before: it tells from which version of each
+//! product's stock on the order's commits are found (docs/decisions/0015).
 //!
 //! | step | when | the order's reservation | each product's stream |
 //! | --- | --- | --- | --- |
@@ -12,9 +12,10 @@
 //! | `sell-reserved-stock` (policy) | the order is completed | ends | the pieces leave with the order |
 //!
 //! The placement gives nothing back itself, even after a refusal: attempts of it can overlap, and another may
-//! have succeeded. The undo closes the order first, then ends its reservation, and releases then. An attempt that
-//! read the order before it was closed is refused by the reservation. One that read that before as well meets the
-//! released pieces, or the mark (an `InventoryReleased` of no pieces), or a stock that has moved on too far.
+//! have succeeded. The undo closes the order first, then ends its reservation, and releases then. An attempt
+//! that read the order before it was closed is refused by the reservation. One that read that before as well
+//! meets the released pieces, or the mark (an `InventoryReleased` of no pieces), or a stock that has moved on
+//! too far.
 //!
 //! **Guaranteed**
 //!
@@ -22,8 +23,8 @@
 //!   ends that.
 //! * *All or nothing*: an order that is approved keeps all of its tracked products; an order that was undone
 //!   keeps none.
-//! * *Repeats do no harm*, however late they come: a stock that does not remember the order any more refuses the
-//!   command, and its stream is read.
+//! * *Repeats do no harm*, however late they come: a stock that does not remember the order any more refuses
+//!   the command, and its stream is read.
 //! * *A release wins*: a late reservation is refused.
 //! * *Given back or sold, never both*: a reservation ends once, and in one way.
 //!
@@ -168,8 +169,8 @@ impl Inventory {
         .await
     }
 
-    /// Ends the order's reservation, unless that was done before, and returns what is to be done for each product that was
-    /// asked for.
+    /// Ends the order's reservation, unless that was done before, and returns what is to be done for each
+    /// product that was asked for.
     async fn end(
         &self,
         order_id: OrderId,
@@ -229,7 +230,8 @@ impl Inventory {
             let command = StockCommand::Reserve { order_id, quantity, since, at: call.at };
             match self.change(product_id, "reserve", &(order_id, quantity), command, call).await {
                 Ok(outcome) => {
-                    // A repeat is answered with its first result, but since then the pieces may have been given back.
+                    // A repeat is answered with its first result, but since then the pieces may have been
+                    // given back.
                     let stock = outcome.state.as_ref().and_then(StockItem::tracked);
                     return if stock.is_some_and(|stock| stock.is_closed(order_id)) {
                         Err(closed(order_id))
@@ -265,8 +267,8 @@ impl Inventory {
         Err(self.contended(product_id))
     }
 
-    /// Ends one product's part of an order. If its stock does not remember the order any more, the stream is read. False if
-    /// the stock is tracked and nothing was kept.
+    /// Ends one product's part of an order. If its stock does not remember the order any more, the stream is
+    /// read. False if the stock is tracked and nothing was kept.
     async fn finish(
         &self,
         order_id: OrderId,
@@ -313,8 +315,8 @@ impl Inventory {
         Err(self.contended(product_id))
     }
 
-    /// Reads the commits that commands with this `since` can have made, and returns the pieces that the order's last one
-    /// left it: none if it was released or sold.
+    /// Reads the commits that commands with this `since` can have made, and returns the pieces that the
+    /// order's last one left it: none if it was released or sold.
     async fn found(
         &self,
         order_id: OrderId,

@@ -3,10 +3,11 @@
 //! `on_hand` counts all pieces in the house, those included that are kept for orders; what others can still have is
 //! `available`: on hand less what is kept. It never falls below nothing.
 //!
-//! The state holds counts, and the orders of its last [`REMEMBERED`] versions. A command for an order says since which version
-//! of the stock the order can have committed anything here (`since`, see [`crate::reservation`]). If the state remembers all
-//! versions after it, the command is decided exactly; if not, it is refused as [`StockRefusal::Forgotten`], and whoever asks
-//! has to read the stream. So a late or repeated command is recognised however many orders came in between.
+//! The state holds counts, and the orders of its last [`REMEMBERED`] versions. A command for an order says
+//! since which version of the stock the order can have committed anything here (`since`, see
+//! [`crate::reservation`]). If the state remembers all versions after it, the command is decided exactly; if
+//! not, it is refused as [`StockRefusal::Forgotten`], and whoever asks has to read the stream. So a late or
+//! repeated command is recognised however many orders came in between.
 
 use std::collections::VecDeque;
 
@@ -26,10 +27,11 @@ pub const MAX_PIECES: u32 = 1_000_000;
 
 /// Versions of the stock whose orders the state remembers.
 ///
-/// A command comes some versions after its `since`: those that others commit meanwhile. Sixty-four are more than a second of
-/// a product that is wanted fifty times a second. They are also the range that is read for an order that was forgotten: 12 read
-/// units. Each takes 80 bytes of the snapshot as JSON, with which a commit costs 1.09 write units in the mean and a load 2 read
-/// units. Source: `cargo bench --workspace --bench hot_product --profile dev`.
+/// A command comes some versions after its `since`: those that others commit meanwhile. Sixty-four are more
+/// than a second of a product that is wanted fifty times a second. They are also the range that is read for
+/// an order that was forgotten: 12 read units. Each takes 80 bytes of the snapshot as JSON, with which a
+/// commit costs 1.09 write units in the mean and a load 2 read units. Source: `cargo bench --workspace
+/// --bench hot_product --profile dev`.
 pub const REMEMBERED: u32 = 64;
 
 /// The stock of a product. A product without any is not tracked.
@@ -59,8 +61,8 @@ pub struct Stock {
     /// Orders for which they are kept.
     orders: u32,
     threshold: u32,
-    /// The availability that the last [`StockEvent::AvailabilityChanged`] told. A stream that was written before this
-    /// event existed tells it in its next commit.
+    /// The availability that the last [`StockEvent::AvailabilityChanged`] told. A stream that was written
+    /// before this event existed tells it in its next commit.
     told_available: bool,
     /// Version of the stream.
     version: Version,
@@ -142,8 +144,8 @@ pub enum StockCommand {
         /// The time at which it is asked for.
         at: Timestamp,
     },
-    /// Keep nothing for an order any more. Nothing if the product is not tracked, or if that was done. If nothing is kept but
-    /// a late reservation may come, that is recorded, so that it is refused.
+    /// Keep nothing for an order any more. Nothing if the product is not tracked, or if that was done. If
+    /// nothing is kept but a late reservation may come, that is recorded, so that it is refused.
     Release {
         /// The order.
         order_id: OrderId,
@@ -154,8 +156,8 @@ pub enum StockCommand {
         /// The time at which it is asked for.
         at: Timestamp,
     },
-    /// The pieces that are kept for an order leave with it. If none are (the product was not tracked when the order came) but a late
-    /// reservation may still come, a mark is left as by a release.
+    /// The pieces that are kept for an order leave with it. If none are (the product was not tracked when the
+    /// order came) but a late reservation may still come, a mark is left as by a release.
     Sell {
         /// The order.
         order_id: OrderId,
@@ -221,7 +223,8 @@ pub enum StockRefusal {
         /// The order.
         order_id: OrderId,
     },
-    /// The state does not remember all that happened since. Whoever asks reads the stream, and asks as of a newer version.
+    /// The state does not remember all that happened since. Whoever asks reads the stream, and asks as of a
+    /// newer version.
     #[error("the stock remembers its orders after version {floor} only")]
     Forgotten {
         /// The oldest version since which everything is remembered.
@@ -478,14 +481,15 @@ impl Stock {
         Ok(std::iter::once(reserved).chain(self.low(available, self.threshold)).collect())
     }
 
-    /// Returns the pieces that an order which ends has still to give up: none if it never had any, `None` if there is
-    /// nothing to do.
+    /// Returns the pieces that an order which ends has still to give up: none if it never had any, `None` if
+    /// there is nothing to do.
     fn to_end(&self, order_id: OrderId, kept: Kept, since: Version) -> Result<Option<u32>, StockRefusal> {
         let remembered = self.remembered(order_id);
         if let Some(Recent { kept: None, .. }) = remembered {
             return Ok(None);
         }
-        // Also if it is remembered that pieces are kept: the end has to be found where later attempts search for it.
+        // Also if it is remembered that pieces are kept: the end has to be found where later attempts search
+        // for it.
         self.check_remembered(since)?;
         match (remembered.and_then(|recent| recent.kept), kept) {
             (Some(quantity), _) => Ok(Some(quantity)),

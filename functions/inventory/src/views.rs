@@ -27,8 +27,8 @@ pub const BY_STORE: Index = Index::new("by-store", "shelf", "trackedAt").keys_on
 
 /// What is low, longest first. Only these rows have `warned` and `lowSince` and are in the index.
 ///
-/// A product is written here when it becomes low and when it no longer is, and not when its stock changes between: far less than
-/// once an order. So one partition will do for the mall.
+/// A product is written here when it becomes low and when it no longer is, and not when its stock changes
+/// between: far less than once an order. So one partition will do for the mall.
 pub const LOW: Index = Index::new("low", "warned", "lowSince").keys_only();
 
 /// The only partition of [`LOW`].

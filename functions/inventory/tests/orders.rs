@@ -107,7 +107,8 @@ async fn an_attempt_that_is_refused_takes_nothing_from_another_that_kept_all() {
 
 #[tokio::test]
 async fn an_attempt_that_goes_on_after_the_undo_keeps_nothing() {
-    // The attempt has read the pending order. Nothing is asked for when the undo runs, or nothing kept, or the first product.
+    // The attempt has read the pending order. Nothing is asked for when the undo runs, or nothing kept, or
+    // the first product.
     for written in [0, 1, 2] {
         let (house, log, [first, second]) = faulty_house([5, 5]).await;
         let order = house.order("1", &[(first, 3), (second, 2)]).await;

@@ -1,6 +1,6 @@
-//! The protocol of docs/decisions/0015, as a model: one order, one product whose stock remembers few versions, attempts
-//! that overlap, crash, sleep and come again. It is a model, and no code of the inventory, so that an attempt can sleep
-//! between any two requests, and a stock forgets after three versions.
+//! The protocol of docs/decisions/0015, as a model: one order, one product whose stock remembers few
+//! versions, attempts that overlap, crash, sleep and come again. It is a model, and no code of the inventory,
+//! so that an attempt can sleep between any two requests, and a stock forgets after three versions.
 
 use proptest::prelude::*;
 
@@ -19,7 +19,8 @@ enum Event {
     Marked,
 }
 
-/// The stream of the order's reservation: the versions of the stock from which commits of the order are searched.
+/// The stream of the order's reservation: the versions of the stock from which commits of the order are
+/// searched.
 #[derive(Debug, Default, Clone, Copy)]
 struct Reservation {
     requested: Option<usize>,
@@ -47,7 +48,8 @@ impl World {
         self.stock[self.floor()..].iter().rev().copied().find(|event| *event != Event::Other)
     }
 
-    /// The order's last event among those that commands with this `since` can have committed. A read of the stream.
+    /// The order's last event among those that commands with this `since` can have committed. A read of the
+    /// stream.
     fn searched(&self, since: usize) -> Option<Event> {
         let end = self.version().min(since + REMEMBERED + 1);
         self.stock[since..end].iter().rev().copied().find(|event| *event != Event::Other)
@@ -178,8 +180,9 @@ fn count(world: &World, event: Event) -> usize {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 100_000, ..ProptestConfig::default() })]
 
-    /// Whatever overlaps, sleeps past the memory of the stock, or begins anew: pieces are kept once at most and given back
-    /// or sold once if they were kept; nothing is kept for an order that has ended; and who is told "kept" has them.
+    /// Whatever overlaps, sleeps past the memory of the stock, or begins anew: pieces are kept once at most
+    /// and given back or sold once if they were kept; nothing is kept for an order that has ended; and who is
+    /// told "kept" has them.
     #[test]
     fn pieces_are_kept_once_and_given_back_once(schedule in prop::collection::vec((0..10_usize, 1..8_usize), 0..40)) {
         let mut world = World::default();

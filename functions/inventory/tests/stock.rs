@@ -363,7 +363,8 @@ fn a_stream_from_before_availability_was_told_tells_it_in_its_next_commit() {
         .then([threshold(3)]);
 }
 
-/// A stock at this version: ten pieces, of which some are kept for order 1 since version 3, and what came then.
+/// A stock at this version: ten pieces, of which some are kept for order 1 since version 3, and what came
+/// then.
 fn at_version(version: u64) -> StockItem {
     let mut events = ten_and([reserved(1, 6, 4)]);
     events.extend((events.len() as u64..version).map(|n| threshold(900_000 + u32::try_from(n % 2).unwrap())));
@@ -525,10 +526,11 @@ impl Ledger {
 }
 
 proptest! {
-    /// After any sequence of commands, repeats and releases before reservations among them: what was added is on hand, sold or
-    /// removed; what is kept is the sum over the orders; what is available is never below nothing; low stock is said
-    /// exactly when it is reached from above; the availability that was told last is the availability; what was decided can be folded; and only tracking starts and
-    /// stops lead from one state to another.
+    /// After any sequence of commands, repeats and releases before reservations among them: what was added is
+    /// on hand, sold or removed; what is kept is the sum over the orders; what is available is never below
+    /// nothing; low stock is said exactly when it is reached from above; the availability that was told last
+    /// is the availability; what was decided can be folded; and only tracking starts and stops lead from one
+    /// state to another.
     #[test]
     fn stock_is_conserved_and_no_transition_leads_outside_the_state_machine(commands in commands()) {
         let mut state: Option<StockItem> = None;

@@ -40,8 +40,8 @@ pub struct SagaRows;
 
 /// Sagas of one status, by the time their stream began. An undo takes three write units.
 pub const BY_STATUS: Index = Index::new("by-status", "shown", "startedAt").sharded();
-/// Sagas that are looked at again when their time is over. Only these rows have `due`. An undo takes two write
-/// units, and one more for each further attempt.
+/// Sagas that are looked at again when their time is over. Only these rows have `due`. An undo takes two
+/// write units, and one more for each further attempt.
 pub const DUE: Index = Index::new("due", "due", "dueAt").sharded();
 /// The only partition of [`DUE`].
 pub(crate) const SAGAS: &str = "sagas";

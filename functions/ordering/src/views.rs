@@ -22,8 +22,8 @@ use crate::{
 /// The view: one row for each order.
 pub struct Orders;
 
-/// Orders of one customer, by the time they were placed. Neither key ever changes, so that an order is written
-/// here once and not four times.
+/// Orders of one customer, by the time they were placed. Neither key ever changes, so that an order is
+/// written here once and not four times.
 pub const BY_CUSTOMER: Index = Index::new("by-customer", "customerId", "placedAt").keys_only();
 
 /// Orders of one stage, by the time they were placed: for the list of sagas, and for `resume-sagas`, which

@@ -45,14 +45,14 @@ pub struct Invoices;
 /// meanwhile. An invoice that was never made has no `customerId` and is not in this index.
 pub const BY_CUSTOMER: Index = Index::new("by-customer", "customerId", "createdAt");
 
-/// What is still to be paid, longest first. Only these rows have `owed` and are in the index. An invoice takes
-/// a write unit when it is made, one when it is paid or canceled, and one for each adjustment and reminder
-/// between.
+/// What is still to be paid, longest first. Only these rows have `owed` and are in the index. An invoice
+/// takes a write unit when it is made, one when it is paid or canceled, and one for each adjustment and
+/// reminder between.
 pub const OPEN: Index = Index::new("pending", "owed", "createdAt").sharded();
 
-/// Pending invoices by the time since which their customer was left in peace: see [`crate::chase`]. Only these
-/// rows have `chase` and `since`. An invoice takes as many write units as in [`OPEN`], and one more for each
-/// reminder.
+/// Pending invoices by the time since which their customer was left in peace: see [`crate::chase`]. Only
+/// these rows have `chase` and `since`. An invoice takes as many write units as in [`OPEN`], and one more for
+/// each reminder.
 pub const CHASED: Index = Index::new("chased", "chase", "since").sharded();
 
 /// The only partition of [`OPEN`] and [`CHASED`].

@@ -189,7 +189,8 @@ async fn measure(products: usize) {
     );
 }
 
-/// Sweeps the index twice, an empty one and a right one, compares it with its events, and checks that it is what the bus makes of them.
+/// Sweeps the index twice, an empty one and a right one, compares it with its events, and checks that it is
+/// what the bus makes of them.
 async fn swept(stage: &Stage, products: usize) -> Arc<Archive> {
     let sweeper = stage.sweeper(&stage.live(), Limits::FUNCTION);
     println!("| sweep, 3 parts one after the other, in memory | ms | events/s | objects written |");
@@ -217,7 +218,8 @@ async fn swept(stage: &Stage, products: usize) -> Arc<Archive> {
         );
         assert!(same);
     }
-    // The bundles that a sweep's later batches made superfluous are there for another hour; what counts is what is in use.
+    // The bundles that a sweep's later batches made superfluous are there for another hour; what counts is
+    // what is in use.
     let objects = MemoryObjects::new();
     stage.fill(&stage.index(objects.clone())).await;
     let (_, size) = objects.kept();

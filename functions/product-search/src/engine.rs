@@ -558,7 +558,7 @@ fn row<P: Projection>(records: &[Record], kind: Kind) -> Result<Option<P::Row>, 
     let row = record.row.clone().map(serde_json::from_value).transpose();
     match record.schema == P::SCHEMA {
         true => row.map_err(damaged),
-        // Of other code: as far as this code can read it, until its next event or a rebuild.
+        // Of other code: as far as this code can read it, until its next event or a sweep.
         false => Ok(row.ok().flatten()),
     }
 }

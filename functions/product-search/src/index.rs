@@ -232,7 +232,7 @@ pub enum IndexError {
     Damaged(String),
 }
 
-/// What the index is called as a view: in the registry, in errors and by operators.
+/// Name of the index as a view, in errors and for operators.
 pub const VIEW: &str = "product-index";
 
 impl From<IndexError> for ViewError {

@@ -1,5 +1,5 @@
-//! What the index knows: a row for each product, for each store and for each product's availability, made of their
-//! streams by the projections here (stores by that of the crate `catalogue`).
+//! What the index knows: a row for each product, for each store and for each product's availability, made of
+//! their streams by the projections here (stores by that of the crate `catalogue`).
 
 use catalogue::Stores;
 use contracts::{
@@ -82,7 +82,8 @@ impl Indexed for Stores {
 
 /// The availability of products: one row for each product whose stream has told any.
 ///
-/// Its events are absolute, so the newest one that was heard is the row: [`Writer`](crate::writer) reads no gap before it.
+/// Its events are absolute, so the newest one that was heard is the row: [`Writer`](crate::writer) reads no
+/// gap before it.
 pub struct Stock;
 
 /// The availability of one product.

@@ -5,13 +5,15 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use catalogue::Stores;
 use contracts::Envelope;
-use event_store::{EventStore, Segment, StoreError};
+use event_store::{EventStore, Segment};
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use kernel::{
     StreamId, Timestamp, Version,
     ports::{Backoff, Ports},
 };
-use projection::{Consistency, Folded, Projection, Report, Strays, SweepError, Swept, Verdict};
+use projection::{
+    Consistency, Folded, Projection, Report, Strays, SweepError, Swept, Verdict, has_no_events,
+};
 use tokio::sync::Mutex;
 
 use crate::{
@@ -21,8 +23,8 @@ use crate::{
     writer::{key_of, kind_of, stream_of},
 };
 
-/// Pauses before the rows of a batch are compared again because somebody else changed the index meanwhile. The longest are longer than a
-/// change takes, so that everybody comes through.
+/// Pauses before the rows of a batch are compared again because somebody else changed the index meanwhile.
+/// The longest are longer than a change takes, so that everybody comes through.
 const PAUSES: Backoff =
     Backoff { base: Duration::from_millis(100), cap: Duration::from_millis(1600), retries: 12 };
 
@@ -57,7 +59,8 @@ impl ProductIndexView {
         Self { index, events, ports, turn: Mutex::new(()) }
     }
 
-    /// Compares a record with the fold of its stream; answers the record that belongs in its place, if it has to be written.
+    /// Compares a record with the fold of its stream; answers the record that belongs in its place, if it has
+    /// to be written.
     async fn judged<P: Indexed>(
         &self,
         (key, stream): (Key, &StreamId),
@@ -84,16 +87,6 @@ impl ProductIndexView {
 
     async fn pause(&self, attempt: u32) {
         self.ports.timer.sleep(PAUSES.pause(attempt, &*self.ports.random)).await;
-    }
-
-    /// Whether the record has no stream.
-    async fn is_stray(&self, record: &Record) -> Result<bool, SweepError> {
-        match self.events.version(&stream_of(record.key)?).await {
-            Ok(version) => Ok(version == Version::NONE),
-            // It is named where its events are.
-            Err(StoreError::Corrupt { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
     }
 }
 
@@ -194,8 +187,9 @@ impl Swept for ProductIndexView {
         };
         let last = page.last().filter(|_| page.len() == STRAYS_AT_A_TIME);
         let (rows, after) = (page.len() as u64, last.map(|record| record.key.to_string()));
+        let streams = page.iter().map(|record| stream_of(record.key)).collect::<Result<Vec<_>, _>>()?;
         let lookups: Vec<BoxFuture<'_, _>> =
-            page.iter().map(|record| self.is_stray(record).boxed()).collect();
+            streams.iter().map(|stream| has_no_events(&self.events, stream).boxed()).collect();
         let strays: Vec<bool> = stream::iter(lookups).buffered(LOOKUPS).try_collect().await?;
         let keys: Vec<Key> =
             page.iter().zip(strays).filter(|(_, is_stray)| *is_stray).map(|(record, _)| record.key).collect();

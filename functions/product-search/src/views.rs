@@ -12,9 +12,10 @@ use crate::{
     writer::{Patience, Writer},
 };
 
-/// How a batch is tried again because somebody else changed the index meanwhile. There are two writers at most, and a sweep, and a
-/// change takes a tenth of a second; but one that is given batch after batch leaves the others little time between two of its changes, so
-/// that one has to try often, and soon. The sweep leaves longer pauses, and so the right of way.
+/// How a batch is tried again because somebody else changed the index meanwhile. There are two writers at
+/// most, and a sweep, and a change takes a tenth of a second; but one that is given batch after batch leaves
+/// the others little time between two of its changes, so that one has to try often, and soon. The sweep
+/// leaves longer pauses, and so the right of way.
 const PATIENCE: Patience = Patience {
     pauses: Backoff { base: Duration::from_millis(20), cap: Duration::from_millis(160), retries: 30 },
     time: Duration::from_secs(4),
@@ -41,8 +42,8 @@ impl Indexing {
         Self { writer: Writer::new(index, events, ports.clone(), PATIENCE), ports }
     }
 
-    /// Brings the index up to date with a batch of events: all changes are saved at once, before the queue hears that the events are done
-    /// with. An event that cannot be applied fails alone.
+    /// Brings the index up to date with a batch of events: all changes are saved at once, before the queue
+    /// hears that the events are done with. An event that cannot be applied fails alone.
     pub async fn project_product_index(self: Arc<Self>, events: Vec<Envelope>) -> Vec<Result<(), Fault>> {
         let mut outcome = match self.writer.write(&events).await {
             Ok(outcome) => outcome,

@@ -121,8 +121,8 @@ impl Writer {
         }));
     }
 
-    /// Takes in events of stock: the newest one is the row, whatever is missing before it. Events that tell no availability
-    /// come only from a page of the event table, and change nothing.
+    /// Takes in events of stock: the newest one is the row, whatever is missing before it. Events that tell
+    /// no availability come only from a page of the event table, and change nothing.
     async fn hear_stock(&self, desk: &Desk, events: &[Envelope], outcome: &mut BatchOutcome) {
         for (index, event) in events.iter().enumerate() {
             let Some(key) = key_of(&event.stream).filter(|key| key.kind == Kind::Stock) else { continue };
@@ -142,7 +142,8 @@ impl Writer {
         }
     }
 
-    /// Returns the record that an event of stock makes. A body that was left out is read from the event table.
+    /// Returns the record that an event of stock makes. A body that was left out is read from the event
+    /// table.
     async fn heard(
         &self,
         key: Key,

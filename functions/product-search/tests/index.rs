@@ -84,7 +84,8 @@ async fn a_hostile_bus_leaves_the_index_as_an_orderly_one_does() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
-    /// The property of the index: after any delivery, in batches of any size, it is what a sweep makes of the event table.
+    /// The property of the index: after any delivery, in batches of any size, it is what a sweep makes of the
+    /// event table.
     #[test]
     fn any_delivery_leaves_what_a_sweep_makes_of_the_event_table(seed in any::<u64>(), size in 1_usize..40) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

@@ -410,7 +410,8 @@ impl Mall {
         self.transit.push(event);
     }
 
-    /// Some of what is on its way arrives, in any order, perhaps not for the last time, perhaps at a process that dies.
+    /// Some of what is on its way arrives, in any order, perhaps not for the last time, perhaps at a process
+    /// that dies.
     fn batch(&mut self) -> Vec<Envelope> {
         let mut batch = Vec::new();
         for _ in 0..=self.random.below(5) {

@@ -13,8 +13,8 @@
 //!   still sent; and a call that fails goes to the end of the line for the next round.
 //! * **Retries end.** Only what failed is sent again, a bounded number of times with full jitter, and never
 //!   so late that the function could not answer before its deadline.
-//! * **A slow call holds up no other.** At most three are in flight; of a bus that takes nothing, no further one is asked for in
-//!   that round.
+//! * **A slow call holds up no other.** At most three are in flight; of a bus that takes nothing, no further
+//!   one is asked for in that round.
 //! * A body too large for the bus is left out of its envelope; readers fetch it from the event table.
 //!
 //! # Not guaranteed

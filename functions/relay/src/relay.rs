@@ -27,9 +27,10 @@ const BACKOFF: Backoff =
 /// Longest wait for one call. `PutEvents` takes some 20 ms.
 const CALL: Duration = Duration::from_secs(4);
 
-/// Calls that one invocation has in flight at a time. Nearly all of a call is waiting, and nothing downstream relies on order. A batch of
-/// 100 commits makes ten calls or more: in threes they take a third of the time. More would be lost on a throttled bus: each
-/// round of sending spends as many calls to learn that it is throttled still.
+/// Calls that one invocation has in flight at a time. Nearly all of a call is waiting, and nothing downstream
+/// relies on order. A batch of 100 commits makes ten calls or more: in threes they take a third of the time.
+/// More would be lost on a throttled bus: each round of sending spends as many calls to learn that it is
+/// throttled still.
 ///
 /// At some 25 ms a call, an invocation publishes 1,200 entries a second.
 const CALLS_IN_FLIGHT: usize = 3;
@@ -96,7 +97,8 @@ struct Outcome {
     left: Vec<Job>,
     /// Smaller calls to make instead of this one.
     instead: Vec<Call>,
-    /// The call, if the bus took nothing of it and no other is to be begun in this round, and whether another round may help.
+    /// The call, if the bus took nothing of it and no other is to be begun in this round, and whether another
+    /// round may help.
     untaken: Option<(Call, bool)>,
 }
 
@@ -209,8 +211,9 @@ impl Run<'_> {
                     }
                     outcome.left.extend(self.judge(record, event, verdict).await);
                 }
-                // One line for a call, and of an event its id alone: who handles it tells the rest, and so does the
-                // event table. Every event of the mall passes here, so what is said is paid for with each.
+                // One line for a call, and of an event its id alone: who handles it tells the rest, and so
+                // does the event table. Every event of the mall passes here, so what is said is paid for with
+                // each.
                 if !accepted.is_empty() {
                     tracing::info!(events = accepted.join(" "), "relayed");
                 }

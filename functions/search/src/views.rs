@@ -24,8 +24,8 @@ use crate::Search;
 
 /// The view of all orders: one row for each.
 ///
-/// An order that is completed has four events. Each writes the row: one write unit up to 1 KB, two up to 2 KB. The indexes hold
-/// keys, which never change, and take a unit each for the whole order.
+/// An order that is completed has four events. Each writes the row: one write unit up to 1 KB, two up to 2
+/// KB. The indexes hold keys, which never change, and take a unit each for the whole order.
 pub struct SearchedOrders;
 
 /// Orders of one customer, by the time they were placed.

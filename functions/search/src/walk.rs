@@ -5,9 +5,10 @@
 //! queries made for it; what was read last is in its cursor. So a page may be short, even empty, and there is more as long as
 //! it has a `next`: nothing is left out and nothing comes twice. An order that is placed meanwhile is newer than every page.
 //!
-//! The indexes hold keys, and orders are read from the table: half a read unit for each order of up to 4 KB, and four or five
-//! for the shards of a month. So a page of twenty costs 14 read units, and one that examines 500 orders 270. As copies in the
-//! index they would cost 3 and 55, and each order six write units more, which are worth 30 read units.
+//! The indexes hold keys, and orders are read from the table: half a read unit for each order of up to 4 KB,
+//! and four or five for the shards of a month. So a page of twenty costs 14 read units, and one that examines
+//! 500 orders 270. As copies in the index they would cost 3 and 55, and each order six write units more,
+//! which are worth 30 read units.
 
 use std::time::Duration;
 

@@ -40,8 +40,8 @@ pub enum StockEvent {
     LowStockThresholdChanged(LowStockThresholdChanged),
     /// The product became available, or ceased to be. Last event of the commit that caused it.
     ///
-    /// The event is absolute: the newest one of a stream tells the availability, without those before it. A product
-    /// without such an event is available.
+    /// The event is absolute: the newest one of a stream tells the availability, without those before it. A
+    /// product without such an event is available.
     AvailabilityChanged(AvailabilityChanged),
 }
 
@@ -194,14 +194,16 @@ impl Event for StockEvent {
 
 /// What happens to the reservation of one order. Its stream has the id of the order.
 ///
-/// The pieces themselves are kept, released and sold in the streams of the products. This stream tells from which version of
-/// each of those on the commits of the order are found.
+/// The pieces themselves are kept, released and sold in the streams of the products. This stream tells from
+/// which version of each of those on the commits of the order are found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum ReservationEvent {
-    /// Pieces of these products are asked for. Comes again for a product whose stock has moved on too far meanwhile.
+    /// Pieces of these products are asked for. Comes again for a product whose stock has moved on too far
+    /// meanwhile.
     ReservationRequested(ReservationRequested),
-    /// The reservation is over for good. Comes again for a product whose stock has moved on too far meanwhile.
+    /// The reservation is over for good. Comes again for a product whose stock has moved on too far
+    /// meanwhile.
     ReservationEnded(ReservationEnded),
 }
 

@@ -58,7 +58,8 @@ impl Commit {
         self.next.previous()
     }
 
-    /// Copies the events out, with everything a reader needs. A caller that does not keep the commit has [`Commit::into_envelopes`].
+    /// Copies the events out, with everything a reader needs. A caller that does not keep the commit has
+    /// [`Commit::into_envelopes`].
     pub fn envelopes(&self) -> impl Iterator<Item = Envelope> + use<> {
         self.clone().into_envelopes()
     }

@@ -696,8 +696,8 @@ impl EventStore {
         Ok(page.commits.first().map_or(Version::NONE, Commit::last))
     }
 
-    /// Returns the events of a stream after `version`, of the commits that begin at most `count` versions after it. The
-    /// read is as long as `count`, however long the stream is.
+    /// Returns the events of a stream after `version`, of the commits that begin at most `count` versions
+    /// after it. The read is as long as `count`, however long the stream is.
     ///
     /// # Errors
     /// [`StoreError`]; also when a commit is missing before one of these.

@@ -57,7 +57,8 @@ pub trait Event: Sized + Clone + Send + Sync + Serialize + DeserializeOwned {
         Ok(RawEvent { event_type: event_type.to_owned(), schema, data })
     }
 
-    /// Reads a stored event of this type and schema from its body, upcasting it first when it is older than today's schema.
+    /// Reads a stored event of this type and schema from its body, upcasting it first when it is older than
+    /// today's schema.
     ///
     /// # Errors
     /// See [`DecodeError`]. Nothing is ever skipped: an event that is not understood is an error.
@@ -78,8 +79,8 @@ pub trait Event: Sized + Clone + Send + Sync + Serialize + DeserializeOwned {
             data = Cow::Owned(upcast.map_err(|why| DecodeError::Malformed { event_type: named(), why })?);
             schema += 1;
         }
-        // As a sequence of type and body, which serde reads like the map with both. Of a map it would copy the body first, because
-        // `data` comes before `type`.
+        // As a sequence of type and body, which serde reads like the map with both. Of a map it would copy
+        // the body first, because `data` comes before `type`.
         let tagged = [&Value::String(named()), &*data];
         Self::deserialize(SeqDeserializer::new(tagged.into_iter())).map_err(|e: serde_json::Error| {
             DecodeError::Malformed { event_type: named(), why: e.to_string() }

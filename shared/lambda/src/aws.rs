@@ -98,8 +98,8 @@ pub fn event_store(config: &SdkConfig, ports: &Ports) -> Result<EventStore, Stri
     Ok(EventStore::new(Arc::new(log), ports.clone()))
 }
 
-/// Keeper and reader of the view in the table that this setting names; it heals from `store`. The setting gives the view its name,
-/// too: `SHOPPING_LISTS_TABLE` is that of `shopping-lists`.
+/// Keeper and reader of the view in the table that this setting names; it heals from `store`. The setting
+/// gives the view its name, too: `SHOPPING_LISTS_TABLE` is that of `shopping-lists`.
 ///
 /// # Errors
 /// When the setting is missing.

@@ -9,20 +9,26 @@
 //!
 //! # Guarantees
 //!
-//! * Nothing is lost: a message is deleted only when its event is handled or parked. Where parking fails, it comes again.
-//! * Trouble is not poison. A queue parks by itself what it has delivered a hundred times (`maxReceiveCount`). The first eight waits take four
-//!   minutes in the mean, each of the others two and a half, all of them 3.9 hours. An hour of trouble is outlasted: 92 waits between 0 and 300
-//!   seconds are less than that once in 10^30 messages.
+//! * Nothing is lost: a message is deleted only when its event is handled or parked. Where parking fails, it
+//!   comes again.
+//! * Trouble is not poison. A queue parks by itself what it has delivered a hundred times
+//!   (`maxReceiveCount`). The first eight waits take four minutes in the mean, each of the others two and a
+//!   half, all of them 3.9 hours. An hour of trouble is outlasted: 92 waits between 0 and 300 seconds are
+//!   less than that once in 10^30 messages.
 //! * Handlers that hang are given up before the invocation ends, and their messages wait like others.
-//! * Events of one stream are handled in the order of the batch; streams side by side. A stream that fails holds up no other.
-//! * **A message that kills its worker takes no neighbours along for good.** Nothing is ever heard of such a message but its growing number of
-//!   receives. From the fifth on it is a suspect: the others of its batch are handled first and deleted from the queue, because Lambda
-//!   deletes only at the end of an invocation that lives. Then the suspects follow in random order, each alone, and each is deleted before the next
-//!   one begins. So of several suspects every one that is sound gets its turn before the killer, sooner or later.
+//! * Events of one stream are handled in the order of the batch; streams side by side. A stream that fails
+//!   holds up no other.
+//! * **A message that kills its worker takes no neighbours along for good.** Nothing is ever heard of such a
+//!   message but its growing number of receives. From the fifth on it is a suspect: the others of its batch
+//!   are handled first and deleted from the queue, because Lambda deletes only at the end of an invocation
+//!   that lives. Then the suspects follow in random order, each alone, and each is deleted before the next
+//!   one begins. So of several suspects every one that is sound gets its turn before the killer, sooner or
+//!   later.
 //!
 //! # Not guaranteed
 //!
-//! * *Order between batches*, and of a stream's events when one of them failed: every consumer has to bear that anyway.
+//! * *Order between batches*, and of a stream's events when one of them failed: every consumer has to bear
+//!   that anyway.
 //! * *Once.* A parked message may be parked twice, a handled one delivered again.
 
 use std::{collections::BTreeMap, future::Future, pin::pin, sync::Arc, time::Duration};
@@ -43,13 +49,15 @@ use crate::{
     serve::raw,
 };
 
-/// Streams whose events are handled at a time: a handler mostly waits for DynamoDB, and ten messages are a batch.
+/// Streams whose events are handled at a time: a handler mostly waits for DynamoDB, and ten messages are a
+/// batch.
 const STREAMS_AT_A_TIME: usize = 8;
 
 /// Time that has to be left of an invocation for one more suspect.
 const FOR_A_SUSPECT: Duration = Duration::from_secs(3);
 
-/// Time that is kept of an invocation to let messages wait whose handlers hang: a call to AWS may take longer than the invocation has.
+/// Time that is kept of an invocation to let messages wait whose handlers hang: a call to AWS may take longer
+/// than the invocation has.
 const FOR_SETTLING: Duration = Duration::from_millis(1500);
 
 /// The messages of a consumer.
@@ -156,7 +164,8 @@ impl Delivery {
             let chosen = ((unit * suspects.len() as f64) as usize).min(suspects.len() - 1);
             let suspect = suspects.swap_remove(chosen);
             if self.time_left().is_some_and(|left| left < FOR_A_SUSPECT) {
-                // It has not had its turn. It waits as if it had: a hundred short waits would be spent in minutes.
+                // It has not had its turn. It waits as if it had: a hundred short waits would be spent in
+                // minutes.
                 self.hide(&suspect, suspect.wait(self.messages.ports.random.unit())).await;
                 left.push(suspect.id);
                 continue;

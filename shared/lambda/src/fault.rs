@@ -74,7 +74,8 @@ impl Fault {
         }
     }
 
-    /// 500: an event, or the data that it is about, makes no sense to this code. No repeat helps, so a consumer parks the event at once.
+    /// 500: an event, or the data that it is about, makes no sense to this code. No repeat helps, so a
+    /// consumer parks the event at once.
     pub fn poison(cause: impl fmt::Display) -> Self {
         Self { is_poison: true, ..Self::internal(cause) }
     }

@@ -71,7 +71,8 @@ pub async fn standing(store: &EventStore, id: OrderId) -> Result<(OrderCreated, 
 ///
 /// Every step reads this first, so a placement that is started a second time, late, or by a replay of old
 /// events changes nothing. **Not guaranteed**: that the order is still pending when the step commits. The
-/// undo closes the order first and sees to it that such a commit is refused: by a mark in the stream, or of stock by decision 15.
+/// undo closes the order first and sees to it that such a commit is refused: by a mark in the stream, or of
+/// stock by decision 15.
 ///
 /// # Errors
 /// 404 when there is no such order; 409 `ORDER_IS_OVER` when it was rejected or cancelled.

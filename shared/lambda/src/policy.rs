@@ -21,8 +21,8 @@ pub async fn whole<E: Event>(store: &EventStore, event: &Envelope) -> Result<E, 
     fetched.ok_or_else(missing)?.event().map_err(|e| undecodable(&e, &e))
 }
 
-/// Returns the fault of an event that cannot be handled because of `error`; `told` says which it is. One of a type or schema that this
-/// code does not know may be of code that is being deployed: it waits for a while.
+/// Returns the fault of an event that cannot be handled because of `error`; `told` says which it is. One of a
+/// type or schema that this code does not know may be of code that is being deployed: it waits for a while.
 pub(crate) fn undecodable(error: &DecodeError, told: &impl fmt::Display) -> Fault {
     match error {
         DecodeError::UnknownType { .. } | DecodeError::FromTheFuture { .. } => {

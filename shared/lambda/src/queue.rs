@@ -10,17 +10,19 @@ use async_trait::async_trait;
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use serde::Deserialize;
 
-/// Longest time that a message waits for its next try. Trouble that lasts longer is looked at every two and a half minutes in the mean.
+/// Longest time that a message waits for its next try. Trouble that lasts longer is looked at every two and a
+/// half minutes in the mean.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 /// Wait after the first failure, before jitter; it doubles with each receive.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
 
-/// Receives from which on a message is worked on alone. A message that kills its worker looks like any other, except that nothing is ever
-/// said of it; five receives are more than a busy deployment causes.
+/// Receives from which on a message is worked on alone. A message that kills its worker looks like any other,
+/// except that nothing is ever said of it; five receives are more than a busy deployment causes.
 pub(crate) const SUSPICIOUS: u32 = 5;
 
-/// Receives after which a message is parked that the business refuses: two minutes in the mean. An event may come before one that it rests on.
+/// Receives after which a message is parked that the business refuses: two minutes in the mean. An event may
+/// come before one that it rests on.
 pub(crate) const REFUSED: u32 = 8;
 
 /// A queue that feeds a consumer, and its dead-letter queue.
@@ -140,8 +142,8 @@ impl Message {
         serde_json::from_str::<BusEvent<D>>(&self.body).map(|event| event.detail).map_err(|e| e.to_string())
     }
 
-    /// Time to the next try: doubled with each receive, with full jitter, at most [`LONGEST_WAIT`]. `unit` is uniform in 0 to 1. At least
-    /// a second, because none would spend a receive on nothing.
+    /// Time to the next try: doubled with each receive, with full jitter, at most [`LONGEST_WAIT`]. `unit` is
+    /// uniform in 0 to 1. At least a second, because none would spend a receive on nothing.
     pub(crate) fn wait(&self, unit: f64) -> Duration {
         let doubled = FIRST_WAIT.saturating_mul(1 << self.received.saturating_sub(1).min(16));
         doubled.min(LONGEST_WAIT).mul_f64(unit).max(Duration::from_secs(1))

@@ -11,9 +11,11 @@ use crate::queue::{Message, Queue};
 /// Longest reason, in bytes: attributes count as part of a message, and a reason is for a person to read.
 const LONGEST_REASON: usize = 1_000;
 
-/// The queues of SQS. The dead-letter queue of a queue is called like it, with `-dead` at the end: a test of the templates holds that.
+/// The queues of SQS. The dead-letter queue of a queue is called like it, with `-dead` at the end: a test of
+/// the templates holds that.
 ///
-/// Needs `sqs:ChangeMessageVisibility` and `sqs:DeleteMessage` on the queue, and `sqs:SendMessage` on its dead-letter queue.
+/// Needs `sqs:ChangeMessageVisibility` and `sqs:DeleteMessage` on the queue, and `sqs:SendMessage` on its
+/// dead-letter queue.
 pub(crate) struct Sqs {
     client: Client,
 }

@@ -1,11 +1,13 @@
 //! The cost of a sweep: `cargo bench --workspace --bench sweep` prints two tables.
 //!
-//! The first is of one core and memory: the sweeper as it is, over a log that makes its commits as they are asked for, into a
-//! store that encodes each row as the item of a table and forgets it. So scan, fold and encode are measured, and a time per event
-//! that grew with the number of events would be the sweeper's own doing.
+//! The first is of one core and memory: the sweeper as it is, over a log that makes its commits as they are
+//! asked for, into a store that encodes each row as the item of a table and forgets it. So scan, fold and
+//! encode are measured, and a time per event that grew with the number of events would be the sweeper's own
+//! doing.
 //!
-//! The second is of the embedded DynamoDB, through the real SDK: a table of 50,000 events, swept in four parts into an empty view, and
-//! again when every row is right. Capacity is what DynamoDB reports as consumed; events/s are the embedded one's, and the machine's.
+//! The second is of the embedded DynamoDB, through the real SDK: a table of 50,000 events, swept in four
+//! parts into an empty view, and again when every row is right. Capacity is what DynamoDB reports as
+//! consumed; events/s are the embedded one's, and the machine's.
 
 #![allow(clippy::disallowed_methods, reason = "a bench measures time")]
 #![allow(clippy::unwrap_used, reason = "a bench that cannot set its stage should stop")]

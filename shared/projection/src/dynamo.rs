@@ -29,8 +29,9 @@ type Item = HashMap<String, AttributeValue>;
 /// Rows in a DynamoDB table: one table for each view.
 ///
 /// Needs `dynamodb:GetItem` and `dynamodb:PutItem` on the table, and `dynamodb:Query` on an index that is
-/// listed, with `dynamodb:BatchGetItem` on the table if the index holds keys only; for a sweep also `dynamodb:BatchGetItem`,
-/// `dynamodb:Scan` and `dynamodb:DeleteItem`. Time-outs and the SDK's own retries are those of the client that is passed in.
+/// listed, with `dynamodb:BatchGetItem` on the table if the index holds keys only; for a sweep also
+/// `dynamodb:BatchGetItem`, `dynamodb:Scan` and `dynamodb:DeleteItem`. Time-outs and the SDK's own retries
+/// are those of the client that is passed in.
 #[derive(Debug)]
 pub struct DynamoViews<P> {
     client: Client,
@@ -79,7 +80,7 @@ impl<P: Projection> ViewStore<P> for DynamoViews<P> {
             .set_return_consumed_capacity(self.report())
             .send()
             .await
-            .map_err(|e| view_error::<P, _>("GetItem", e))?;
+            .map_err(|e| failed(P::NAME, "GetItem", e))?;
         if let Some(meter) = &self.meter {
             meter.read(units(got.consumed_capacity()));
         }
@@ -121,7 +122,7 @@ impl<P: Projection> ViewStore<P> for DynamoViews<P> {
             Err(SdkError::ServiceError(error)) if error.err().is_conditional_check_failed_exception() => {
                 Ok(Put::Conflict)
             }
-            Err(error) => Err(view_error::<P, _>("PutItem", error)),
+            Err(error) => Err(failed(P::NAME, "PutItem", error)),
         }
     }
 
@@ -163,7 +164,7 @@ impl<P: Projection> ViewStore<P> for DynamoViews<P> {
                 .set_return_consumed_capacity(self.report())
                 .send()
                 .await
-                .map_err(|e| view_error::<P, _>("Query", e))?;
+                .map_err(|e| failed(P::NAME, "Query", e))?;
             if let Some(meter) = &self.meter {
                 meter.read(units(page.consumed_capacity()));
             }
@@ -200,7 +201,7 @@ impl<P: Projection> ViewStore<P> for DynamoViews<P> {
             .set_return_consumed_capacity(self.report())
             .send()
             .await
-            .map_err(|e| view_error::<P, _>("BatchGetItem", e))?;
+            .map_err(|e| failed(P::NAME, "BatchGetItem", e))?;
         if let Some(meter) = &self.meter {
             read.consumed_capacity().iter().for_each(|capacity| meter.read(units(Some(capacity))));
         }
@@ -237,14 +238,15 @@ impl<P: Projection> ViewTable for DynamoViews<P> {
             .set_limit(limit.map(|limit| i32::try_from(limit).unwrap_or(i32::MAX)))
             .send()
             .await
-            .map_err(|e| view_error::<P, _>("Scan", e))?;
+            .map_err(|e| failed(P::NAME, "Scan", e))?;
         let after = match page.last_evaluated_key {
             Some(key) if !key.is_empty() => Some(string::<P>(&key, ID)?),
             _ => None,
         };
         let keys = page.items.unwrap_or_default().into_iter().map(|mut item| {
             let id = string::<P>(&item, ID)?;
-            // A row without one is no projector's: it is named when it is read, and never removed, because no row is of this stamp.
+            // A row without one is no projector's: it is named when it is read, and never removed, because no
+            // row is of this stamp.
             let none = Stamp { schema: 0, applied: Version::NONE };
             let stamp = stamp::<P>(&id, &mut item).unwrap_or(none);
             Ok(RowKey { id, stamp })
@@ -270,7 +272,7 @@ impl<P: Projection> ViewTable for DynamoViews<P> {
             Err(SdkError::ServiceError(error)) if error.err().is_conditional_check_failed_exception() => {
                 Ok(Put::Conflict)
             }
-            Err(error) => Err(view_error::<P, _>("DeleteItem", error)),
+            Err(error) => Err(failed(P::NAME, "DeleteItem", error)),
         }
     }
 }
@@ -317,7 +319,8 @@ pub fn encode<P: Projection>(id: &str, row: Option<&P::Row>, applied: Version) -
     Ok(item)
 }
 
-/// A row of a batch. One that makes no sense is left out, so that it does not keep the others from being read.
+/// A row of a batch. One that makes no sense is left out, so that it does not keep the others from being
+/// read.
 fn readable<P: Projection>(item: Item) -> Option<(String, Stored<P::Row>)> {
     decode::<P>(item)
         .inspect_err(|error| tracing::error!(view = P::NAME, %error, "row left out of a batch"))
@@ -355,15 +358,16 @@ fn string<P: Projection>(item: &Item, name: &str) -> Result<String, ViewError> {
         .ok_or_else(|| malformed::<P>("?", format!("{name} is not a string")))
 }
 
-fn view_error<P: Projection, E>(operation: &'static str, error: SdkError<E>) -> ViewError
+/// The error of a request about the view or store of this name.
+pub(crate) fn failed<E>(view: &'static str, operation: &'static str, error: SdkError<E>) -> ViewError
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
     let Failure { passing, why } = error.into();
     if passing {
-        ViewError::Unavailable { view: P::NAME, operation, why }
+        ViewError::Unavailable { view, operation, why }
     } else {
-        ViewError::Refused { view: P::NAME, operation, why }
+        ViewError::Refused { view, operation, why }
     }
 }
 
@@ -395,15 +399,15 @@ pub async fn create_table<P: Projection>(
         .set_global_secondary_indexes(Some(built).filter(|built| !built.is_empty()))
         .send()
         .await
-        .map_err(|e| view_error::<P, _>("CreateTable", e))?;
+        .map_err(|e| failed(P::NAME, "CreateTable", e))?;
     Ok(())
 }
 
-fn attribute(name: &str) -> Result<AttributeDefinition, BuildError> {
+pub(crate) fn attribute(name: &str) -> Result<AttributeDefinition, BuildError> {
     AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build()
 }
 
-fn key_element(name: &str, key_type: KeyType) -> Result<KeySchemaElement, BuildError> {
+pub(crate) fn key_element(name: &str, key_type: KeyType) -> Result<KeySchemaElement, BuildError> {
     KeySchemaElement::builder().attribute_name(name).key_type(key_type).build()
 }
 

@@ -77,8 +77,8 @@ impl<P: Projection> Folded<P> {
         self.version
     }
 
-    /// Brings the fold to the end of its stream, if a row is ahead of it. The fold then ends before the first event that cannot be applied;
-    /// the answer names that event, once.
+    /// Brings the fold to the end of its stream, if a row is ahead of it. The fold then ends before the first
+    /// event that cannot be applied; the answer names that event, once.
     ///
     /// # Errors
     /// [`StoreError`], if the event table does not answer.
@@ -117,7 +117,8 @@ impl<P: Projection> Folded<P> {
         Ok(Some(format!("{stream} version {bad}: {error}")))
     }
 
-    /// Compares the stored row with this fold, which has to [reach](Folded::reach) as far. A row that holds an event which this code cannot apply is right: code that could wrote it.
+    /// Compares the stored row with this fold, which has to [reach](Folded::reach) as far. A row that holds
+    /// an event which this code cannot apply is right: code that could wrote it.
     pub fn judge(&self, stored: Option<&Stored<P::Row>>) -> Verdict {
         let Some(Stored { stamp, content }) = stored else {
             return if self.due > Version::NONE {

@@ -31,20 +31,24 @@
 //!
 //! * *Freshness.* A read without a minimum version may be behind: by the time that events take to
 //!   travel, and for as long as the last event of a stream is lost. The next event, or a read with a minimum, heals it.
-//! * *Lists* are read from an index, which lags behind the rows and takes no minimum version. Rows of an index that holds keys
-//!   only come from the table: such a row may be newer than its place, and one that is a moment old may be left out.
+//! * *Lists* are read from an index, which lags behind the rows and takes no minimum version. Rows of an
+//!   index that holds keys only come from the table: such a row may be newer than its place, and one that is
+//!   a moment old may be left out.
 //! * *Whole commits.* A row may stand inside a commit, after its first event and before its second.
 //! * *Order between rows.* Two rows are never changed together.
-//! * *A shrunken event table.* Rows that are newer than their stream (after a restore from a backup) stay until the view is swept.
+//! * *A shrunken event table.* Rows that are newer than their stream (after a restore from a backup) stay
+//!   until the view is swept.
 //!
 //! # Sweeps
 //!
-//! A [`Sweeper`] puts any view right in place, from the event table, while it is read and fed: after [`Projection::SCHEMA`] was raised,
-//! after rows were lost or damaged, or when a view is new. A view of another make implements [`Swept`].
+//! A [`Sweeper`] puts any view right in place, from the event table, while it is read and fed: after
+//! [`Projection::SCHEMA`] was raised, after rows were lost or damaged, or when a view is new. A view of
+//! another make implements [`Swept`].
 //!
-//! So a new projection is one file with an `impl Projection`, a table in the template and a line in the context's `main.rs`. Other keys
-//! or other indexes are a new view with a new name: deployed beside the old one, swept, and read from the next deployment on. Keys of
-//! indexes, and the rows that a sparse index holds, never change within a view.
+//! So a new projection is one file with an `impl Projection`, a table in the template and a line in the
+//! context's `main.rs`. Other keys or other indexes are a new view with a new name: deployed beside the old
+//! one, swept, and read from the next deployment on. Keys of indexes, and the rows that a sparse index holds,
+//! never change within a view.
 //!
 //! # Storage model
 //!
@@ -86,5 +90,5 @@ pub use store::{
     BATCH, Batch, Consistency, Content, Entry, KeyPage, List, Listed, Put, Range, RowKey, Stamp, Stored,
     ViewError, ViewStore, ViewTable,
 };
-pub use sweep::{Limits, Order, Report, Slice, Strays, SweepError, Sweeper, Sweeping, Swept};
+pub use sweep::{Limits, Order, Report, Slice, Strays, SweepError, Sweeper, Sweeping, Swept, has_no_events};
 pub use table::ProjectedView;

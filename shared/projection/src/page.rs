@@ -20,8 +20,8 @@ pub const MAX_LIMIT: u32 = 100;
 /// Shards of a partition of an index that is sharded.
 ///
 /// A partition takes 1,000 write units a second and pushes back on its table beyond that ("Global secondary
-/// index write throttling and back pressure" in the DynamoDB developer guide). An order takes two units of the
-/// busiest partition: one when its row comes in, one when it moves on. So 1,000 orders a second need two
+/// index write throttling and back pressure" in the DynamoDB developer guide). An order takes two units of
+/// the busiest partition: one when its row comes in, one when it moves on. So 1,000 orders a second need two
 /// shards. Eight leave room for rows of up to 2 KB and for twice the load on one of them. More would make
 /// lists dearer: a page costs a query of each shard.
 ///

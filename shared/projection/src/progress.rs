@@ -1,7 +1,8 @@
 //! The progress of sweeps: one record for each sweep and one for each of its parts.
 //!
-//! A record is written only over exactly the revision that was read. So two workers on one part, or an operator who stops a sweep
-//! while another begins it, never undo each other's work. Only the progress is lost with these records, never a row.
+//! A record is written only over exactly the revision that was read. So two workers on one part, or an
+//! operator who stops a sweep while another begins it, never undo each other's work. Only the progress is
+//! lost with these records, never a row.
 
 mod dynamo;
 mod memory;
@@ -193,8 +194,8 @@ pub async fn stop_sweep(
     Ok(under_way)
 }
 
-/// Changes the record of a view's sweep, again on every one that others put in between. `change` gives the new one, or none to
-/// leave it.
+/// Changes the record of a view's sweep, again on every one that others put in between. `change` gives the
+/// new one, or none to leave it.
 pub(crate) async fn change(
     progress: &dyn Progress,
     ports: &Ports,

@@ -27,8 +27,9 @@ pub trait Projection: Send + Sync + 'static {
     /// [`ApplyError`]; the event is then parked.
     fn apply(row: Option<Self::Row>, event: &Envelope) -> Result<Self::Row, ApplyError>;
 
-    /// A row of an older schema as it is to be shown until a sweep replaces it; none to fold it from its events for each reader. Asked only
-    /// for streams of more than [`LONG`] events, of which a fold would take too long. The answer is never written.
+    /// A row of an older schema as it is to be shown until a sweep replaces it; none to fold it from its
+    /// events for each reader. Asked only for streams of more than [`LONG`] events, of which a fold would
+    /// take too long. The answer is never written.
     fn upcast(_schema: u16, _fields: serde_json::Value) -> Option<Self::Row> {
         None
     }

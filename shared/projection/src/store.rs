@@ -35,15 +35,15 @@ pub trait ViewStore<P: Projection>: Send + Sync {
     ) -> Result<Put, ViewError>;
 
     /// A page of one partition of an index, or of one shard of it if it is sharded, in the order of its sort
-    /// attribute. Eventually consistent. [`crate::Projector::list_rows`] merges shards and reads rows that the
-    /// index does not hold.
+    /// attribute. Eventually consistent. [`crate::Projector::list_rows`] merges shards and reads rows that
+    /// the index does not hold.
     ///
     /// # Errors
     /// [`ViewError`].
     async fn list(&self, list: &List<'_>) -> Result<Listed<P::Row>, ViewError>;
 
-    /// Rows by their ids, which are different and at most [`BATCH`]. Under load some may be left unread. A row that makes no sense is left
-    /// out.
+    /// Rows by their ids, which are different and at most [`BATCH`]. Under load some may be left unread. A
+    /// row that makes no sense is left out.
     ///
     /// # Errors
     /// [`ViewError`].
@@ -58,7 +58,8 @@ pub trait ViewStore<P: Projection>: Send + Sync {
     }
 }
 
-/// A whole table of rows, whatever they hold, in which a sweep finds rows without events. The stores of this crate implement it.
+/// A whole table of rows, whatever they hold, in which a sweep finds rows without events. The stores of this
+/// crate implement it.
 #[async_trait]
 pub trait ViewTable: Send + Sync {
     /// One page of the keys in one segment of the table, read consistently. All pages of all segments hold every row that was
@@ -132,8 +133,8 @@ pub enum Content<R> {
     Row(R),
     /// Nothing: no event so far was relevant.
     Empty,
-    /// A row that older code wrote, in a shape or with a meaning that no longer counts; and the row to show instead, of a long stream whose
-    /// projection [can say](Projection::upcast).
+    /// A row that older code wrote, in a shape or with a meaning that no longer counts; and the row to show
+    /// instead, of a long stream whose projection [can say](Projection::upcast).
     Outdated(Option<R>),
     /// A row that newer code wrote, in a shape that this code does not know: it is not to be replaced, and what it would say here
     /// is what its events say.
@@ -313,7 +314,8 @@ pub(crate) fn from_the_future<P: Projection>(id: &str, schema: u16) -> ViewError
     ViewError::FromTheFuture { view: P::NAME, id: id.to_owned(), schema, known: P::SCHEMA }
 }
 
-/// The content of a stored row, made of its fields: `row` reads them as a row of today's schema, `value` as they are.
+/// The content of a stored row, made of its fields: `row` reads them as a row of today's schema, `value` as
+/// they are.
 pub(crate) fn content<P: Projection, F>(
     id: &str,
     stamp: Stamp,

@@ -1,24 +1,31 @@
 //! The sweep: puts any view right in place, while it is read and fed.
 //!
-//! The event table is read in parts, in parallel. Each part gives the fold of every stream in it, and the stored rows, read *after* the
-//! events, are compared with these folds. A row that is missing, outdated or different is written, on the condition that it is still
-//! what was read. Then rows without a stream are removed.
+//! The event table is read in parts, in parallel. Each part gives the fold of every stream in it, and the
+//! stored rows, read *after* the events, are compared with these folds. A row that is missing, outdated or
+//! different is written, on the condition that it is still what was read. Then rows without a stream are
+//! removed.
 //!
-//! [`Sweeper::begin`] records the sweep, and [`Sweeper::slice`] works on one part for a bounded time. Whoever calls them (a state
-//! machine, a test) keeps nothing: a caller that dies is replaced by another, which goes on at the last checkpoint.
+//! [`Sweeper::begin`] records the sweep, and [`Sweeper::slice`] works on one part for a bounded time. Whoever
+//! calls them (a state machine, a test) keeps nothing: a caller that dies is replaced by another, which goes
+//! on at the last checkpoint.
 //!
 //! # Guarantees
 //!
-//! * A query never sees an older row because of a sweep: rows are replaced only by newer ones, by ones as new that are right, or, if they
-//!   are ahead of a stream that a restore has shortened, by the fold of what there is.
-//! * A sweep may be stopped, repeated, or run twice at the same time; each of it costs reads and writes no row twice.
-//! * A row that cannot be made or stored, and an event that cannot be read or applied, is named and left, and the others go on.
+//! * A query never sees an older row because of a sweep: rows are replaced only by newer ones, by ones as new
+//!   that are right, or, if they are ahead of a stream that a restore has shortened, by the fold of what
+//!   there is.
+//! * A sweep may be stopped, repeated, or run twice at the same time; each of it costs reads and writes no
+//!   row twice.
+//! * A row that cannot be made or stored, and an event that cannot be read or applied, is named and left, and
+//!   the others go on.
 //!
 //! # Not guaranteed
 //!
-//! * *A moment.* Rows are compared at different times. An event that is made meanwhile comes to its row over the bus.
+//! * *A moment.* Rows are compared at different times. An event that is made meanwhile comes to its row over
+//!   the bus.
 //! * *Streams without end.* One that has more commits than a slice can read in its time is named and left.
-//! * *Exact counts.* What was done after the last checkpoint of a worker that died is counted when it is done again.
+//! * *Exact counts.* What was done after the last checkpoint of a worker that died is counted when it is done
+//!   again.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -33,8 +40,8 @@ use crate::{
     store::{Put, ViewError},
 };
 
-/// A view that can be swept. [`crate::ProjectedView`] is that of a [`crate::Projection`]; a view of another make, for example one whose
-/// rows are fed by streams of several categories, brings its own.
+/// A view that can be swept. [`crate::ProjectedView`] is that of a [`crate::Projection`]; a view of another
+/// make, for example one whose rows are fed by streams of several categories, brings its own.
 #[async_trait]
 pub trait Swept: Send + Sync {
     /// The fold of one stream.
@@ -46,7 +53,8 @@ pub trait Swept: Send + Sync {
     /// Version of its rows' shape and meaning.
     fn schema(&self) -> u16;
 
-    /// An empty fold of a stream, none if the view does not follow it. Events made after `settled` may still be on their way.
+    /// An empty fold of a stream, none if the view does not follow it. Events made after `settled` may still
+    /// be on their way.
     fn begin(&self, stream: &StreamId, settled: Timestamp) -> Option<Self::Fold>;
 
     /// Applies the next event of the stream.
@@ -62,7 +70,8 @@ pub trait Swept: Send + Sync {
         only_compare: bool,
     ) -> Result<Report, SweepError>;
 
-    /// Looks for rows without a stream on one page of a part of the view and, unless `only_compare`, removes them.
+    /// Looks for rows without a stream on one page of a part of the view and, unless `only_compare`, removes
+    /// them.
     ///
     /// # Errors
     /// [`SweepError`].
@@ -106,17 +115,20 @@ impl Report {
         if self.examples.contains(&example) {
             return;
         }
-        let place = usize::try_from(self.left).unwrap_or(EXAMPLES).min(self.examples.len());
-        self.examples.insert(place, example);
+        self.examples.insert(self.named(), example);
         self.examples.truncate(EXAMPLES);
         self.left += 1;
     }
 
+    /// Number of the examples that name something left; they come first.
+    fn named(&self) -> usize {
+        usize::try_from(self.left).unwrap_or(EXAMPLES).min(self.examples.len())
+    }
+
     /// Adds the findings of another report.
     pub fn add(&mut self, other: Report) {
-        let named = usize::try_from(other.left).unwrap_or(EXAMPLES).min(other.examples.len());
-        let mine = usize::try_from(self.left).unwrap_or(EXAMPLES).min(self.examples.len());
-        let (left, differ) = other.examples.split_at(named);
+        let mine = self.named();
+        let (left, differ) = other.examples.split_at(other.named());
         self.examples.splice(mine..mine, left.iter().cloned());
         self.examples.extend(differ.iter().cloned());
         self.examples.truncate(EXAMPLES);
@@ -190,7 +202,8 @@ pub struct Order {
 }
 
 impl Order {
-    /// Most parts: as many workers run at a time, and they share the functions' concurrency with everybody else.
+    /// Most parts: as many workers run at a time, and they share the functions' concurrency with everybody
+    /// else.
     pub const MAX_PARTS: u32 = 16;
 }
 
@@ -208,8 +221,9 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// For a function with a time-out of a minute: what has begun when the budget ends has twenty seconds to end as well. A page of 500
-    /// commits is about a megabyte of the largest, the most that DynamoDB gives at a time.
+    /// For a function with a time-out of a minute: what has begun when the budget ends has twenty seconds to
+    /// end as well. A page of 500 commits is about a megabyte of the largest, the most that DynamoDB gives at
+    /// a time.
     pub const FUNCTION: Limits = Limits {
         budget: Duration::from_secs(40),
         checkpoint: Duration::from_secs(1),
@@ -218,10 +232,12 @@ impl Limits {
     };
 }
 
-/// Age from which on an event counts as overdue in its row. A message that met trouble may wait five minutes for its next try.
+/// Age from which on an event counts as overdue in its row. A message that met trouble may wait five minutes
+/// for its next try.
 const SETTLED: Duration = Duration::from_secs(600);
 
-/// Age of its last progress up to which a sweep is gone on with: what it has seen before that is too old to say that a view is right.
+/// Age of its last progress up to which a sweep is gone on with: what it has seen before that is too old to
+/// say that a view is right.
 const RESUMED: Duration = Duration::from_secs(24 * 3600);
 
 /// Fewest commits on a page, however low the rate.
@@ -232,6 +248,19 @@ const LOSER: Duration = Duration::from_secs(10);
 
 /// Longest pause between two pages: less than [`Limits::FUNCTION`] leaves of a minute.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// Returns true if a row or record of this stream has no events. A stream that cannot be read has some, and
+/// is named where they are.
+///
+/// # Errors
+/// [`SweepError`].
+pub async fn has_no_events(events: &EventStore, stream: &StreamId) -> Result<bool, SweepError> {
+    match events.version(stream).await {
+        Ok(version) => Ok(version == Version::NONE),
+        Err(StoreError::Corrupt { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
 
 /// The state of a part after a slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -257,8 +286,8 @@ pub trait Sweeping: Send + Sync {
     /// Name of the view.
     fn view(&self) -> &str;
 
-    /// Begins a sweep, or goes on with one of the same kind that was not over and made progress within a day, at the rate that is asked
-    /// for now.
+    /// Begins a sweep, or goes on with one of the same kind that was not over and made progress within a day,
+    /// at the rate that is asked for now.
     ///
     /// # Errors
     /// [`SweepError`].
@@ -267,7 +296,8 @@ pub trait Sweeping: Send + Sync {
     /// Works on one part for as long as the budget allows.
     ///
     /// # Errors
-    /// [`SweepError::Passing`]; the slice may be done again. [`SweepError::Broken`]; the sweep has stopped, and its record tells why.
+    /// [`SweepError::Passing`]; the slice may be done again. [`SweepError::Broken`]; the sweep has stopped,
+    /// and its record tells why.
     async fn slice(&self, index: u32) -> Result<Slice, SweepError>;
 }
 
@@ -410,7 +440,8 @@ struct Run<'a, V: Swept> {
     part: Part,
     /// Commit after which the scan goes on.
     cursor: Option<(StreamId, Version)>,
-    /// Stream of the commit at which the slice began: it was too long for a slice, or has grown since, and then the bus brings the rest.
+    /// Stream of the commit at which the slice began: it was too long for a slice, or has grown since, and
+    /// then the bus brings the rest.
     inside: Option<StreamId>,
     /// Last commit before the open stream: everything up to it can be settled.
     boundary: Option<(StreamId, Version)>,
@@ -418,8 +449,8 @@ struct Run<'a, V: Swept> {
     open: Option<Open<V::Fold>>,
     /// Streams that were read to their ends, and are not compared yet.
     closed: Vec<(StreamId, V::Fold)>,
-    /// Streams with items that cannot be read, and whether they were named.
-    unreadable: BTreeMap<StreamId, (String, bool)>,
+    /// Streams with items that cannot be read, and the reason until it is reported.
+    unreadable: BTreeMap<StreamId, Option<String>>,
     settled: Timestamp,
     /// Events that were read since the time to which the rate was kept.
     unpaced: (u64, Timestamp),
@@ -479,7 +510,7 @@ impl<V: Swept> Run<'_, V> {
             match stream {
                 None => self.part.report.left(why),
                 Some(stream) if self.sweeper.view.begin(&stream, self.settled).is_some() => {
-                    self.unreadable.entry(stream).or_insert((why, false));
+                    self.unreadable.entry(stream).or_insert(Some(why));
                 }
                 Some(_) => {}
             }
@@ -493,14 +524,10 @@ impl<V: Swept> Run<'_, V> {
             self.settle().await?;
             self.part.at = At::Rows;
         }
-        // Streams of which not one commit was read on this page.
+        // Also streams of which not one commit was read; an open one may be read again in the next slice.
         let open = self.open.as_ref().map(|open| &open.stream);
-        for (stream, (why, is_named)) in &mut self.unreadable {
-            if !*is_named && Some(stream) != open {
-                self.part.report.left(why.clone());
-                *is_named = true;
-            }
-        }
+        let ended = self.unreadable.iter_mut().filter(|(stream, _)| Some(*stream) != open);
+        ended.filter_map(|(_, why)| why.take()).for_each(|why| self.part.report.left(why));
         Ok(())
     }
 
@@ -542,16 +569,10 @@ impl<V: Swept> Run<'_, V> {
         self.part.commits += commits;
         self.part.events += events;
         self.boundary = Some((stream.clone(), last));
-        let Some(fold) = fold else { return Ok(()) };
-        if let Some((why, is_named)) = self.unreadable.get_mut(&stream) {
-            if !*is_named {
-                self.part.report.left(why.clone());
-                *is_named = true;
-            }
-        } else if is_whole {
-            self.closed.push((stream, fold));
-        } else {
-            self.query(stream).await?;
+        match fold.filter(|_| !self.unreadable.contains_key(&stream)) {
+            None => return Ok(()),
+            Some(fold) if is_whole => self.closed.push((stream, fold)),
+            Some(_) => self.query(stream).await?,
         }
         if self.closed.len() >= self.sweeper.limits.streams {
             self.settle().await?;
@@ -594,7 +615,8 @@ impl<V: Swept> Run<'_, V> {
         Ok(())
     }
 
-    /// Goes on behind all that was read, though no stream came to its end: a whole slice is too short for this one, or showed no commit.
+    /// Goes on behind all that was read, though no stream came to its end: a whole slice is too short for
+    /// this one, or showed no commit.
     async fn pass_over(&mut self) -> Result<(), SweepError> {
         let Some(open) = &mut self.open else {
             self.boundary = self.cursor.clone();
@@ -616,8 +638,8 @@ impl<V: Swept> Run<'_, V> {
         Ok(())
     }
 
-    /// Records the progress. Answers the state of the part when there is nothing more to do here: the sweep has stopped, another has
-    /// begun, or another worker was faster.
+    /// Records the progress. Answers the state of the part when there is nothing more to do here: the sweep
+    /// has stopped, another has begun, or another worker was faster.
     async fn checkpoint(&mut self) -> Result<Option<Slice>, SweepError> {
         let Sweeper { view, progress, ports, .. } = self.sweeper;
         self.settle().await?;
@@ -646,8 +668,8 @@ impl<V: Swept> Run<'_, V> {
         self.sweep.rate.map(|rate| (rate / self.segment.total).max(1))
     }
 
-    /// Waits until the events that were read have taken as long as they have to. Not inside the first stream of a slice: the slice has to
-    /// come to the end of that.
+    /// Waits until the events that were read have taken as long as they have to. Not inside the first stream
+    /// of a slice: the slice has to come to the end of that.
     async fn pace(&mut self) {
         let (Some(share), true) = (self.share(), self.boundary.is_some() || self.open.is_none()) else {
             return;

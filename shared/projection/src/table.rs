@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use contracts::Envelope;
-use event_store::{EventStore, Segment, StoreError};
+use event_store::{EventStore, Segment};
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use kernel::{StreamId, Timestamp, Version, ports::Ports};
 
@@ -14,13 +14,14 @@ use crate::{
     projection::Projection,
     projector::stream_of,
     store::{Consistency, Put, RowKey, Stored, ViewError, ViewStore, ViewTable},
-    sweep::{Report, Strays, SweepError, Swept},
+    sweep::{Report, Strays, SweepError, Swept, has_no_events},
 };
 
 /// Rows that are written, or whose streams are looked up, at a time.
 const ROWS_AT_A_TIME: usize = 32;
 
-/// Attempts on a row that others write at the same time, before it is left: each means that somebody brought it on.
+/// Attempts on a row that others write at the same time, before it is left: each means that somebody brought
+/// it on.
 const ATTEMPTS: u32 = 5;
 
 /// Rows on a page of a search for rows without a stream.
@@ -107,13 +108,11 @@ impl<P: Projection> ProjectedView<P> {
         Ok(report)
     }
 
-    /// Whether the row has no stream. A stream that cannot be read is named where its events are.
+    /// Returns true if the row has no stream.
     async fn is_stray(&self, RowKey { id, .. }: &RowKey) -> Result<bool, SweepError> {
-        let Ok(stream) = stream_of::<P>(id) else { return Ok(true) };
-        match self.events.version(&stream).await {
-            Ok(version) => Ok(version == Version::NONE),
-            Err(StoreError::Corrupt { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
+        match stream_of::<P>(id) {
+            Ok(stream) => has_no_events(&self.events, &stream).await,
+            Err(_) => Ok(true),
         }
     }
 }

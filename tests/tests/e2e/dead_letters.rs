@@ -297,7 +297,8 @@ async fn events_that_come_twice_backwards_or_poisoned_while_functions_die_leave_
     .await;
     visible_again_after(&sqs, &mall_queue, USUAL).await;
     mall(&["dlq", "redrive", "relay-parked", "--yes"]);
-    // A killed function brings no event of its batch nearer to the dead letters than one receive of a hundred.
+    // A killed function brings no event of its batch nearer to the dead letters than one receive of a
+    // hundred.
     until("all dead letters are handled", || async {
         let dead = stack.dead_letters().await;
         if dead.values().all(|depth| *depth == 0) { Ok(()) } else { Err(format!("{dead:?}")) }
@@ -310,7 +311,8 @@ async fn events_that_come_twice_backwards_or_poisoned_while_functions_die_leave_
     );
 }
 
-/// For longer than five receives last (15 seconds in the mean), a view has no table. Arithmetic makes hours of it: see decision 14.
+/// For longer than five receives last (15 seconds in the mean), a view has no table. Arithmetic makes hours
+/// of it: see decision 14.
 const OUTAGE: Duration = Duration::from_secs(30);
 
 #[tokio::test]

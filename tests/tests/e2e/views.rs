@@ -132,7 +132,8 @@ impl Sweeps {
     }
 }
 
-/// Makes rows of orders wrong behind everybody's back: one is lost, one changed, one has no stream. None of a shopper who still looks.
+/// Makes rows of orders wrong behind everybody's back: one is lost, one changed, one has no stream. None of a
+/// shopper who still looks.
 async fn damage(orders: &DynamoViews<Orders>, keys: &[RowKey]) {
     let [lost, changed, pattern] = keys else { panic!("three rows") };
     orders.remove(lost).await.expect("a row is removed");

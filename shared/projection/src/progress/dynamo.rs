@@ -3,15 +3,15 @@
 use async_trait::async_trait;
 use aws_sdk_dynamodb::{
     Client,
-    error::{ProvideErrorMetadata, SdkError},
-    types::{
-        AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
-    },
+    error::{BuildError, SdkError},
+    types::{AttributeValue, BillingMode, KeyType},
 };
-use event_store::Failure;
 
 use super::{Progress, Record, SWEEPS};
-use crate::store::{Put, ViewError};
+use crate::{
+    dynamo::{attribute, failed, key_element},
+    store::{Put, ViewError},
+};
 
 const KEY: &str = "view";
 const REVISION: &str = "revision";
@@ -37,7 +37,7 @@ impl Progress for DynamoProgress {
     async fn get(&self, key: &str) -> Result<Option<Record>, ViewError> {
         let get = self.client.get_item().table_name(&self.table);
         let get = get.key(KEY, AttributeValue::S(key.to_owned())).consistent_read(true);
-        let got = get.send().await.map_err(|e| failed("GetItem", e))?;
+        let got = get.send().await.map_err(|e| failed(SWEEPS, "GetItem", e))?;
         let read = got.item.map(serde_dynamo::aws_sdk_dynamodb_1::from_item).transpose();
         read.map_err(|e| malformed(key, &e))
     }
@@ -62,7 +62,7 @@ impl Progress for DynamoProgress {
             Err(SdkError::ServiceError(error)) if error.err().is_conditional_check_failed_exception() => {
                 Ok(Put::Conflict)
             }
-            Err(error) => Err(failed("PutItem", error)),
+            Err(error) => Err(failed(SWEEPS, "PutItem", error)),
         }
     }
 }
@@ -71,39 +71,21 @@ fn malformed(key: &str, error: &serde_dynamo::Error) -> ViewError {
     ViewError::Malformed { view: SWEEPS, id: key.to_owned(), why: error.to_string() }
 }
 
-fn failed<E>(operation: &'static str, error: SdkError<E>) -> ViewError
-where
-    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-{
-    let Failure { passing, why } = error.into();
-    if passing {
-        ViewError::Unavailable { view: SWEEPS, operation, why }
-    } else {
-        ViewError::Refused { view: SWEEPS, operation, why }
-    }
-}
-
 /// Creates the table, for tests and benches. In deployments the template does it.
 ///
 /// # Errors
 /// [`ViewError`].
 pub async fn create_progress(client: &Client, table: &str) -> Result<(), ViewError> {
-    let refused = |e: aws_sdk_dynamodb::error::BuildError| ViewError::Refused {
-        view: SWEEPS,
-        operation: "CreateTable",
-        why: e.to_string(),
-    };
-    let attribute =
-        AttributeDefinition::builder().attribute_name(KEY).attribute_type(ScalarAttributeType::S).build();
-    let key = KeySchemaElement::builder().attribute_name(KEY).key_type(KeyType::Hash).build();
+    let refused =
+        |e: BuildError| ViewError::Refused { view: SWEEPS, operation: "CreateTable", why: e.to_string() };
     client
         .create_table()
         .table_name(table)
         .billing_mode(BillingMode::PayPerRequest)
-        .attribute_definitions(attribute.map_err(refused)?)
-        .key_schema(key.map_err(refused)?)
+        .attribute_definitions(attribute(KEY).map_err(refused)?)
+        .key_schema(key_element(KEY, KeyType::Hash).map_err(refused)?)
         .send()
         .await
-        .map_err(|e| failed("CreateTable", e))?;
+        .map_err(|e| failed(SWEEPS, "CreateTable", e))?;
     Ok(())
 }

@@ -542,8 +542,8 @@ impl Projection for LedgersByState {
     }
 }
 
-/// How an index is added (docs/OPERATIONS.md, "Another index"): the new view is deployed and fed beside the old one, then swept, and the
-/// next deployment reads it. Meanwhile the old one answers as before.
+/// How an index is added (docs/OPERATIONS.md, "Another index"): the new view is deployed and fed beside the
+/// old one, then swept, and the next deployment reads it. Meanwhile the old one answers as before.
 #[tokio::test]
 async fn another_index_is_a_new_view_that_is_swept_beside_the_old_one_and_then_read() {
     let site = Site::dynamo().await;
